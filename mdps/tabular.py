@@ -1,0 +1,268 @@
+"""Finite Markov decision processes, one class for each criterion.
+
+Transitions are a dense ``float[S, A, S]`` or a scipy CSR array of shape ``(S*A, S)`` with row ``s*A + a``.  Everything
+that depends on this choice is in :meth:`FiniteMDP.expect` and :meth:`FiniteMDP.under`; the rest of the library calls
+these two.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array, issparse
+
+from claimlab import checks
+from claimlab.checks import Array, Bools, Ints, Sparse
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteMDP(ABC):
+    r"""What the three criteria share: states ``0..S-1``, actions ``0..A-1``, transitions, rewards.
+
+    Parameters
+    ----------
+    P : float[S, A, S] or CSR (S*A, S)
+        ``P[s, a, t]`` is the probability of moving from `s` to `t` under `a`.
+    r : float[S, A], float[S, A, S] or CSR (S*A, S)
+        Expected immediate reward, or the reward of each transition; the expectation is what is kept.
+    actions : bool[S, A], optional
+        Which actions exist in which state; all by default.  Rows of missing actions are ignored and kept as zeros.
+    terminal : bool[S], optional
+        States in which the process has ended: each of their actions must stay there with reward 0.
+    initial : float[S], optional
+        Law of the first state; uniform by default.
+
+    Notes
+    -----
+    The arrays are copied and made read-only: an MDP cannot become invalid.
+    """
+
+    P: Any
+    r: Any
+    actions: Any = field(default=None, kw_only=True)
+    terminal: Any = field(default=None, kw_only=True)
+    initial: Any = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        S, A = _sizes(self.P, self.r)
+        actions = checks.booleans("actions", _or(self.actions, np.ones((S, A), bool)), (S, A), "(S, A)")
+        if not actions.any(axis=1).all():
+            raise ValueError(f"actions[{int(np.argmin(actions.any(axis=1)))}] is empty: every state needs an action.")
+        P, r = _transitions(self.P, actions), _rewards(self.P, self.r, actions)
+        terminal = checks.booleans("terminal", _or(self.terminal, np.zeros(S, bool)), (S,), "(S,)")
+        initial = checks.distributions("initial", _or(self.initial, np.full(S, 1 / S)), ndim=1)
+        if initial.shape != (S,):
+            raise ValueError(f"initial must have shape (S,) = ({S},), got {initial.shape}.")
+        self._settle(P=P, r=r, actions=actions, terminal=terminal, initial=initial)
+        self._check_terminal()
+
+    def _settle(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def _check_terminal(self) -> None:
+        for s in np.flatnonzero(self.terminal):
+            for a in np.flatnonzero(self.actions[s]):
+                if self.row(int(s), int(a))[s] < 1 - checks.SUM_TOLERANCE or self.r[s, a] != 0:
+                    raise ValueError(
+                        f"terminal[{s}] is set, but action {a} there leaves the state or pays r[{s}, {a}] = "
+                        f"{self.r[s, a]:g}; a terminal state must stay with reward 0."
+                    )
+
+    @property
+    def n_states(self) -> int:
+        return int(self.r.shape[0])
+
+    @property
+    def n_actions(self) -> int:
+        return int(self.r.shape[1])
+
+    @property
+    def is_sparse(self) -> bool:
+        return issparse(self.P)
+
+    @cached_property
+    def row_error(self) -> float:
+        """How far, at most, an available row of `P` sums from 1, the rounding of that sum included."""
+        if self.is_sparse:
+            sums = np.asarray(self.P.sum(axis=1)).reshape(self.r.shape)
+        else:
+            sums = self.P.sum(axis=2)
+        return float(abs(sums[self.actions] - 1).max()) + self.row_length * EPS
+
+    @cached_property
+    def row_length(self) -> int:
+        """The largest number of successors of a state-action pair."""
+        return int(np.diff(self.P.indptr).max()) if self.is_sparse else self.n_states
+
+    def row(self, s: int, a: int) -> Array:
+        """``P[s, a]`` as a dense float[S]."""
+        row: Array
+        if self.is_sparse:
+            row, k = np.zeros(self.n_states), s * self.n_actions + a
+            entries = slice(self.P.indptr[k], self.P.indptr[k + 1])
+            row[self.P.indices[entries]] = self.P.data[entries]
+        else:
+            row = self.P[s, a]
+        return row
+
+    def expect(self, v: Array) -> Array:
+        r""":math:`\sum_t P(t|s,a)\,v(t)` for every pair, float[S, A]; zero for missing actions."""
+        flat = self.P if self.is_sparse else self.P.reshape(-1, self.n_states)
+        return np.asarray(flat @ v).reshape(self.r.shape)
+
+    def under(self, pi: Array | Ints) -> tuple[Array | Sparse, Array]:
+        """Transitions (S, S), dense or CSR as `P` is, and rewards float[S] of a policy (see :meth:`policy`)."""
+        S, A = self.r.shape
+        if pi.ndim == 1:
+            chosen = np.arange(S) * A + pi
+            P_pi = self.P[chosen] if self.is_sparse else self.P.reshape(S * A, S)[chosen]
+            return P_pi, self.r.reshape(-1)[chosen]
+        if self.is_sparse:
+            weights = csr_array((pi.reshape(-1), np.arange(S * A), np.arange(0, S * A + 1, A)), shape=(S, S * A))
+            return weights @ self.P, (pi * self.r).sum(axis=1)
+        return (pi[:, None, :] @ self.P)[:, 0, :], (pi * self.r).sum(axis=1)
+
+    def policy(self, pi: ArrayLike, name: str = "pi") -> Array | Ints:
+        """`pi` checked: int[S] of available actions, or float[S, A] of distributions over available actions."""
+        given = np.asarray(pi)
+        if given.ndim == 1 and given.dtype.kind in "iu":
+            if given.shape != (self.n_states,):
+                raise ValueError(f"{name} must have shape (S,) = ({self.n_states},), got {given.shape}.")
+            outside = (given < 0) | (given >= self.n_actions)
+            bad = np.flatnonzero(outside | ~self.actions[np.arange(self.n_states), np.where(outside, 0, given)])
+            if len(bad):
+                raise ValueError(f"{name}[{bad[0]}] is {given[bad[0]]}, which is not an action of state {bad[0]}.")
+            return given.astype(np.int64)
+        probabilities = checks.distributions(name, given, ndim=2)
+        if probabilities.shape != self.r.shape:
+            raise ValueError(f"{name} must have shape (S, A) = {self.r.shape}, got {probabilities.shape}.")
+        missing = np.argwhere((probabilities > 0) & ~self.actions)
+        if len(missing):
+            raise ValueError(f"{name}{missing[0].tolist()} is positive, but that action does not exist.")
+        return probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class TabularMDP(FiniteMDP):
+    r"""A discounted MDP, :math:`M = (S, A, P, r, \gamma)`; `gamma` in [0, 1).  See :class:`FiniteMDP` for the rest.
+
+    Examples
+    --------
+    >>> stay_or_go = TabularMDP(P=[[[1, 0], [0, 1]], [[0, 1], [1, 0]]], r=[[0, 0], [1, 0]], gamma=0.5)
+    >>> stay_or_go.n_states, stay_or_go.n_actions
+    (2, 2)
+    """
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        gamma = checks.interval("gamma", self.gamma, 0, 1, "[)")
+        super().__post_init__()
+        self._settle(gamma=gamma)
+
+    @property
+    def value_bound(self) -> float:
+        """Every value function of the MDP lies within this distance of zero."""
+        return float(abs(self.r).max()) / (1 - self.gamma)
+
+    def with_reward(self, r: ArrayLike) -> TabularMDP:
+        """The same dynamics under another reward; terminal states must still pay nothing."""
+        return TabularMDP(self.P, r, self.gamma, actions=self.actions, terminal=self.terminal, initial=self.initial)
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodicMDP(FiniteMDP):
+    r"""A time-homogeneous MDP that is stopped after `horizon` steps, :math:`M = (S, A, P, r, H)`."""
+
+    horizon: int
+
+    def __post_init__(self) -> None:
+        horizon = checks.integer("horizon", self.horizon, 1)
+        super().__post_init__()
+        self._settle(horizon=horizon)
+
+
+@dataclass(frozen=True, eq=False)
+class AverageMDP(FiniteMDP):
+    r"""An MDP under the long-run average reward, :math:`M = (S, A, P, r)`."""
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _sizes(P: Any, r: Any) -> tuple[int, int]:
+    if issparse(P):
+        if issparse(r):
+            S = int(P.shape[1])
+            return S, int(P.shape[0]) // max(S, 1)
+        shape = np.shape(r)
+        if len(shape) not in (2, 3) or shape[0] != P.shape[1]:
+            raise ValueError(f"sparse P of shape {P.shape} needs r of shape (S, A) or (S, A, S), got {shape}.")
+        return int(shape[0]), int(shape[1])
+    P_shape, r_shape = np.shape(P), np.shape(r)
+    if len(P_shape) != 3 or P_shape[0] != P_shape[2]:
+        raise ValueError(f"P must have shape (S, A, S), got {P_shape}.")
+    if 0 in P_shape:
+        raise ValueError(f"P has shape {P_shape}: an MDP needs at least one state and one action.")
+    if r_shape not in (P_shape[:2], P_shape):
+        raise ValueError(
+            f"r must have shape (S, A) or (S, A, S) for P of shape (S, A, S); got P {P_shape}, r {r_shape}."
+        )
+    return int(P_shape[0]), int(P_shape[1])
+
+
+def _transitions(P: Any, actions: Bools) -> Array | Sparse:
+    """P with rows checked where the action exists and zero elsewhere, read-only."""
+    if issparse(P):
+        missing = ~actions.reshape(-1)
+        filled = csr_array(P, dtype=np.float64, copy=True)
+        if missing.any():  # give missing rows a self-loop for the check, then empty them
+            S = filled.shape[1]
+            keep = csr_array((np.where(missing, 0.0, 1.0), (np.arange(missing.size),) * 2), shape=(missing.size,) * 2)
+            loops = csr_array(
+                (np.ones(int(missing.sum())), (np.flatnonzero(missing), np.flatnonzero(missing) // actions.shape[1])),
+                shape=(missing.size, S),
+            )
+            checks.sparse_distributions("P", keep @ filled + loops, actions.shape[1])
+            filled = csr_array(keep @ filled)
+            filled.sum_duplicates()
+            filled.eliminate_zeros()
+        else:
+            filled = checks.sparse_distributions("P", filled, actions.shape[1])
+        for part in (filled.data, filled.indices, filled.indptr):
+            part.flags.writeable = False
+        return filled
+    if actions.all():
+        return checks.distributions("P", P, ndim=3)
+    given = checks.array("P", np.where(actions[..., None], np.asarray(P, dtype=np.float64), 0.0), ndim=3)
+    checks.distributions("P", np.where(actions[..., None], given, np.eye(given.shape[0])[:, None, :]), ndim=3)
+    return given
+
+
+def _rewards(P: Any, r: Any, actions: Bools) -> Array:
+    """Expected rewards float[S, A], zero where the action does not exist."""
+    if issparse(r):
+        if not issparse(P) or r.shape != P.shape:
+            raise ValueError(f"a sparse r must have the shape of a sparse P, got r {r.shape}.")
+        _finite = checks.array("r.data", csr_array(r).data, ndim=1)
+        expected = np.asarray(csr_array(P).multiply(csr_array(r)).sum(axis=1)).reshape(actions.shape)
+    else:
+        with_zeros = np.where(actions if np.ndim(r) == 2 else actions[..., None], r, 0.0)
+        given = checks.array("r", with_zeros, ndim=np.ndim(r))
+        if given.ndim == 2:
+            return given
+        if issparse(P):
+            flat = given.reshape(-1, given.shape[2])
+            expected = np.asarray(csr_array(P).multiply(flat).sum(axis=1)).reshape(actions.shape)
+        else:
+            expected = (np.asarray(P, dtype=np.float64) * given).sum(axis=2)
+    return checks.array("r", np.where(actions, expected, 0.0), ndim=2)

@@ -1,0 +1,1 @@
+"""Executable theory of bandits and reinforcement learning: claims that can fail, solvers that prove their error."""

@@ -1,0 +1,129 @@
+"""Validation at the border: what a constructor calls so that kernels need not check anything."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array, issparse
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Sparse = csr_array
+
+SUM_TOLERANCE = 1e-9  # how far a row of probabilities may sum from 1; solvers' certificates account for it
+
+
+def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
+    """`value` as a read-only C-contiguous float64 array of `ndim` axes with finite entries."""
+    try:
+        out = np.array(value, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of real numbers: {error}.") from None
+    if out.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} axes, got shape {out.shape}.")
+    bad = np.argwhere(~np.isfinite(out))
+    if len(bad):
+        raise ValueError(f"{name}{bad[0].tolist()} is {out[tuple(bad[0])]}; every entry must be finite.")
+    out.flags.writeable = False
+    return out
+
+
+def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
+    """`value` as `array`, of exactly `shape`; `what` names that shape, as in "(S, A)"."""
+    out = array(name, value, ndim=len(shape))
+    if out.shape != shape:
+        raise ValueError(f"{name} must have shape {what} = {shape}, got {out.shape}.")
+    return out
+
+
+def distributions(name: str, value: ArrayLike, *, ndim: int, atol: float = SUM_TOLERANCE) -> Array:
+    """`value` as an array whose last axis holds probability vectors."""
+    out = array(name, value, ndim=ndim)
+    if out.shape[-1] == 0:
+        raise ValueError(f"{name} has shape {out.shape}: a distribution needs at least one outcome.")
+    bad = np.argwhere(out < 0)
+    if len(bad):
+        raise ValueError(f"{name}{bad[0].tolist()} is {out[tuple(bad[0])]:.6g}; probabilities cannot be negative.")
+    _sum_to_one(name, out.sum(axis=-1), atol)
+    return out
+
+
+def _sum_to_one(name: str, sums: Array, atol: float) -> None:
+    bad = np.argwhere(abs(sums - 1) > atol)
+    if len(bad):
+        where = bad[0].tolist() if sums.ndim else ""
+        raise ValueError(
+            f"{name}{where} sums to {sums[tuple(bad[0])]:.12g}, not to 1 (tolerance {atol:g}; "
+            f"{len(bad)} such rows). If that is rounding, pass {name} / {name}.sum(-1, keepdims=True)."
+        )
+
+
+def sparse_distributions(name: str, value: Any, n_actions: int, *, atol: float = SUM_TOLERANCE) -> Sparse:
+    """`value`, a scipy sparse matrix with row ``s * A + a`` for each pair, as a CSR array of probability rows.
+
+    Entries are copied, duplicates summed and explicit zeros dropped.  Messages name rows as ``[s, a]``.
+    """
+    if not issparse(value):
+        raise ValueError(f"{name} must be a scipy sparse matrix, got {type(value).__name__}.")
+    out = csr_array(value, dtype=np.float64, copy=True)
+    if n_actions < 1 or out.shape[0] != n_actions * out.shape[1]:
+        raise ValueError(f"sparse {name} must have shape (S*A, S), row s*A + a; got {out.shape} with A = {n_actions}.")
+    out.sum_duplicates()
+    _sparse_entries(name, out, n_actions, ~np.isfinite(out.data), "every entry must be finite")
+    _sparse_entries(name, out, n_actions, out.data < 0, "probabilities cannot be negative")
+    out.eliminate_zeros()
+    _sum_to_one(name, np.asarray(out.sum(axis=1)).reshape(-1, n_actions), atol)
+    return out
+
+
+def _sparse_entries(name: str, P: Sparse, n_actions: int, bad: Bools, why: str) -> None:
+    if bad.any():
+        k = int(np.argmax(bad))
+        row = int(np.searchsorted(P.indptr, k, side="right")) - 1
+        index = [row // n_actions, row % n_actions, int(P.indices[k])]
+        raise ValueError(f"{name}{index} is {P.data[k]:.6g}; {why}.")
+
+
+def booleans(name: str, value: ArrayLike, shape: tuple[int, ...], what: str) -> Bools:
+    """`value` as a read-only bool array of exactly `shape`; only booleans and the numbers 0 and 1 are taken."""
+    given = np.asarray(value)
+    if given.shape != shape:
+        raise ValueError(f"{name} must have shape {what} = {shape}, got {given.shape}.")
+    if given.dtype != np.bool_ and not np.isin(given, (0, 1)).all():
+        raise ValueError(f"{name} must hold booleans, got {given.dtype} with other values than 0 and 1.")
+    out = given.astype(np.bool_)
+    out.flags.writeable = False
+    return out
+
+
+def interval(name: str, value: float, low: float, high: float, closed: str = "[]") -> float:
+    """`value` as a float in the interval from `low` to `high`; `closed` is one of "[]", "[)", "(]", "()"."""
+    try:
+        x = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, got {value!r}.") from None
+    above = x >= low if closed[0] == "[" else x > low
+    below = x <= high if closed[1] == "]" else x < high
+    if not (above and below):
+        raise ValueError(f"{name} must lie in {closed[0]}{low:g}, {high:g}{closed[1]}, got {value!r}.")
+    return x
+
+
+def integer(name: str, value: int, low: int, high: int | None = None) -> int:
+    """`value` as an int of at least `low` and, where given, at most `high`; 3.0 is taken, 3.5 and True are not."""
+    if isinstance(value, (bool, np.bool_)) or not np.isscalar(value) or not np.isreal(value) or value != int(value):
+        raise ValueError(f"{name} must be a whole number, got {value!r}.")
+    if value < low or (high is not None and value > high):
+        span = f"at least {low}" if high is None else f"in {low}..{high}"
+        raise ValueError(f"{name} must be {span}, got {value!r}.")
+    return int(value)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """The end of an error message about an unknown name: the known names that look like it."""
+    close = get_close_matches(word, known, n=3, cutoff=0.4)
+    return f" Did you mean {' or '.join(close)}?" if close else ""

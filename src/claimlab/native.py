@@ -1,0 +1,140 @@
+"""What the library asks of numba: one compile decorator, and frozen dataclasses that compiled code can read.
+
+A subclass of :class:`Native` is an ordinary frozen dataclass to Python.  Inside a :func:`kernel` its fields are read
+as struct members, and its methods (those that an abstract base class declares) are compiled on first use, once per
+class.  Nothing is registered by hand, and ``kernel.py_func`` runs the very same code in the interpreter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import os
+from abc import ABC
+from collections.abc import Callable
+from glob import glob
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba import typeof, types
+from numba.core import config
+from numba.core.cgutils import create_struct_proxy
+from numba.core.imputils import impl_ret_borrowed
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import (
+    NativeValue,
+    infer_getattr,
+    lower_getattr_generic,
+    models,
+    overload_method,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _fingerprint(root: Path) -> str:
+    """Hash of every source file: numba's own cache does not notice an edit in a *called* function's file."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(glob(f"{root}/**/*.py", recursive=True)):  # Path.rglob would not enter the linked folders
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+if not os.environ.get("NUMBA_CACHE_DIR"):
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "claimlab"
+    config.CACHE_DIR = str(cache / _fingerprint(Path(__file__).parent))
+
+
+def kernel(function: F) -> F:
+    """Compile `function` on first call, release the GIL in it, and keep the machine code on disk."""
+    return cast(F, numba.njit(cache=True, nogil=True)(function))
+
+
+def interpreted(function: F) -> F:
+    """The Python function behind a kernel: the oracle of the tests, and the way to debug."""
+    return function.py_func
+
+
+class Native(ABC):
+    """Base of the frozen dataclasses that kernels take as arguments."""
+
+    def __init_subclass__(cls) -> None:
+        for name, method in vars(cls).items():
+            if getattr(method, "__isabstractmethod__", False):
+                _publish(name, method)
+            for base in cls.__mro__[1:]:
+                declared = vars(base).get(name)
+                if getattr(declared, "__isabstractmethod__", False) and _names(declared) != _names(method):
+                    raise TypeError(
+                        f"{cls.__name__}.{name} takes {_names(method)}; {base.__name__} declares {_names(declared)}."
+                    )
+
+    def _settle(self, **fields: Any) -> None:
+        """Replace fields by their checked values; for ``__post_init__`` only."""
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+
+class _NativeType(types.Type):
+    def __init__(self, cls: type, members: tuple[tuple[str, types.Type], ...]) -> None:
+        self.cls, self.members = cls, members
+        super().__init__(f"{cls.__qualname__}({', '.join(f'{name}: {type_}' for name, type_ in members)})")
+
+    @property
+    def key(self) -> Any:
+        return self.cls, self.members  # the class itself: a class redefined in a notebook is another type
+
+
+@typeof_impl.register(Native)
+def _typeof(value: Native, context: Any) -> _NativeType:
+    fields = dataclasses.fields(value)  # type: ignore[arg-type]
+    return _NativeType(type(value), tuple((f.name, typeof(getattr(value, f.name))) for f in fields))
+
+
+@register_model(_NativeType)
+class _NativeModel(models.StructModel):
+    def __init__(self, manager: Any, type_: _NativeType) -> None:
+        super().__init__(manager, type_, list(type_.members))
+
+
+@unbox(_NativeType)
+def _unbox(type_: _NativeType, obj: Any, c: Any) -> NativeValue:
+    struct = create_struct_proxy(type_)(c.context, c.builder)
+    for name, member in type_.members:
+        attribute = c.pyapi.object_getattr_string(obj, name)
+        setattr(struct, name, c.unbox(member, attribute).value)
+        c.pyapi.decref(attribute)
+    return NativeValue(struct._getvalue())
+
+
+@infer_getattr
+class _Fields(AttributeTemplate):
+    key = _NativeType
+
+    def generic_resolve(self, type_: _NativeType, name: str) -> types.Type | None:
+        return dict(type_.members).get(name)
+
+
+@lower_getattr_generic(_NativeType)
+def _read(context: Any, builder: Any, type_: _NativeType, value: Any, name: str) -> Any:
+    struct = create_struct_proxy(type_)(context, builder, value=value)
+    return impl_ret_borrowed(context, builder, dict(type_.members)[name], getattr(struct, name))
+
+
+def _names(method: Any) -> str:
+    return f"({', '.join(inspect.signature(method).parameters)})"
+
+
+def _publish(name: str, declaration: Any) -> None:
+    """Let compiled code call ``value.name(...)`` on any Native value; the value's class supplies the body."""
+
+    def resolve(self: _NativeType, *args: Any) -> Any:
+        return getattr(self.cls, name, None)
+
+    resolve.__signature__ = inspect.signature(declaration)  # type: ignore[attr-defined]  # numba reads the arity here
+    overload_method(_NativeType, name, strict=False)(resolve)  # pyright: ignore[reportCallIssue]

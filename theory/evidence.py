@@ -1,0 +1,342 @@
+r"""The five kinds of evidence, and the fixed rules by which each turns into a verdict.
+
+A rule sees numbers only, never who wrote the claim.  Deterministic evidence (`Identity`, `Inequality`) is judged by
+itself.  Statistical evidence (`Rate`, `Probability`, `Comparison`) carries two one-sided p-values: `p_support`, the
+probability of such data if the claim were false, and `p_refute`, if it were true; :func:`judge` corrects all of a
+ledger's p-values together (Holm 1979) before it decides.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from fractions import Fraction
+from math import inf, isfinite, nan
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from claimlab import checks
+from claimlab.checks import Array
+
+LEVEL = 0.05  # familywise error of a ledger
+RESAMPLES = 99_999  # of a bootstrap: p-values down to 1e-5 survive Holm over a few thousand hypotheses
+
+
+class Outcome(StrEnum):
+    SUPPORTED = "supported"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+    VACUOUS = "vacuous"  # no instance met the premises with a non-trivial bound: nothing was tested
+
+
+class Verdict(NamedTuple):
+    outcome: Outcome
+    reason: str  # in numbers; for an inconclusive verdict, what it would take
+    level: float | None  # the error probability of a statistical verdict; None for a deterministic one
+
+
+@dataclass(frozen=True)
+class Evidence(ABC):
+    """What a check found.  `witness` is the worst instance, in JSON values, that a reader can recompute by hand."""
+
+    @abstractmethod
+    def rule(self, level: float) -> tuple[Outcome, str]:
+        """The verdict at the given error level (which deterministic evidence ignores) and its reason."""
+
+    @property
+    def p_values(self) -> tuple[float, float] | None:
+        """`p_support` and `p_refute` of statistical evidence."""
+        return None
+
+
+@dataclass(frozen=True)
+class Identity(Evidence):
+    """An equality, or a statement decided exactly on each instance.
+
+    Parameters
+    ----------
+    residual : float
+        Largest distance between the two sides; in exact arithmetic, the number of instances on which they differ.
+    rounding : float
+        A *certified* bound on what arithmetic alone can make of an exact equality at that instance; 0 if exact.
+    instances : int
+        How many instances were compared.
+    proof : str
+        "sympy", "rational" or "float".
+    """
+
+    residual: float
+    rounding: float
+    instances: int
+    proof: str
+    witness: Mapping[str, Any] | None = None
+
+    def rule(self, level: float) -> tuple[Outcome, str]:
+        if self.instances == 0:
+            return Outcome.VACUOUS, "no instance met the premises."
+        if not isfinite(self.rounding):
+            return Outcome.INCONCLUSIVE, "the rounding error has no certified bound: exact arithmetic would decide."
+        comparison = f"residual {self.residual:.3g}, certified rounding {self.rounding:.3g}, {self.instances} instances"
+        if self.residual <= self.rounding:
+            return Outcome.SUPPORTED, f"{comparison} ({self.proof})."
+        return Outcome.REFUTED, f"{comparison} ({self.proof})."
+
+
+@dataclass(frozen=True)
+class Inequality(Evidence):
+    """ "For all instances, value <= bound", attacked by a search.
+
+    Parameters
+    ----------
+    ratio : float
+        Largest value / bound found: the tightness of a true statement, the size of a violation of a false one.
+    excess : float
+        Value minus bound at the worst violation, or at the instance with the largest ratio.
+    error : float
+        Certified numerical error of that excess.
+    instances : int
+        Instances on which the premises held and value and bound were compared.
+    informative : int
+        Those of them on which the bound was below the trivial one.
+    tried : int
+        All instances, those outside the premises included.
+    power : int
+        Comparisons that the search was asked for; with fewer, no violation means little.
+    """
+
+    ratio: float
+    excess: float
+    error: float
+    instances: int
+    informative: int
+    tried: int
+    power: int
+    witness: Mapping[str, Any] | None = None
+
+    @property
+    def vacuous_share(self) -> float:
+        """The share of the tried instances on which the statement says nothing."""
+        return 1 - self.informative / self.tried if self.tried else 1.0
+
+    def rule(self, level: float) -> tuple[Outcome, str]:
+        if self.excess > self.error:
+            return Outcome.REFUTED, (
+                f"value exceeds bound by {self.excess:.6g} (certified error {self.error:.3g}), ratio {self.ratio:.6g}."
+            )
+        if self.informative == 0:
+            return Outcome.VACUOUS, f"none of {self.tried} instances met the premises with a non-trivial bound."
+        if self.instances < self.power:
+            return Outcome.INCONCLUSIVE, (
+                f"no violation on {self.instances} instances; the search was to make {self.power}."
+            )
+        return Outcome.SUPPORTED, (
+            f"no violation on {self.instances} instances; worst ratio {self.ratio:.6g}, "
+            f"{100 * self.vacuous_share:.3g} % vacuous."
+        )
+
+
+@dataclass(frozen=True)
+class Statistical(Evidence):
+    """What the three statistical kinds share: two p-values, and the rule on them."""
+
+    p_support: float
+    p_refute: float
+
+    @property
+    def p_values(self) -> tuple[float, float]:
+        return self.p_support, self.p_refute
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The estimate in words."""
+
+    def rule(self, level: float) -> tuple[Outcome, str]:
+        if self.p_support <= level:
+            return Outcome.SUPPORTED, f"{self.describe()}; p = {self.p_support:.2g} against the contrary."
+        if self.p_refute <= level:
+            return Outcome.REFUTED, f"{self.describe()}; p = {self.p_refute:.2g} against the claim."
+        return Outcome.INCONCLUSIVE, (
+            f"{self.describe()}; neither side is excluded at level {level:.2g}: more runs would decide."
+        )
+
+
+@dataclass(frozen=True)
+class Rate(Statistical):
+    """Growth: the log-log slope is at most (or at least) an exponent, up to a resolution fixed beforehand."""
+
+    slope: float = nan
+    low: float = nan  # 95 % percentile bootstrap interval, for the figure
+    high: float = nan
+    exponent: float = nan
+    side: str = "at most"
+    resolution: float = 0.0
+    runs: int = 0
+    witness: Mapping[str, Any] | None = None
+
+    def describe(self) -> str:
+        return (
+            f"slope {self.slope:.4g} [{self.low:.4g}, {self.high:.4g}] over {self.runs} runs, "
+            f"claimed {self.side} {self.exponent:g} (resolution {self.resolution:g})"
+        )
+
+
+@dataclass(frozen=True)
+class Probability(Statistical):
+    """A failure has probability at most `delta` (binomial test, that is, Clopper-Pearson bounds)."""
+
+    failures: int = 0
+    runs: int = 0
+    delta: float = nan
+    low: float = nan  # 95 % Clopper-Pearson interval
+    high: float = nan
+    witness: Mapping[str, Any] | None = None
+
+    def describe(self) -> str:
+        return f"{self.failures} failures in {self.runs} runs [{self.low:.3g}, {self.high:.3g}], claimed {self.delta:g}"
+
+
+@dataclass(frozen=True)
+class Comparison(Statistical):
+    """A beats B by more than `effect`, the smallest effect of interest, on paired runs."""
+
+    difference: float = nan
+    low: float = nan
+    high: float = nan
+    effect: float = 0.0
+    runs: int = 0
+    witness: Mapping[str, Any] | None = None
+
+    def describe(self) -> str:
+        return (
+            f"mean paired difference {self.difference:.4g} [{self.low:.4g}, {self.high:.4g}] over {self.runs} pairs, "
+            f"smallest effect of interest {self.effect:g}"
+        )
+
+
+def _bootstrap(samples: Array, threshold: float, rng: Generator) -> tuple[float, float, float, float]:
+    """Percentile-bootstrap 95 % interval of the mean, and p-values against mean <= and >= `threshold`.
+
+    The p-values invert the one-sided percentile intervals: the share of resampled means on the wrong side, with the
+    usual one added so that none is zero.
+    """
+    n = len(samples)
+    means = np.empty(RESAMPLES)
+    for start in range(0, RESAMPLES, block := max(1, 4_000_000 // n)):
+        stop = min(start + block, RESAMPLES)
+        means[start:stop] = samples[rng.integers(0, n, (stop - start, n))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    above = (1 + int((means <= threshold).sum())) / (RESAMPLES + 1)
+    below = (1 + int((means >= threshold).sum())) / (RESAMPLES + 1)
+    return float(low), float(high), above, below
+
+
+def rate(x: Sequence[float], y: Array, *, exponent: float, side: str, rng: Generator, resolution: float = 0.05) -> Rate:
+    """Evidence on the growth of `y` in `x`.
+
+    Parameters
+    ----------
+    x : float[K]
+        Positive sizes: horizons, dimensions, inverse gaps.
+    y : float[runs, K]
+        Positive measurements, a row for each seed (paired over sizes).
+    exponent : float
+        The claimed exponent.
+    side : {"at most", "at least"}
+    resolution : float
+        How far the slope may lie beyond `exponent` and still agree; fixed before the run.
+    """
+    x_checked, y_checked = checks.array("x", x, ndim=1), checks.array("y", y, ndim=2)
+    if len(x_checked) < 3 or len(y_checked) < 10 or y_checked.shape[1] != len(x_checked):
+        raise ValueError(f"a rate needs 3 sizes and 10 runs at least; got x {x_checked.shape}, y {y_checked.shape}.")
+    if min(x_checked.min(), y_checked.min()) <= 0:
+        raise ValueError("a rate needs positive sizes and measurements: logarithms are taken.")
+    if side not in ("at most", "at least"):
+        raise ValueError(f'side must be "at most" or "at least", got {side!r}.')
+    log_x = np.log(x_checked) - np.log(x_checked).mean()
+    slopes = np.log(y_checked) @ log_x / (log_x @ log_x)
+    threshold = exponent + resolution if side == "at most" else exponent - resolution
+    low, high, above, below = _bootstrap(slopes, threshold, rng)
+    p_support, p_refute = (below, above) if side == "at most" else (above, below)
+    return Rate(p_support, p_refute, float(slopes.mean()), low, high, exponent, side, resolution, len(slopes))
+
+
+def probability(failures: int, runs: int, delta: float, witness: Mapping[str, Any] | None = None) -> Probability:
+    """Evidence on "the probability of failure is at most `delta`" from independent runs."""
+    test_less = stats.binomtest(failures, runs, delta, alternative="less")
+    test_more = stats.binomtest(failures, runs, delta, alternative="greater")
+    ci = stats.binomtest(failures, runs).proportion_ci(0.95, method="exact")
+    return Probability(
+        float(test_less.pvalue), float(test_more.pvalue), failures, runs, delta, float(ci.low), float(ci.high), witness
+    )
+
+
+def comparison(a: Array, b: Array, *, effect: float, rng: Generator) -> Comparison:
+    """Evidence on "the mean of `a` exceeds that of `b` by more than `effect`" from paired runs, float[n] each."""
+    a_checked, b_checked = checks.array("a", a, ndim=1), checks.array("b", b, ndim=1)
+    if a_checked.shape != b_checked.shape or len(a_checked) < 10:
+        raise ValueError(f"a and b must be paired, with 10 pairs at least; got {a_checked.shape}, {b_checked.shape}.")
+    differences = a_checked - b_checked
+    low, high, above, below = _bootstrap(differences, effect, rng)
+    return Comparison(above, below, float(differences.mean()), low, high, effect, len(differences))
+
+
+def judge(ledger: Mapping[str, Evidence], level: float = LEVEL) -> dict[str, Verdict]:
+    """The verdict on each piece of evidence, with the error of all statistical ones together at most `level`.
+
+    Every statistical piece contributes its two one-sided hypotheses to one family, which Holm's procedure corrects.
+    """
+    statistical = [name for name, evidence in ledger.items() if isinstance(evidence, Statistical)]
+    judged = dict(ledger)
+    if statistical:
+        raw = [p for name in statistical for p in ledger[name].p_values or ()]
+        corrected = multipletests(raw, alpha=level, method="holm")[1].tolist()
+        for i, name in enumerate(statistical):
+            judged[name] = replace(ledger[name], p_support=corrected[2 * i], p_refute=corrected[2 * i + 1])  # type: ignore[call-arg]
+    return {
+        name: Verdict(*evidence.rule(level), level if evidence.p_values else None) for name, evidence in judged.items()
+    }
+
+
+KINDS: dict[str, type[Evidence]] = {k.__name__: k for k in (Identity, Inequality, Rate, Probability, Comparison)}
+
+
+def to_json(evidence: Evidence) -> dict[str, Any]:
+    """The evidence as JSON values, with its kind; infinities and NaN as strings."""
+    values = {f.name: getattr(evidence, f.name) for f in fields(evidence)}
+    return {"kind": type(evidence).__name__} | {name: _plain(value) for name, value in values.items()}
+
+
+def from_json(record: Mapping[str, Any]) -> Evidence:
+    """The inverse of :func:`to_json`; a ValueError names what does not fit."""
+    kind = KINDS.get(str(record.get("kind")))
+    if kind is None:
+        raise ValueError(f"kind {record.get('kind')!r} is not one of {', '.join(KINDS)}.")
+    names = {f.name for f in fields(kind)}
+    if names != set(record) - {"kind"}:
+        raise ValueError(f"a {kind.__name__} has the fields {sorted(names)}, got {sorted(set(record) - {'kind'})}.")
+    numbers = {"inf": inf, "-inf": -inf, "nan": nan}
+    return kind(**{name: numbers.get(v, v) if isinstance(v, str) else v for name, v in record.items() if name in names})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if isfinite(value) else str(float(value))
+    return value
