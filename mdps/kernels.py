@@ -25,16 +25,3 @@ def sweep(
                 if q > best_q:
                     best, best_q = a, q
         tv[s], policy[s] = best_q, best
-
-
-@kernel
-def policy_sweep(
-    indptr: Ints, indices: Ints, data: Array, r: Array, gamma: float, policy: Ints, v: Array, out: Array
-) -> None:
-    """Evaluation operator of a deterministic policy: ``out[s] = r[s, a] + gamma P[s, a] v`` with ``a = policy[s]``."""
-    n_states, n_actions = r.shape
-    for s in range(n_states):
-        row, total = s * n_actions + policy[s], 0.0
-        for k in range(indptr[row], indptr[row + 1]):
-            total += data[k] * v[indices[k]]
-        out[s] = r[s, policy[s]] + gamma * total

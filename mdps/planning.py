@@ -22,7 +22,7 @@ from scipy.sparse.linalg import LinearOperator, bicgstab
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
-from claimlab.mdps.kernels import policy_sweep, sweep
+from claimlab.mdps.kernels import sweep
 from claimlab.mdps.tabular import EPS, FiniteMDP, TabularMDP
 
 DIRECT = 3_000  # states up to which a dense LU factorisation beats iterating
@@ -142,13 +142,9 @@ def _evaluate(mdp: TabularMDP, v: Array, policy: Ints, span: float, depth: int) 
     """Up to `depth` evaluation sweeps of `policy` from `v`, until the residual's span is at most `span`."""
     if depth == 0:
         return v, 0
-    P_pi, r_pi = (None, None) if mdp.is_sparse else mdp.under(policy)
+    P_pi, r_pi = mdp.under(policy)
     for used in range(1, depth + 1):
-        if mdp.is_sparse:
-            w = np.empty_like(v)
-            policy_sweep(mdp.P.indptr, mdp.P.indices, mdp.P.data, mdp.r, mdp.gamma, policy, v, w)
-        else:
-            w = r_pi + mdp.gamma * (P_pi @ v)
+        w = r_pi + mdp.gamma * (P_pi @ v)
         if np.ptp(w - v) <= span:
             return w, used
         v = w
