@@ -1,5 +1,33 @@
 """Finite MDPs: models, instances, exact and certified solvers."""
 
+from claimlab.mdps.average import AverageEvaluation, AverageSolution, gain_and_bias, relative_value_iteration
+from claimlab.mdps.blackjack import blackjack_state, blackjack_table
+from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
+from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
+from claimlab.mdps.exact import (
+    ExactSolution,
+    optimal_actions_exactly,
+    policy_value_exactly,
+    rationals,
+    solve_exactly,
+    solve_linear,
+)
+from claimlab.mdps.gridworlds import cliff_walking, gridworld
+from claimlab.mdps.instances import (
+    average_river_swim,
+    chain,
+    combination_lock,
+    corridor,
+    deep_sea,
+    episodic_river_swim,
+    garnet,
+    jao,
+    river_swim,
+    two_states,
+)
+from claimlab.mdps.inverse import inverse_bellman, with_optimal_values
+from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
+from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
     Evaluation,
     NotConverged,
@@ -15,25 +43,85 @@ from claimlab.mdps.planning import (
     solve,
     value_iteration,
 )
+from claimlab.mdps.regularized import (
+    SoftSolution,
+    soft_maximum,
+    soft_policy_iteration,
+    soft_solve,
+    soft_value_iteration,
+)
+from claimlab.mdps.storage import load, save
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, TabularMDP
+from claimlab.mdps.trees import TokenTree, token_tree
 
 __all__ = [
+    "AverageEvaluation",
     "AverageMDP",
+    "AverageSolution",
     "EpisodicMDP",
+    "EpisodicSolution",
     "Evaluation",
+    "ExactSolution",
+    "LPSolution",
     "NotConverged",
+    "QuantEconArrays",
+    "SoftSolution",
     "Solution",
     "TabularMDP",
+    "TokenTree",
     "action_values",
+    "average_river_swim",
+    "backward_induction",
     "bellman",
+    "blackjack_state",
+    "blackjack_table",
+    "chain",
+    "cliff_walking",
+    "combination_lock",
+    "corridor",
+    "deep_sea",
+    "discounted",
+    "episodic_from_gymnasium",
+    "episodic_occupancy",
+    "episodic_policy_value",
+    "episodic_river_swim",
+    "flow_residual",
+    "from_gymnasium",
+    "from_pymdptoolbox",
+    "from_quantecon",
+    "gain_and_bias",
     "gaps",
+    "garnet",
+    "gridworld",
+    "inverse_bellman",
+    "jao",
+    "load",
+    "long_run",
     "modified_policy_iteration",
     "occupancy",
     "optimal_actions",
+    "optimal_actions_exactly",
     "policy_iteration",
     "policy_value",
+    "policy_value_exactly",
+    "rationals",
+    "relative_value_iteration",
+    "river_swim",
+    "save",
+    "soft_maximum",
+    "soft_policy_iteration",
+    "soft_solve",
+    "soft_value_iteration",
     "solve",
+    "solve_exactly",
+    "solve_linear",
+    "solve_lp",
+    "time_limited",
+    "to_quantecon",
+    "token_tree",
+    "two_states",
     "value_iteration",
+    "with_optimal_values",
 ]
 
 assert __name__ == "claimlab.mdps", "write `import claimlab.mdps`: `mdps` alone would load a second copy"

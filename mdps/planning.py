@@ -2,14 +2,15 @@ r"""Planning in discounted MDPs, each answer with a proved error.
 
 Throughout, ``v`` is float[S], ``q`` is float[S, A], a policy is int[S] (deterministic) or float[S, A].
 
-The certificate.  Let :math:`T` be the optimality operator and :math:`a \le (Tv - v)(s) \le b` for all `s`.  Since `T` is
-monotone and :math:`T(v + k) = Tv + \gamma k` for constants `k`,
+The certificate.  Let :math:`T` be the optimality operator and :math:`a \le (Tv - v)(s) \le b` for all `s`.  Since `T`
+is monotone and :math:`T(v + k) = Tv + \gamma k` for constants `k`,
 
 .. math:: Tv + \tfrac{\gamma}{1-\gamma} a \;\le\; v^\pi \;\le\; v^* \;\le\; Tv + \tfrac{\gamma}{1-\gamma} b
 
-for the policy :math:`\pi` that is greedy for `v` (MacQueen 1966; Puterman 2005, Theorem 6.6.3).  :func:`certify` computes
-`a` and `b` outward-rounded and lets rows of `P` sum to :math:`1 \pm` ``mdp.row_error``, so the bounds hold for the stored
-numbers, not for an idealised MDP.
+for the policy :math:`\pi` that is greedy for `v` (MacQueen 1966; Puterman 2005, Theorem 6.6.3).  In float64 the backup
+is off by at most `slack`, which widens `a`, `b` and both ends, and rows of `P` sum to 1 within ``mdp.row_error``: then
+:math:`T(v + k)` lies between :math:`Tv + \gamma(1 \pm \epsilon) k`, and each geometric series takes the factor that is
+worse for its sign.  So the bounds hold for the stored numbers, not for an idealised MDP.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse.linalg import LinearOperator, bicgstab
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.kernels import sweep
+from claimlab.mdps.resolvent import resolvent as resolvent
 from claimlab.mdps.tabular import EPS, FiniteMDP, TabularMDP
 
-DIRECT = 3_000  # states up to which a dense LU factorisation beats iterating
+SMALL = 300  # states up to which policy iteration with direct solves is the fastest
+SUBNORMAL = float(np.finfo(np.float64).smallest_subnormal)  # what an operation may lose to underflow
 
 
 class NotConverged(RuntimeError):
@@ -63,37 +65,54 @@ def bellman(mdp: TabularMDP, v: ArrayLike) -> Array:
     return backup(mdp, checks.shaped("v", v, (mdp.n_states,), "(S,)"), mdp.gamma)
 
 
-def rounding(mdp: FiniteMDP, v: Array, gamma: float = 1.0) -> float:
-    """Bound on the float64 error of a backup: n + 4 operations on numbers of the size of r and v (Higham 2002, 3.1)."""
-    return (mdp.row_length + 4) * EPS * float(abs(mdp.r).max() + gamma * abs(v).max())
+def rounding(mdp: FiniteMDP, v: Array, gamma: float = 1.0, *, terms: int = 0) -> float:
+    """Bound on the float64 error of a backup of `v`, and of a weighted mean of such backups over `terms` actions.
+
+    These are n + 4 (+ terms) operations on numbers of the size of r and v, each off by half of EPS (Higham 2002, 3.1):
+    the bound is twice what is needed, and the other half pays for the arithmetic done with it.
+    """
+    operations = mdp.row_length + 4 + terms
+    return operations * (EPS * float(abs(mdp.r).max() + gamma * abs(v).max()) + SUBNORMAL)
 
 
-def certify(mdp: TabularMDP, v: Array, tv: Array) -> tuple[float, float]:
-    """Shifts `low`, `high` with ``tv + low <= v_pi <= v* <= tv + high``, where `tv` is the computed backup of `v`."""
-    slack = rounding(mdp, v, mdp.gamma)
-    d = tv - v
-    low, high = float(d.min()) - 2 * slack, float(d.max()) + 2 * slack
-    less, more = mdp.gamma * (1 - mdp.row_error), mdp.gamma * (1 + mdp.row_error)
+def contraction(mdp: TabularMDP) -> tuple[float, float]:
+    """Bounds on gamma times the row sums of `P`, outward-rounded; an error where they do not prove a contraction."""
+    less, more = mdp.gamma * (1 - mdp.row_error), mdp.gamma * (1 + mdp.row_error)  # row_error holds an EPS to spare
     if more >= 1:
         raise ValueError(
             f"gamma = {mdp.gamma!r} is so close to 1 that rows of P summing to 1 within {mdp.row_error:.2g} "
             "need not make a contraction; normalise the rows of P."
         )
+    return less, more
 
-    def geometric(x: float, outward: float) -> float:
-        return x * outward / (1 - outward)
 
-    low = geometric(low, less if low >= 0 else more) - 2 * slack
-    high = geometric(high, more if high >= 0 else less) + 2 * slack
-    return low, high
+def certify(mdp: TabularMDP, v: Array, tv: Array) -> tuple[float, float]:
+    """Shifts `low`, `high` with ``tv + low <= v_pi <= v* <= tv + high``, where `tv` is the computed backup of `v`."""
+    return series(mdp, tv - v, rounding(mdp, v, mdp.gamma))
+
+
+def series(mdp: TabularMDP, d: Array, slack: float) -> tuple[float, float]:
+    r"""`low` and `high` such that a fixed point lies between `tv` + these, from ``d = tv - v`` and the error of `tv`.
+
+    They are :math:`\tfrac{\gamma}{1-\gamma}` times the extremes of `d`, with every rounding outward (see the module).
+    """
+    less, more = contraction(mdp)
+    slack += EPS * float(abs(d).max())  # the subtraction
+    low, high = float(d.min()) - slack, float(d.max()) + slack
+
+    def geometric(x: float, factor: float) -> float:
+        return x * factor / (1 - factor)
+
+    low = geometric(low, less if low >= 0 else more) - slack
+    high = geometric(high, more if high >= 0 else less) + slack
+    return low - 4 * EPS * abs(low), high + 4 * EPS * abs(high)
 
 
 def _conclude(mdp: TabularMDP, v: Array, tv: Array, policy: Ints, iterations: int) -> Solution:
     low, high = certify(mdp, v, tv)
     middle = tv + (low + high) / 2
-    return Solution(
-        middle, policy, (high - low) / 2 + EPS * float(abs(middle).max() + abs(low) + abs(high)), iterations
-    )
+    error = (high - low) / 2 + EPS * float(abs(middle).max() + abs(low) + abs(high))
+    return Solution(middle, policy, error, iterations)
 
 
 def improve(mdp: FiniteMDP, v: Array, gamma: float) -> tuple[Array, Ints]:
@@ -113,28 +132,43 @@ def value_iteration(mdp: TabularMDP, tol: float = 1e-10, *, max_sweeps: int = 1_
 
 
 def modified_policy_iteration(
-    mdp: TabularMDP, tol: float = 1e-10, *, depth: int = 100, max_sweeps: int = 1_000_000
+    mdp: TabularMDP,
+    tol: float = 1e-10,
+    *,
+    depth: int = 100,
+    max_sweeps: int = 1_000_000,
+    start: ArrayLike | None = None,
 ) -> Solution:
-    """Between improvements, evaluate the greedy policy for up to `depth` sweeps (Puterman & Shin 1978).
+    """Between improvements, evaluate the greedy policy for up to `depth` sweeps (Puterman & Shin 1978), from `start`.
 
     Evaluation stops early once the span of its residual is a tenth of the improvement's: sweeping on would refine the
-    value of a policy that the next improvement changes.
+    value of a policy that the next improvement changes.  A tolerance below the floor of float64 is given up once the
+    certificate is down to a small multiple of what it would be without any residual and has stopped falling; further
+    away the span may rise for a while, since one improvement may change one state of a long chain.
     """
     checks.interval("tol", tol, 0, np.inf, "()")
-    v, sweeps, best, stalled = np.zeros(mdp.n_states), 0, np.inf, 0
+    v = np.zeros(mdp.n_states) if start is None else checks.shaped("start", start, (mdp.n_states,), "(S,)")
+    sweeps, best, stalled = 0, np.inf, 0
     while True:
         tv, policy = improve(mdp, v, mdp.gamma)
         sweeps += 1
         low, high = certify(mdp, v, tv)
-        if (high - low) / 2 <= tol or sweeps >= max_sweeps or stalled > 50:
+        floor = float(np.ptp(series(mdp, np.zeros(1), rounding(mdp, v, mdp.gamma))))
+        stalled = stalled + 1 if best <= high - low <= 100 * floor else 0
+        reached = (high - low) / 2 <= tol or high - low <= 2 * floor
+        if reached or sweeps >= max_sweeps or stalled > 50 or not np.isfinite(high - low):
             break
-        stalled = 0 if high - low < best else stalled + 1  # at the floor of float64 the span wanders
         best = min(best, high - low)
         v, used = _evaluate(mdp, tv + (low + high) / 2, policy, 0.1 * float(np.ptp(tv - v)), depth)
         sweeps += used
-    solution = _conclude(mdp, v, tv, policy, sweeps)
-    if solution.error > tol:
-        raise NotConverged(f"tolerance {tol:g} asked, {solution.error:.3g} certified after {sweeps} sweeps.", solution)
+    return _within(tol, _conclude(mdp, v, tv, policy, sweeps), "sweeps")
+
+
+def _within(tol: float, solution: Solution, unit: str) -> Solution:
+    if not solution.error <= tol:  # so that NaN is no success
+        raise NotConverged(
+            f"tolerance {tol:g} asked, {solution.error:.3g} certified after {solution.iterations} {unit}.", solution
+        )
     return solution
 
 
@@ -154,20 +188,27 @@ def _evaluate(mdp: TabularMDP, v: Array, policy: Ints, span: float, depth: int) 
 def policy_iteration(mdp: TabularMDP, *, max_iterations: int = 10_000) -> Solution:
     """Evaluate exactly, improve where strictly better, until no action improves (Howard 1960).
 
-    Ties keep the current action, so rounding cannot make it cycle.  The certificate is that of the last backup.
+    A switch is made where it is proved to improve, so rounding cannot make it cycle.  Where none is, whatever looks
+    better is tried as long as that halves the certificate, which is that of the best backup seen.
     """
     _, policy = improve(mdp, np.zeros(mdp.n_states), mdp.gamma)
-    states = np.arange(mdp.n_states)
+    states, best, tried = np.arange(mdp.n_states), None, np.inf
     for iteration in range(1, max_iterations + 1):
         v, error = policy_value(mdp, policy)
         q = backup(mdp, v, mdp.gamma)
         greedy = q.argmax(axis=1)
-        better = q[states, greedy] > q[states, policy] + 2 * (error + rounding(mdp, v, mdp.gamma))
+        found = _conclude(mdp, v, q[states, greedy], greedy, iteration)
+        best = found if best is None or found.error < best.error else best
+        gain = q[states, greedy] - q[states, policy]
+        better = gain > 2 * (error + rounding(mdp, v, mdp.gamma))
         if not better.any():
-            return _conclude(mdp, v, q[states, greedy], greedy, iteration)
+            better = gain > 0
+            if not better.any() or not found.error < tried / 2:
+                return best
+            tried = found.error
         policy = np.where(better, greedy, policy)
-    solution = _conclude(mdp, v, q[states, greedy], greedy, max_iterations)
-    raise NotConverged(f"no fixed point after {max_iterations} improvements.", solution)
+    assert best is not None  # max_iterations is at least 1
+    raise NotConverged(f"no fixed point after {max_iterations} improvements.", best)
 
 
 def solve(mdp: TabularMDP, tol: float = 1e-9) -> Solution:
@@ -176,51 +217,45 @@ def solve(mdp: TabularMDP, tol: float = 1e-9) -> Solution:
     Policy iteration with direct solves where the dense matrix is small, modified policy iteration beyond.
     """
     checks.interval("tol", tol, 0, np.inf, "()")
-    solution = policy_iteration(mdp) if mdp.n_states <= DIRECT // 10 else None
-    if solution is not None and solution.error <= tol:
-        return solution
-    return modified_policy_iteration(mdp, tol)
+    if mdp.n_states > SMALL:
+        return modified_policy_iteration(mdp, tol)
+    solution = policy_iteration(mdp)
+    if solution.error <= tol or not np.isfinite(solution.v).all():
+        return _within(tol, solution, "iterations")
+    return modified_policy_iteration(mdp, tol, start=solution.v)
 
 
 def policy_value(mdp: TabularMDP, pi: ArrayLike) -> Evaluation:
-    r"""Value of `pi`, the solution of :math:`v = r_\pi + \gamma P_\pi v`, with a bound from its residual."""
-    P_pi, r_pi = mdp.under(mdp.policy(pi))
-    v = resolvent(mdp, P_pi, r_pi)
-    residual = float(abs(r_pi + mdp.gamma * (P_pi @ v) - v).max()) + 2 * rounding(mdp, v, mdp.gamma)
-    return Evaluation(v, residual / (1 - mdp.gamma * (1 + mdp.row_error)))
+    r"""Value of `pi`, the solution of :math:`v = r_\pi + \gamma P_\pi v`, with a bound from its residual.
 
-
-def resolvent(mdp: TabularMDP, P_pi: Any, b: Array, *, transpose: bool = False) -> Array:
-    r"""Solve :math:`(I - \gamma P_\pi) x = b`, or its transpose, for one or several right-hand sides float[S, ...].
-
-    Dense matrices by LU; sparse ones by BiCGSTAB, whose failures are made good by the Neumann series
-    (:math:`\gamma P_\pi` contracts, so that always converges).  No S-by-S dense matrix is made from sparse input beyond
-    `DIRECT` states.
+    For a stochastic `pi` the residual is that of :math:`\sum_a \pi(a|s) q(s,a)`, so that the rounding of
+    :math:`P_\pi` needs no bound, and rows of `pi` need sum to 1 only about.
     """
-    M = P_pi.T if transpose else P_pi
-    if not mdp.is_sparse or mdp.n_states <= DIRECT:
-        dense = M.toarray() if mdp.is_sparse else M
-        return np.linalg.solve(np.eye(mdp.n_states) - mdp.gamma * dense, b)
-    if b.ndim > 1:
-        return np.stack([resolvent(mdp, P_pi, column, transpose=transpose) for column in b.T], axis=1)
-    operator = LinearOperator(M.shape, matvec=lambda x: x - mdp.gamma * (M @ x), dtype=np.float64)
-    x, _ = bicgstab(operator, b, rtol=1e-14, atol=0.0, maxiter=500)
-    x = x if np.isfinite(x).all() else b.copy()
-    scale = abs(b).max() or 1.0
-    while abs(step := b + mdp.gamma * (M @ x) - x).max() > 8 * EPS * (scale + abs(x).max()):
-        x = x + step
-    return x
+    pi = mdp.policy(pi)
+    P_pi, r_pi = mdp.under(pi)
+    _, more = contraction(mdp)
+    v = resolvent(mdp, P_pi, r_pi)
+    if pi.ndim == 1:
+        excess, slack, tv = 0.0, rounding(mdp, v, mdp.gamma), r_pi + mdp.gamma * (P_pi @ v)
+    else:
+        excess = max(float(pi.sum(axis=1).max()) - 1, 0.0) + mdp.n_actions * EPS
+        slack = (1 + excess) * rounding(mdp, v, mdp.gamma, terms=mdp.n_actions)
+        tv = (pi * (mdp.r + mdp.gamma * mdp.expect(v))).sum(axis=1)
+    if more * (1 + excess) >= 1:
+        raise ValueError(f"gamma = {mdp.gamma!r} is too close to 1 for rows of pi that sum to 1 + {excess:.2g}.")
+    residual = float(abs(tv - v).max()) + 2 * slack
+    return Evaluation(v, (1 + 8 * EPS) * residual / (1 - more * (1 + excess)))
 
 
 def action_values(mdp: TabularMDP, solution: Solution | None = None) -> tuple[Array, float]:
     """Optimal action values float[S, A] and a certified bound on their error; `solution` is made if not given."""
-    solution = solve(mdp, _finest(mdp)) if solution is None else solution
+    solution = solve(mdp, finest(mdp)) if solution is None else solution
     q = backup(mdp, solution.v, mdp.gamma)
     error = mdp.gamma * (1 + mdp.row_error) * solution.error + rounding(mdp, solution.v, mdp.gamma)
     return q, error
 
 
-def _finest(mdp: TabularMDP) -> float:
+def finest(mdp: TabularMDP) -> float:
     """A tolerance near the floor of float64 for this MDP: a thousand roundings of its largest value."""
     scale = max(float(abs(mdp.r).max()), np.finfo(float).tiny) / (1 - mdp.gamma)
     return 1e3 * (mdp.row_length + 4) * EPS * scale / (1 - mdp.gamma)
@@ -245,7 +280,7 @@ def optimal_actions(mdp: TabularMDP, solution: Solution | None = None, *, atol: 
 
 
 def occupancy(mdp: TabularMDP, pi: ArrayLike, initial: ArrayLike | None = None) -> Array:
-    r"""Normalised discounted occupancy :math:`d(s,a) = (1-\gamma)\sum_t \gamma^t \Pr(s_t{=}s, a_t{=}a)`, float[S, A]."""
+    r"""Normalised discounted occupancy, float[S, A]: :math:`(1-\gamma)\sum_t \gamma^t \Pr(s_t{=}s, a_t{=}a)`."""
     start = mdp.initial if initial is None else checks.distributions("initial", initial, ndim=1)
     if start.shape != (mdp.n_states,):
         raise ValueError(f"initial must have shape (S,) = ({mdp.n_states},), got {start.shape}.")

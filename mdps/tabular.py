@@ -55,7 +55,8 @@ class FiniteMDP(ABC):
         actions = checks.booleans("actions", _or(self.actions, np.ones((S, A), bool)), (S, A), "(S, A)")
         if not actions.any(axis=1).all():
             raise ValueError(f"actions[{int(np.argmin(actions.any(axis=1)))}] is empty: every state needs an action.")
-        P, r = _transitions(self.P, actions), _rewards(self.P, self.r, actions)
+        P = _transitions(self.P, actions)
+        r = _rewards(P, self.r, actions)
         terminal = checks.booleans("terminal", _or(self.terminal, np.zeros(S, bool)), (S,), "(S,)")
         initial = checks.distributions("initial", _or(self.initial, np.full(S, 1 / S)), ndim=1)
         if initial.shape != (S,):
@@ -201,14 +202,20 @@ def _or(value: Any, default: Any) -> Any:
 
 def _sizes(P: Any, r: Any) -> tuple[int, int]:
     if issparse(P):
+        S = int(P.shape[1])
         if issparse(r):
-            S = int(P.shape[1])
-            return S, int(P.shape[0]) // max(S, 1)
-        shape = np.shape(r)
-        if len(shape) not in (2, 3) or shape[0] != P.shape[1]:
-            raise ValueError(f"sparse P of shape {P.shape} needs r of shape (S, A) or (S, A, S), got {shape}.")
-        return int(shape[0]), int(shape[1])
-    P_shape, r_shape = np.shape(P), np.shape(r)
+            if r.shape != P.shape:
+                raise ValueError(f"a sparse r must have the shape of a sparse P, got P {P.shape}, r {r.shape}.")
+            A = int(P.shape[0]) // max(S, 1)
+        else:
+            shape = _shape("r", r)
+            A = int(shape[1]) if len(shape) > 1 else 0
+            if shape not in ((S, A), (S, A, S)):
+                raise ValueError(f"sparse P of shape {P.shape} needs r of shape (S, A) or (S, A, S), got {shape}.")
+        if 0 in P.shape or P.shape != (S * A, S):
+            raise ValueError(f"sparse P must have shape (S*A, S), row s*A + a; got {P.shape} with A = {A}.")
+        return S, A
+    P_shape, r_shape = _shape("P", P), _shape("r", r)
     if len(P_shape) != 3 or P_shape[0] != P_shape[2]:
         raise ValueError(f"P must have shape (S, A, S), got {P_shape}.")
     if 0 in P_shape:
@@ -220,49 +227,63 @@ def _sizes(P: Any, r: Any) -> tuple[int, int]:
     return int(P_shape[0]), int(P_shape[1])
 
 
+def _shape(name: str, value: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array of real numbers: {error}.") from None
+
+
 def _transitions(P: Any, actions: Bools) -> Array | Sparse:
     """P with rows checked where the action exists and zero elsewhere, read-only."""
     if issparse(P):
-        missing = ~actions.reshape(-1)
-        filled = csr_array(P, dtype=np.float64, copy=True)
-        if missing.any():  # give missing rows a self-loop for the check, then empty them
-            S = filled.shape[1]
-            keep = csr_array((np.where(missing, 0.0, 1.0), (np.arange(missing.size),) * 2), shape=(missing.size,) * 2)
-            loops = csr_array(
-                (np.ones(int(missing.sum())), (np.flatnonzero(missing), np.flatnonzero(missing) // actions.shape[1])),
-                shape=(missing.size, S),
-            )
-            checks.sparse_distributions("P", keep @ filled + loops, actions.shape[1])
-            filled = csr_array(keep @ filled)
-            filled.sum_duplicates()
-            filled.eliminate_zeros()
-        else:
-            filled = checks.sparse_distributions("P", filled, actions.shape[1])
+        filled = _sparse_transitions(P, actions)
         for part in (filled.data, filled.indices, filled.indptr):
             part.flags.writeable = False
         return filled
     if actions.all():
         return checks.distributions("P", P, ndim=3)
-    given = checks.array("P", np.where(actions[..., None], np.asarray(P, dtype=np.float64), 0.0), ndim=3)
+    given = checks.array("P", np.where(actions[..., None], checks.numbers("P", P), 0.0), ndim=3)
     checks.distributions("P", np.where(actions[..., None], given, np.eye(given.shape[0])[:, None, :]), ndim=3)
     return given
 
 
-def _rewards(P: Any, r: Any, actions: Bools) -> Array:
-    """Expected rewards float[S, A], zero where the action does not exist."""
+def _sparse_transitions(P: Any, actions: Bools) -> Sparse:
+    S, A = actions.shape
+    if actions.all():
+        return checks.sparse_distributions("P", P, A)
+    given, missing = checks.csr("P", P), np.flatnonzero(~actions)
+    rows, available = _entry_rows(given, actions)
+    kept = csr_array((given.data[available], (rows[available], given.indices[available])), shape=given.shape)
+    loops = csr_array((np.ones(missing.size), (missing, missing // A)), shape=given.shape)
+    checks.sparse_distributions("P", kept + loops, A)  # missing rows pass as self-loops
+    kept.eliminate_zeros()
+    return kept
+
+
+def _entry_rows(P: Sparse, actions: Bools) -> tuple[Ints, Bools]:
+    """For each stored entry of `P`, its row s*A + a, and whether that action exists."""
+    rows = np.repeat(np.arange(P.shape[0]), np.diff(P.indptr))
+    return rows, actions.reshape(-1)[rows]
+
+
+def _rewards(P: Array | Sparse, r: Any, actions: Bools) -> Array:
+    """Expected rewards float[S, A], zero where the action does not exist; `P` is checked already."""
     if issparse(r):
-        if not issparse(P) or r.shape != P.shape:
-            raise ValueError(f"a sparse r must have the shape of a sparse P, got r {r.shape}.")
-        _finite = checks.array("r.data", csr_array(r).data, ndim=1)
-        expected = np.asarray(csr_array(P).multiply(csr_array(r)).sum(axis=1)).reshape(actions.shape)
+        paid = checks.csr("r", r)
+        _, available = _entry_rows(paid, actions)
+        bad = ~np.isfinite(paid.data) & available
+        checks.sparse_entries("r", paid, actions.shape[1], bad, "every entry must be finite")
+        paid.data[~available] = 0.0
+        expected = np.asarray(P.multiply(paid).sum(axis=1)).reshape(actions.shape)
+        return checks.array("r", expected, ndim=2)
+    numbers = checks.numbers("r", r)
+    mask = actions if numbers.ndim == 2 else actions[..., None]
+    given = checks.array("r", np.where(mask, numbers, 0.0), ndim=numbers.ndim)
+    if given.ndim == 2:
+        return given
+    if issparse(P):
+        expected = np.asarray(P.multiply(given.reshape(-1, given.shape[2])).sum(axis=1)).reshape(actions.shape)
     else:
-        with_zeros = np.where(actions if np.ndim(r) == 2 else actions[..., None], r, 0.0)
-        given = checks.array("r", with_zeros, ndim=np.ndim(r))
-        if given.ndim == 2:
-            return given
-        if issparse(P):
-            flat = given.reshape(-1, given.shape[2])
-            expected = np.asarray(csr_array(P).multiply(flat).sum(axis=1)).reshape(actions.shape)
-        else:
-            expected = (np.asarray(P, dtype=np.float64) * given).sum(axis=2)
-    return checks.array("r", np.where(actions, expected, 0.0), ndim=2)
+        expected = (P * given).sum(axis=2)
+    return checks.array("r", expected, ndim=2)

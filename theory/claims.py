@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.random import Generator
 
 from claimlab import checks
-from claimlab.theory.evidence import Evidence, Outcome
+from claimlab.theory.evidence import KINDS, Evidence, Outcome
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what may stand in ids: they become file names, links and globs
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class Paper:
     venue: str
     arxiv: str
     tier: str
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.slug):
+            raise ValueError(f"slug must consist of letters, digits, '-', '_' and '.', got {self.slug!r}.")
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,13 @@ class Budget:
 
     def of(self, stream: str) -> Budget:
         return replace(self, stream=stream)
+
+    def with_instances(self, instances: int) -> Budget:
+        """The same draws with another number of instances: for measures that are dear."""
+        return replace(self, instances=instances)
+
+    def seeded(self, seed: int) -> Budget:
+        return replace(self, seed=checks.integer("seed", seed, 0))
 
 
 SMOKE = Budget("smoke", instances=300, runs=2_000)
@@ -105,8 +119,10 @@ class Claim:
 
     def __post_init__(self) -> None:
         slug, _, name = self.id.partition("/")
-        if slug != self.paper.slug or not name:
+        if slug != self.paper.slug or not NAME.fullmatch(name):
             raise ValueError(f"id must be {self.paper.slug + '/short-name'!r}, got {self.id!r}.")
+        if self.kind not in KINDS.values():
+            raise ValueError(f"kind of {self.id} must be one of {', '.join(KINDS)}, got {self.kind!r}.")
         if self.expected not in (Outcome.SUPPORTED, Outcome.REFUTED, Outcome.INCONCLUSIVE):
             raise ValueError(f"expected of {self.id} must be supported, refuted or inconclusive, got {self.expected}.")
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from fractions import Fraction
-from math import inf, isfinite, nan
+from math import inf, isfinite, isnan, nan, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,12 @@ class Evidence(ABC):
         """`p_support` and `p_refute` of statistical evidence."""
         return None
 
+    def _reject_nan(self, *names: str) -> None:
+        """NaN compares as false with everything, so a rule would read it as one outcome or the other."""
+        for name in names:
+            if isnan(getattr(self, name)):
+                raise ValueError(f"{name} of {type(self).__name__} is NaN: the check computed no number.")
+
 
 @dataclass(frozen=True)
 class Identity(Evidence):
@@ -76,6 +82,10 @@ class Identity(Evidence):
     instances: int
     proof: str
     witness: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self._reject_nan("residual", "rounding")
+        checks.integer("instances", self.instances, 0)
 
     def rule(self, level: float) -> tuple[Outcome, str]:
         if self.instances == 0:
@@ -119,6 +129,14 @@ class Inequality(Evidence):
     power: int
     witness: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        self._reject_nan("ratio", "excess", "error")
+        if not 0 <= self.informative <= self.instances <= self.tried:
+            raise ValueError(
+                "informative, instances and tried must grow from 0 on, "
+                f"got {self.informative}, {self.instances}, {self.tried}."
+            )
+
     @property
     def vacuous_share(self) -> float:
         """The share of the tried instances on which the statement says nothing."""
@@ -131,6 +149,8 @@ class Inequality(Evidence):
             )
         if self.informative == 0:
             return Outcome.VACUOUS, f"none of {self.tried} instances met the premises with a non-trivial bound."
+        if not isfinite(self.error):
+            return Outcome.INCONCLUSIVE, "the numerical error has no certified bound: exact arithmetic would decide."
         if self.instances < self.power:
             return Outcome.INCONCLUSIVE, (
                 f"no violation on {self.instances} instances; the search was to make {self.power}."
@@ -147,6 +167,10 @@ class Statistical(Evidence):
 
     p_support: float
     p_refute: float
+
+    def __post_init__(self) -> None:
+        checks.interval("p_support", self.p_support, 0, 1)
+        checks.interval("p_refute", self.p_refute, 0, 1)
 
     @property
     def p_values(self) -> tuple[float, float]:
@@ -171,7 +195,7 @@ class Rate(Statistical):
     """Growth: the log-log slope is at most (or at least) an exponent, up to a resolution fixed beforehand."""
 
     slope: float = nan
-    low: float = nan  # 95 % percentile bootstrap interval, for the figure
+    low: float = nan  # 95 % bootstrap-t interval, for the figure
     high: float = nan
     exponent: float = nan
     side: str = "at most"
@@ -220,20 +244,32 @@ class Comparison(Statistical):
 
 
 def _bootstrap(samples: Array, threshold: float, rng: Generator) -> tuple[float, float, float, float]:
-    """Percentile-bootstrap 95 % interval of the mean, and p-values against mean <= and >= `threshold`.
+    """Bootstrap-t 95 % interval of the mean, and p-values against mean <= and >= `threshold` (Efron 1981).
 
-    The p-values invert the one-sided percentile intervals: the share of resampled means on the wrong side, with the
-    usual one added so that none is zero.
+    Resampled are the means divided by their own standard errors.  The plain percentile bootstrap forgets the error of
+    the standard error: from ten normal runs it errs in 10 % of the cases at a level of 5 %.  The p-values count the
+    resamples beyond the observed ratio, with the usual one added so that none is zero.
     """
-    n = len(samples)
-    means = np.empty(RESAMPLES)
+    n, mean = len(samples), float(samples.mean())
+    ratios = np.empty(RESAMPLES)
     for start in range(0, RESAMPLES, block := max(1, 4_000_000 // n)):
         stop = min(start + block, RESAMPLES)
-        means[start:stop] = samples[rng.integers(0, n, (stop - start, n))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    above = (1 + int((means <= threshold).sum())) / (RESAMPLES + 1)
-    below = (1 + int((means >= threshold).sum())) / (RESAMPLES + 1)
+        ratios[start:stop] = _studentized(samples[rng.integers(0, n, (stop - start, n))], mean)
+    scale = float(samples.std(ddof=1)) / sqrt(n)
+    left, right = np.quantile(ratios, [0.025, 0.975], method="nearest")  # interpolation would subtract infinities
+    observed = float(_studentized(samples[None], threshold)[0])
+    above = (1 + int((ratios >= observed).sum())) / (RESAMPLES + 1)
+    below = (1 + int((ratios <= observed).sum())) / (RESAMPLES + 1)
+    low, high = (mean - right * scale, mean - left * scale) if scale > 0 else (mean, mean)
     return float(low), float(high), above, below
+
+
+def _studentized(samples: Array, centre: float) -> Array:
+    """Mean minus `centre` over its standard error, of each row; constant rows lie at infinity, or at 0 on `centre`."""
+    difference = samples.mean(axis=1) - centre
+    error = samples.std(axis=1, ddof=1) / sqrt(samples.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(difference == 0, 0.0, difference / error)
 
 
 def rate(x: Sequence[float], y: Array, *, exponent: float, side: str, rng: Generator, resolution: float = 0.05) -> Rate:
@@ -268,6 +304,9 @@ def rate(x: Sequence[float], y: Array, *, exponent: float, side: str, rng: Gener
 
 def probability(failures: int, runs: int, delta: float, witness: Mapping[str, Any] | None = None) -> Probability:
     """Evidence on "the probability of failure is at most `delta`" from independent runs."""
+    checks.integer("runs", runs, 1)
+    checks.integer("failures", failures, 0, runs)
+    checks.interval("delta", delta, 0, 1)
     test_less = stats.binomtest(failures, runs, delta, alternative="less")
     test_more = stats.binomtest(failures, runs, delta, alternative="greater")
     ci = stats.binomtest(failures, runs).proportion_ci(0.95, method="exact")
@@ -295,7 +334,7 @@ def judge(ledger: Mapping[str, Evidence], level: float = LEVEL) -> dict[str, Ver
     judged = dict(ledger)
     if statistical:
         raw = [p for name in statistical for p in ledger[name].p_values or ()]
-        corrected = multipletests(raw, alpha=level, method="holm")[1].tolist()
+        corrected = np.asarray(multipletests(raw, alpha=level, method="holm")[1]).tolist()
         for i, name in enumerate(statistical):
             judged[name] = replace(ledger[name], p_support=corrected[2 * i], p_refute=corrected[2 * i + 1])  # type: ignore[call-arg]
     return {
@@ -339,4 +378,6 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, (float, np.floating)):
         return float(value) if isfinite(value) else str(float(value))
-    return value
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(f"a witness holds numbers, strings, lists and mappings of them; got {type(value).__name__}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,17 +12,25 @@ from scipy.sparse import csr_array, issparse
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Sparse = csr_array
+Sparse: TypeAlias = Any  # a scipy csr_array, which has no type stubs
 
 SUM_TOLERANCE = 1e-9  # how far a row of probabilities may sum from 1; solvers' certificates account for it
 
 
+def numbers(name: str, value: ArrayLike) -> Array:
+    """`value` as a new C-contiguous float64 array, whatever its shape and entries; text and complex are refused."""
+    try:
+        given = np.asarray(value)
+        if given.dtype.kind not in "biufO":  # NumPy would read numbers out of text and drop imaginary parts
+            raise TypeError(f"its type is {given.dtype}")
+        return np.array(given, dtype=np.float64, order="C")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be an array of real numbers: {error}.") from None
+
+
 def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
     """`value` as a read-only C-contiguous float64 array of `ndim` axes with finite entries."""
-    try:
-        out = np.array(value, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of real numbers: {error}.") from None
+    out = numbers(name, value)
     if out.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, got shape {out.shape}.")
     bad = np.argwhere(~np.isfinite(out))
@@ -62,25 +70,38 @@ def _sum_to_one(name: str, sums: Array, atol: float) -> None:
         )
 
 
+def csr(name: str, value: Any) -> Sparse:
+    """`value`, a scipy sparse matrix of real numbers, as a new float64 CSR array whose indices are within bounds."""
+    if not issparse(value):
+        raise ValueError(f"{name} must be a scipy sparse matrix, got {type(value).__name__}.")
+    if value.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got {value.dtype}.")
+    out = csr_array(value, dtype=np.float64, copy=True)
+    try:
+        out.check_format(full_check=True)  # compiled code trusts the indices
+    except ValueError as error:
+        raise ValueError(f"{name} is not a valid sparse matrix: {error}.") from None
+    return out
+
+
 def sparse_distributions(name: str, value: Any, n_actions: int, *, atol: float = SUM_TOLERANCE) -> Sparse:
     """`value`, a scipy sparse matrix with row ``s * A + a`` for each pair, as a CSR array of probability rows.
 
     Entries are copied, duplicates summed and explicit zeros dropped.  Messages name rows as ``[s, a]``.
     """
-    if not issparse(value):
-        raise ValueError(f"{name} must be a scipy sparse matrix, got {type(value).__name__}.")
-    out = csr_array(value, dtype=np.float64, copy=True)
+    out = csr(name, value)
     if n_actions < 1 or out.shape[0] != n_actions * out.shape[1]:
         raise ValueError(f"sparse {name} must have shape (S*A, S), row s*A + a; got {out.shape} with A = {n_actions}.")
     out.sum_duplicates()
-    _sparse_entries(name, out, n_actions, ~np.isfinite(out.data), "every entry must be finite")
-    _sparse_entries(name, out, n_actions, out.data < 0, "probabilities cannot be negative")
+    sparse_entries(name, out, n_actions, ~np.isfinite(out.data), "every entry must be finite")
+    sparse_entries(name, out, n_actions, out.data < 0, "probabilities cannot be negative")
     out.eliminate_zeros()
     _sum_to_one(name, np.asarray(out.sum(axis=1)).reshape(-1, n_actions), atol)
     return out
 
 
-def _sparse_entries(name: str, P: Sparse, n_actions: int, bad: Bools, why: str) -> None:
+def sparse_entries(name: str, P: Sparse, n_actions: int, bad: Bools, why: str) -> None:
+    """Refuse `P`, of shape (S*A, S), if any of its stored entries is marked in `bad`."""
     if bad.any():
         k = int(np.argmax(bad))
         row = int(np.searchsorted(P.indptr, k, side="right")) - 1
@@ -115,7 +136,12 @@ def interval(name: str, value: float, low: float, high: float, closed: str = "[]
 
 def integer(name: str, value: int, low: int, high: int | None = None) -> int:
     """`value` as an int of at least `low` and, where given, at most `high`; 3.0 is taken, 3.5 and True are not."""
-    if isinstance(value, (bool, np.bool_)) or not np.isscalar(value) or not np.isreal(value) or value != int(value):
+    if (
+        isinstance(value, (bool, np.bool_))
+        or not isinstance(value, (int, float, np.number))
+        or not np.isfinite(value)
+        or value != np.floor(value)
+    ):
         raise ValueError(f"{name} must be a whole number, got {value!r}.")
     if value < low or (high is not None and value > high):
         span = f"at least {low}" if high is None else f"in {low}..{high}"

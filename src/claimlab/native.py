@@ -13,6 +13,7 @@ import inspect
 import os
 from abc import ABC
 from collections.abc import Callable
+from functools import cache
 from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -37,17 +38,23 @@ from numba.extending import (
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _fingerprint(root: Path) -> str:
-    """Hash of every source file: numba's own cache does not notice an edit in a *called* function's file."""
+@cache
+def source_hash() -> str:
+    """Hash of every source file of this package, and of numba's version, as they were when the package was imported.
+
+    It names the folder of compiled code, because numba's own cache does not notice an edit in a *called* function's
+    file; and it is part of the name of every stored result.
+    """
     digest = hashlib.sha256(numba.__version__.encode())
+    root = Path(__file__).parent
     for path in sorted(glob(f"{root}/**/*.py", recursive=True)):  # Path.rglob would not enter the linked folders
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()[:16]
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "claimlab"
-    config.CACHE_DIR = str(cache / _fingerprint(Path(__file__).parent))
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "claimlab"
+    config.CACHE_DIR = str(folder / source_hash())
 
 
 def kernel(function: F) -> F:

@@ -1,0 +1,254 @@
+"""The command line: ``claimlab`` or ``python -m claimlab.experiments``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from claimlab.experiments import atomic, catalogue, environment, figures, ledger, report, runner
+from claimlab.experiments.catalogue import Selection
+from claimlab.experiments.errors import WrongUsage
+from claimlab.experiments.ledger import Ledger
+from claimlab.experiments.runner import Done
+from claimlab.experiments.store import Store
+from claimlab.theory.claims import BUDGETS
+
+app = typer.Typer(
+    help="Find out whether a theorem is true, false as printed, or loose.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Patterns = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PATTERN]...", help="Paper slugs, claim ids, globs, or your own .py files with CLAIMS."),
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results, ledger, figures and report are.")]
+OUT = Path("claimlab-out")
+
+
+class BudgetName(StrEnum):
+    SMOKE = "smoke"
+    STANDARD = "standard"
+    FULL = "full"
+
+
+STYLES = {"supported": "green", "refuted": "magenta", "inconclusive": "yellow", "vacuous": "yellow", "error": "red"}
+
+
+def main() -> None:
+    app()
+
+
+@app.command("list")
+def list_claims(
+    patterns: Patterns = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Out = OUT,
+) -> None:
+    """Papers, claims, and their verdicts of the last run in DIR."""
+    with _one_line_errors():
+        selection = catalogue.select(patterns or [])
+        last = {row.id: row for row in ledger.read(out / "ledger.json").rows} if (out / "ledger.json").exists() else {}
+        if as_json:
+            print(json.dumps([_entry(claim, last.get(claim.id)) for claim in selection.claims], indent=1))
+            return
+        table = _table("claim", "source", "kind", "expected", "last verdict")
+        for claim in selection.claims:
+            verdict = last[claim.id].verdict if claim.id in last else ""
+            row = (claim.id, claim.source, claim.kind.__name__, str(claim.expected), verdict)
+            table.add_row(*map(_coloured, row))
+        _console().print(table)
+
+
+@app.command()
+def verify(
+    patterns: Patterns = None,
+    *,
+    budget: Annotated[BudgetName, typer.Option(help="How much work.")] = BudgetName.STANDARD,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of all randomness.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; default: one a core.")] = None,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Use a Dask cluster instead.")] = None,
+    out: Out = OUT,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the ledger here too.")] = None,
+    with_report: Annotated[bool, typer.Option("--report", help="Draw the figures and write the HTML report.")] = False,
+) -> None:
+    """Attack claims and their controls, and judge them.
+
+    Results are stored as they come: a run that was stopped goes on where it was.  Exit status: 0 all as expected, 1 a
+    verdict or control departs, 2 wrong usage.
+    """
+    with _one_line_errors(interrupted=f"the results so far are in {out / 'results'}; the same command goes on."):
+        selection = _nonempty(patterns)
+        atomic.require_writable(out)
+        if json_file:
+            atomic.require_writable(json_file.parent)
+            if json_file.is_dir():
+                raise WrongUsage(f"--json takes a file, got the folder {json_file}.")
+        with (
+            runner.dask(dask) if dask else runner.pool(workers or environment.cpus()) as executor,
+            _progress(2 * len(selection.claims)) as progress,
+        ):
+            verdicts = runner.verify(
+                selection.claims,
+                BUDGETS[budget].seeded(seed),
+                executor=executor,
+                store=Store(out / "results"),
+                progress=progress,
+                files=selection.files,
+            )
+        verdicts.write(out / "ledger.json")
+        if json_file:
+            verdicts.write(json_file)
+        _show(verdicts)
+        print(f"results: {out / 'ledger.json'}")
+        drawn = not with_report or _report(verdicts, out)
+        if not (verdicts.as_expected and drawn):
+            raise typer.Exit(1)
+
+
+@app.command("figures")
+def draw_figures(patterns: Patterns = None, *, out: Out = OUT) -> None:
+    """Draw the papers' figures as PDF and PNG, with their data as CSV, into DIR/figures."""
+    with _one_line_errors():
+        selection = _nonempty(patterns)
+        if not selection.figures:
+            raise WrongUsage("the selected papers have no figures.")
+        atomic.require_writable(out)
+        failed = False
+        for slug, figure in selection.figures:
+            try:
+                print(figures.save(figure, out / "figures" / slug).pdf)
+            except OSError:
+                raise
+            except Exception as error:  # one figure must not keep the others from being drawn
+                failed = True
+                _complain(f"{slug}/{figure.name} could not be drawn: {type(error).__name__}: {error}")
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command("report")
+def write_report(*, out: Out = OUT) -> None:
+    """Write the last run in DIR, with its figures, as a static page DIR/report/index.html."""
+    with _one_line_errors():
+        verdicts = ledger.read(out / "ledger.json")
+        atomic.require_writable(out)
+        if not _report(verdicts, out):
+            raise typer.Exit(1)
+
+
+def _report(verdicts: Ledger, out: Path) -> bool:
+    """Write the report and print where; False if a figure is missing."""
+    files = sorted({row.file for row in verdicts.rows if row.file})
+    ours = sorted({row.paper for row in verdicts.rows if not row.file})
+    drawings = catalogue.select([*ours, *files]).figures if ours or files else ()
+    written = report.write(verdicts, drawings, out / "report")
+    for failure in written.failures:
+        _complain(f"figure {failure}")
+    print(f"report: {written.path}")
+    return not written.failures
+
+
+def _nonempty(patterns: list[str] | None) -> Selection:
+    selection = catalogue.select(patterns or [])
+    if not selection.claims and not selection.figures:
+        raise WrongUsage("there are no claims to look at.")
+    return selection
+
+
+def _show(verdicts: Ledger) -> None:
+    table = _table("claim", "verdict", "expected", "control", "tightness", "s")
+    for row in verdicts.rows:
+        tightness, seconds = ledger.number(row.tightness), f"{row.seconds:.1f}"
+        table.add_row(*map(_coloured, (row.id, row.verdict, row.expected, row.control, tightness, seconds)))
+    _console().print(table)
+    departures = [row.departure for row in verdicts.rows if not row.as_expected]
+    print(f"{len(verdicts.rows) - len(departures)} of {len(verdicts.rows)} claims as expected.")
+    for line in departures:
+        print(f"departs: {line}")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Done], None]]:
+    """A bar on a terminal, a line for each unit otherwise."""
+    console = _console()
+    if not console.is_terminal:
+        yield lambda done: print(_line(done), flush=True)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda done: bar.update(task, completed=done.number, description=_name(done))
+
+
+def _line(done: Done) -> str:
+    spent = "stored" if done.stored else f"{done.seconds:.1f} s"
+    return f"[{done.number}/{done.total}] {_name(done)} {done.outcome} {spent}"
+
+
+def _name(done: Done) -> str:
+    return done.claim if done.role == "check" else f"{done.claim} (control)"
+
+
+def _entry(claim: Any, last: ledger.Row | None) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "paper": claim.paper.slug,
+        "source": claim.source,
+        "kind": claim.kind.__name__,
+        "statement": claim.statement,
+        "expected": str(claim.expected),
+        "verdict": last.verdict if last else None,
+        "control": last.control if last else None,
+    }
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in ("tightness", "s") else "left")
+    return table
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, style=STYLES.get(word, ""))
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=140)  # a file has no width: do not fold at 80
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"claimlab: {' '.join(message.split())}", err=True)
+
+
+@contextmanager
+def _one_line_errors(interrupted: str = "") -> Iterator[None]:
+    """Wrong usage ends with one line and status 2, Ctrl-C with one line and status 130."""
+    try:
+        yield
+    except (WrongUsage, OSError) as error:
+        _complain(str(error))
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        _complain(f"interrupted; {interrupted}" if interrupted else "interrupted.")
+        raise typer.Exit(130) from None
+
+
+if __name__ == "__main__":
+    main()

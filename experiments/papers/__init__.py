@@ -1,0 +1,7 @@
+"""The papers: one module each, with its claims as `CLAIMS` and its figures as `FIGURES`."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+PAPERS: tuple[ModuleType, ...] = ()

@@ -1,0 +1,11 @@
+"""The Policy Cliff (Xu 2025, arXiv 2507.20150): how the optimal policy depends on the reward.
+
+Every proposition, theorem and lemma of the paper under its own number, and beside them what we can say more exactly.
+"""
+
+from claimlab.experiments.papers.policy_cliff import alignment, continuity, mixture, radius
+from claimlab.experiments.papers.policy_cliff.common import PAPER
+
+CLAIMS = (*continuity.CLAIMS, *radius.CLAIMS, *alignment.CLAIMS, *mixture.CLAIMS)
+
+__all__ = ["CLAIMS", "PAPER"]

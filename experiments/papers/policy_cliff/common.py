@@ -1,0 +1,183 @@
+"""What the sections of the paper share: its entry in the catalogue, spaces of instances, and tied rational MDPs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from functools import cache, partial
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from claimlab.checks import Array, Bools, Ints
+from claimlab.mdps.exact import Rationals, rationals, solve_exactly
+from claimlab.mdps.convert import from_gymnasium
+from claimlab.mdps.instances import combination_lock, deep_sea, jao, river_swim
+from claimlab.mdps.inverse import inverse_bellman
+from claimlab.mdps.planning import solve
+from claimlab.mdps.tabular import TabularMDP
+from claimlab.mdps.trees import token_tree
+from claimlab.theory.cells import sweep
+from claimlab.theory.claims import Budget, Claim, Paper
+from claimlab.theory.evidence import Identity
+from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial
+
+PAPER = Paper(
+    slug="policy-cliff",
+    title="The Policy Cliff: A Theoretical Analysis of Reward-Policy Maps in Large Language Models",
+    authors="Xingcheng Xu",
+    venue="arXiv, 2025",
+    arxiv="2507.20150",
+    tier="theory-checkable",
+)
+
+claim = partial(Claim, paper=PAPER)
+
+FINITE = "finite state and action spaces (the compact case reduces to them in the paper's own application)"
+DISCOUNT = "discount factor in [0, 1) (Assumption 2.3)"
+UNIQUE = "the optimal action is unique in every state at $R_0$"
+TIED = "two optimal actions $a_1 \\ne a_2$ in some state $s_0$ at $R_0$"
+WEIGHTS = "weights $w_k(s) \\ge 0$ with $\\sum_k w_k(s) = 1$, fixed while $R$ moves"
+SOFT = "temperature $\\alpha > 0$"
+
+GAMMA = Box("", 0.0, 0.99)
+SIZES = {"S": (1, 4), "A": (1, 3)}
+PERTURBED = Space(SIZES, {"P": Simplex("SAS"), "R": Box("SA"), "D": Box("SA"), "gamma": GAMMA})
+
+
+@cache
+def known_dynamics() -> tuple[tuple[Array, float], ...]:
+    """Transitions float[S, A, S] and discounts of the field's hard instances, Gymnasium's FrozenLake among them.
+
+    Missing actions (in terminal states) become copies of action 0, so that every pair exists.
+    """
+    lake = from_gymnasium("FrozenLake-v1", 0.95)
+    hard = ((river_swim(4, 0.95), 0.95), (combination_lock(3), 0.9), (deep_sea(2), 0.9), (jao(3, 0.1, 0.05), 0.9))
+    out = []
+    for mdp, gamma in (*hard, (lake, 0.95)):
+        P = np.array(mdp.P.toarray() if mdp.is_sparse else mdp.P).reshape(mdp.n_states, mdp.n_actions, -1)
+        out.append((np.where(mdp.actions[..., None], P, P[:, :1]), gamma))
+    return tuple(out)
+
+
+def hard_cases(space: Space, rng: Generator, **given: Any) -> Iterator[Case]:
+    """Hard dynamics with everything else of `space` drawn at random."""
+    for P, gamma in known_dynamics():
+        yield space.draw(rng, P=P, gamma=np.array(gamma), **given)
+
+
+def bandit(gap: float = 1.0, gamma: float = 0.0) -> Case:
+    """One state, two actions: where a bound's constant shows undisturbed."""
+    return {"P": np.ones((1, 2, 1)), "R": np.array([[gap, 0.0]]), "gamma": np.array(gamma)}
+
+
+def two_sinks(gamma: float, gap: float = 1.0) -> Case:
+    """State 0 chooses between two absorbing states: futures that never meet, the other extreme of a bound."""
+    P = np.zeros((3, 2, 3))
+    P[0, 0, 1] = P[0, 1, 2] = P[1, :, 1] = P[2, :, 2] = 1
+    R = np.array([[gap, 0.0], [0.0, -4.0], [0.0, -4.0]])  # the sinks' second actions are far from optimal
+    return {"P": P, "R": R, "gamma": np.array(gamma)}
+
+
+def discounted_tree(vocabulary: int, depth: int, reward: Any, gamma: float) -> TabularMDP:
+    """A token tree in the paper's own setting, an infinite-horizon discounted MDP that ends in a terminal state."""
+    tree = token_tree(vocabulary, depth, reward)
+    return TabularMDP(
+        tree.P, tree.r, gamma, actions=tree.actions, terminal=tree.terminal, initial=tree.initial
+    )
+
+
+def first_change(mdp: TabularMDP, D: Array, policy: Ints | None = None) -> float:
+    """The least t >= 0 such that `policy` (default: the optimal one) is not optimal just beyond ``mdp.r + t D``."""
+    policy = solve(mdp).policy if policy is None else policy
+    path = sweep(mdp, D, high=1e3)
+    if not np.array_equal(path.policies[0], policy):
+        return 0.0
+    return float(path.breakpoints[0]) if len(path.breakpoints) else inf
+
+
+def first_newcomer(mdp: TabularMDP, D: Array, optimal: Bools) -> float:
+    """The least t >= 0 such that an action outside `optimal` is optimal just beyond ``mdp.r + t D``."""
+    path = sweep(mdp, D, high=1e3)
+    states = np.arange(mdp.n_states)
+    for t, policy in zip((0.0, *path.breakpoints), path.policies):
+        if not optimal[states, policy].all():
+            return float(t)
+    return inf
+
+
+def tied_mdp(P: Array, q: Array, gamma: float) -> tuple[TabularMDP, Bools]:
+    """The MDP whose optimal action values are `q` rounded to integers, and its optimal actions (exactly those)."""
+    whole = np.round(q)
+    best = whole == whole.max(axis=1, keepdims=True)
+    return TabularMDP(P, inverse_bellman(P, whole, gamma), gamma), best
+
+
+class Tied(NamedTuple):
+    """An MDP in rationals with `ties` optimal actions in state 0, where action `a2` is one of them."""
+
+    P: Rationals
+    q: Rationals
+    gamma: Fraction
+    ties: int
+    a2: int
+
+    def reward(self, q: Rationals) -> Rationals:
+        """The inverse Bellman map: the reward whose optimal action values are `q`."""
+        return q - self.gamma * (self.P @ q.max(axis=1))
+
+    def bumped(self, eps: Fraction) -> tuple[Rationals, Rationals]:
+        """The proof's construction: q raised by eps at (0, a2), and the reward that belongs to it."""
+        q = self.q.copy()
+        q[0, self.a2] += eps
+        return q, self.reward(q)
+
+
+def draw_tied(rng: Generator, *, tie: bool = True) -> Tied:
+    """A random `Tied` with 1-3 states and 2-4 actions; with ``tie=False``, a2 is suboptimal by one instead."""
+    S, A = int(rng.integers(1, 4)), int(rng.integers(2, 5))
+    counts = rng.multinomial(4, np.ones(S) / S, size=(S, A))
+    q = rng.integers(-2, 3, size=(S, A))
+    m = int(rng.integers(2, A + 1)) if tie else 1
+    order = rng.permutation(A)
+    q[0] = 3
+    q[0, order[m:]] = 2
+    a2 = int(order[m - 1] if tie else order[1])
+    gamma = Fraction(["0", "1/2", "9/10", "99/100"][rng.integers(4)])
+    return Tied(rationals(counts) / Fraction(4), rationals(q), gamma, m, a2)
+
+
+EPSILONS = tuple(Fraction(1, 10**k) for k in (1, 3, 6, 10, 300))
+
+
+def norm(x: Rationals) -> Fraction:
+    return max(abs(value) for value in np.ravel(x))
+
+
+def optimal_in_0(mdp: Tied, r: Rationals) -> list[int]:
+    """The optimal actions of state 0 under reward `r`, found by solving (not by the construction)."""
+    return [int(a) for a in np.flatnonzero(solve_exactly(mdp.P, r, mdp.gamma).actions[0])]
+
+
+def decide(budget: Budget, holds: Callable[[Generator], tuple[bool, Mapping[str, Any]]]) -> Identity:
+    """Exact evidence: `holds` draws an instance and decides the statement on it in rationals."""
+    rng, failures, witness = budget.rng("instances"), 0, None
+    count = max(10, budget.instances // 10)
+    for _ in range(count):
+        good, instance = holds(rng)
+        if not good:
+            failures += 1
+            if witness is None or len(str(instance)) < len(str(witness)):
+                witness = instance
+    return Identity(float(failures), 0.0, count, "rational", witness)
+
+
+def describe(mdp: Tied, **more: Any) -> dict[str, Any]:
+    """A rational instance in printable form."""
+    return {"P": mdp.P, "q": mdp.q, "gamma": mdp.gamma, "a2": mdp.a2, **more}
+
+
+def comparison(value: float, bound: float, error: float, trivial: float = inf) -> Trial:
+    return Trial(float(value), float(bound), float(error), float(trivial))

@@ -1,0 +1,357 @@
+r"""Section 2: from rewards to action values to optimal actions to policies.
+
+Proposition 2.4, Lemma 2.5 with its remark, Theorem 2.7, Propositions 2.9 and 2.10, Lemma C.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from claimlab.checks import Array
+from claimlab.experiments.papers.policy_cliff.common import (
+    DISCOUNT,
+    EPSILONS,
+    FINITE,
+    GAMMA,
+    PERTURBED,
+    SIZES,
+    TIED,
+    UNIQUE,
+    bandit,
+    claim,
+    comparison,
+    decide,
+    describe,
+    draw_tied,
+    first_change,
+    first_newcomer,
+    hard_cases,
+    norm,
+    optimal_in_0,
+    tied_mdp,
+)
+from claimlab.mdps.inverse import inverse_bellman
+from claimlab.mdps.planning import action_values, gaps, solve
+from claimlab.mdps.tabular import EPS, TabularMDP
+from claimlab.theory.claims import Budget
+from claimlab.theory.evidence import Evidence, Identity, Inequality
+from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack
+from claimlab.theory.stability import inclusion_radius
+
+# Proposition 2.4 -----------------------------------------------------------------------------------------------------
+
+
+def _q_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, factor: float) -> Trial:
+    before, after = TabularMDP(P, R, float(gamma)), TabularMDP(P, R + D, float(gamma))
+    (q0, e0), (q1, e1) = action_values(before), action_values(after)
+    moved = float(abs(after.r - before.r).max())
+    return comparison(
+        abs(q1 - q0).max(),
+        factor * moved / (1 - before.gamma),
+        e0 + e1 + 8 * EPS * (before.value_bound + after.value_bound),
+        trivial=before.value_bound + after.value_bound,  # |q1 - q0| <= |q1| + |q0|
+    )
+
+
+def _q_lipschitz_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    rng = budget.rng("hard")
+    shift = bandit(gamma=0.9) | {"D": np.ones((1, 2))}  # a constant shift of the reward attains the bound
+    hard = [shift, *hard_cases(PERTURBED, rng)]
+    return attack(PERTURBED, partial(_q_lipschitz, factor=factor), budget, hard=hard)
+
+
+# Lemma 2.5 -----------------------------------------------------------------------------------------------------------
+
+TIES = Space(SIZES, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "D": Box("SA"), "gamma": GAMMA})
+
+
+def _uhc(P: Array, q: Array, D: Array, gamma: Array, *, factor: float) -> Trial | None:
+    if not D.any():
+        return None
+    mdp, best = tied_mdp(P, q, float(gamma))
+    radius = inclusion_radius(mdp, optimal=best)
+    broken_at = first_newcomer(mdp, D, best) * float(abs(D).max())
+    return comparison(factor * radius.lower, broken_at, EPS * broken_at * 64 if np.isfinite(broken_at) else 0.0)
+
+
+def _steepest_ties(rng: Generator) -> Iterator[Case]:
+    """Tied instances, each with the reward change that the linear program finds cheapest."""
+    for _ in range(12):
+        case = TIES.draw(rng)
+        mdp, best = tied_mdp(case["P"], case["q"], float(case["gamma"]))
+        D = inclusion_radius(mdp, optimal=best).perturbation
+        if D.any():
+            yield case | {"D": D / abs(D).max()}
+
+
+def _uhc_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    return attack(TIES, partial(_uhc, factor=factor), budget, hard=_steepest_ties(budget.rng("hard")))
+
+
+def _lhc(rng: Generator, *, tie: bool) -> tuple[bool, Mapping[str, Any]]:
+    """Whether arbitrarily small reward changes remove an optimal action (other than a2) of state 0."""
+    mdp = draw_tied(rng, tie=tie)
+    before = set(optimal_in_0(mdp, mdp.reward(mdp.q)))
+    shrunk = all(set(optimal_in_0(mdp, mdp.bumped(eps)[1])) < before for eps in EPSILONS)
+    return shrunk, describe(mdp)
+
+
+# Theorem 2.7 ---------------------------------------------------------------------------------------------------------
+
+
+def _continuity(P: Array, q: Array, D: Array, gamma: Array, *, unique: bool) -> Trial | None:
+    """(1 - gamma) Delta / 2 against the distance at which the selected policy first changes along D."""
+    mdp, best = tied_mdp(P, q, float(gamma))
+    if (unique and best.sum() > len(best)) or best.all() or not D.any():
+        return None
+    gap = (np.round(q).max(axis=1, keepdims=True) - np.round(q))[~best].min()
+    changed_at = first_change(mdp, D, best.argmax(axis=1)) * float(abs(D).max())
+    return comparison((1 - mdp.gamma) * gap / 2, changed_at, 1e3 * EPS * (1 + mdp.value_bound))
+
+
+def _continuity_check(budget: Budget, unique: bool = True) -> Inequality:
+    return attack(TIES, partial(_continuity, unique=unique), budget, hard=_steepest_ties(budget.rng("hard")))
+
+
+def _gap_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
+    before = TabularMDP(P, R, float(gamma))
+    gap0, e0 = gaps(before)
+    other = np.arange(before.n_actions) != solve(before).policy[:, None]
+    if not other.any() or gap0[other].min() <= e0:
+        return None
+    after = before.with_reward(before.r + D)
+    q1, e1 = action_values(after)
+    kept = q1[~other][:, None] - q1
+    moved = float(abs(after.r - before.r).max())
+    return comparison(
+        gap0[other].min() - kept[other].min(),
+        constant * moved / (1 - before.gamma),
+        e0 + 2 * e1 + 8 * EPS * (before.value_bound + after.value_bound),
+    )
+
+
+def _gap_lipschitz_check(budget: Budget, constant: float = 2.0) -> Inequality:
+    tight = bandit() | {"D": np.array([[-0.5, 0.5]])}
+    hard = [tight, *hard_cases(PERTURBED, budget.rng("hard"))]
+    return attack(PERTURBED, partial(_gap_lipschitz, constant=constant), budget, hard=hard)
+
+
+BOXES = Space(
+    {"S": (1, 2), "N": (41, 41)},
+    {"P": Simplex("SNS"), "D": Box("SN"), "c": Box("S", 0.25, 1), "size": Box("", 1e-6, 0.3), "gamma": GAMMA},
+)
+
+
+def _box(P: Array, D: Array, c: Array, size: Array, gamma: Array, *, wells: int) -> Trial | None:
+    r"""Actions on a grid of [-1, 1] with q(s, a) = -(a - c_s)^2, or with a second maximum at -c_s."""
+    grid = np.linspace(-1, 1, D.shape[1])
+    centre = grid[abs(grid - c[:, None]).argmin(axis=1)][:, None]
+    q = -((grid - centre) ** 2) if wells == 1 else -((grid**2 - centre**2) ** 2)
+    if not D.any():
+        return None
+    D = float(size) * D / abs(D).max()
+    mdp = TabularMDP(P, inverse_bellman(P, q, float(gamma)) + D, float(gamma))
+    moved = abs(grid[solve(mdp).policy] - centre[:, 0]).max()
+    slack = 1e-12 / (1 - mdp.gamma)  # rounding of q may move a maximiser among values that equal up to it
+    bound = np.sqrt((2 * float(size) + slack) / (1 - mdp.gamma))
+    return comparison(moved, bound, 4 * EPS, trivial=2.0)
+
+
+def _box_check(budget: Budget, wells: int = 1) -> Inequality:
+    return attack(BOXES, partial(_box, wells=wells), budget)
+
+
+# Propositions 2.9 and 2.10 -------------------------------------------------------------------------------------------
+
+
+def _jumps(rng: Generator, *, tie: bool, norm_factor: Fraction) -> tuple[bool, Mapping[str, Any]]:
+    """For every epsilon: a2 becomes the only optimal action although the reward moved by at most (factor) epsilon."""
+    mdp = draw_tied(rng, tie=tie)
+    r0, switched = mdp.reward(mdp.q), True
+    for eps in EPSILONS:
+        _, r = mdp.bumped(eps)
+        limit = (1 + mdp.gamma if norm_factor == 0 else norm_factor) * eps
+        switched = switched and optimal_in_0(mdp, r) == [mdp.a2] and norm(r - r0) <= limit
+    return switched, describe(mdp)
+
+
+def _jump_check(budget: Budget, tie: bool = True, norm_factor: Fraction = Fraction(0)) -> Identity:
+    return decide(budget, partial(_jumps, tie=tie, norm_factor=norm_factor))
+
+
+def _uniform_jump(rng: Generator, *, jump_of: str) -> tuple[bool, Mapping[str, Any]]:
+    mdp = draw_tied(rng)
+    m = mdp.ties
+    claimed = Fraction(m - 1, m) if jump_of == "m" else Fraction(1, 2)
+    jumps = set()
+    for eps in EPSILONS:
+        before, after = optimal_in_0(mdp, mdp.reward(mdp.q)), optimal_in_0(mdp, mdp.bumped(eps)[1])
+        p, q = ({a: Fraction(1, len(best)) for a in best} for best in (before, after))
+        jumps.add(sum(abs(p.get(a, Fraction(0)) - q.get(a, Fraction(0))) for a in {*p, *q}) / 2)
+    return jumps == {claimed}, describe(mdp, jumps=sorted(map(str, jumps)), claimed=claimed)
+
+
+# Lemma C.1 -----------------------------------------------------------------------------------------------------------
+
+POINTS = Space({}, {name: Box("", 0, 1) for name in ("s", "a", "s1", "a1", "s0", "a0")} | {"delta": Box("", 0.01, 1)})
+
+
+def _bump(s: Array, a: Array, s1: Array, a1: Array, s0: Array, a0: Array, delta: Array, *, factor: float) -> Trial:
+    """|phi(x) - phi(y)| against factor * d(x, y) / delta, with phi checked to lie in [0, 1] on the way."""
+    x, y, centre = (np.array([float(u), float(w)]) for u, w in ((s, a), (s1, a1), (s0, a0)))
+    phi = [max(0.0, 1 - abs(z - centre).max() / float(delta)) for z in (x, y)]
+    if not all(0 <= value <= 1 for value in phi):
+        return comparison(np.inf, 1.0, 0.0)
+    bound = factor * abs(x - y).max() / float(delta)
+    return comparison(abs(phi[0] - phi[1]), bound, 16 * EPS / float(delta), trivial=1.0)
+
+
+def _bump_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    return attack(POINTS, partial(_bump, factor=factor), budget)
+
+
+def _decided(measure: Any, **options: Any) -> Any:
+    def check(budget: Budget) -> Evidence:
+        return decide(budget, partial(measure, **options))
+
+    return check
+
+
+CLAIMS = (
+    claim(
+        id="policy-cliff/q-lipschitz",
+        source="Proposition 2.4",
+        statement=r"$\|Q^*_{R_1} - Q^*_{R_2}\|_\infty \le \frac{1}{1-\gamma}\|R_1 - R_2\|_\infty$ for all rewards.",
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT),
+        check=_q_lipschitz_check,
+        control=partial(_q_lipschitz_check, factor=0.9),
+        control_statement=r"the constant is $\frac{0.9}{1-\gamma}$.",
+    ),
+    claim(
+        id="policy-cliff/argmax-uhc",
+        source="Lemma 2.5",
+        statement=(
+            r"$R \mapsto A^*(s;R)$ is non-empty valued and upper hemicontinuous. On finite spaces that means: every $R_0$ "
+            r"has a radius $\rho > 0$ with $A^*(s;R_0+D) \subseteq A^*(s;R_0)$ for all $s$ and $\|D\|_\infty < \rho$; it is "
+            r"attacked with the exact, largest such $\rho$, ties in $R_0$ included."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT),
+        check=_uhc_check,
+        control=partial(_uhc_check, factor=1.1),
+        control_statement=r"the inclusion holds up to $1.1\,\rho$.",
+    ),
+    claim(
+        id="policy-cliff/argmax-not-lhc",
+        source="Remark 2.6",
+        statement=(
+            r"Upper hemicontinuity does not give lower hemicontinuity: at a tie, rewards arbitrarily close to $R_0$ "
+            r"remove optimal actions, $A^*(s_0;R) \subsetneq A^*(s_0;R_0)$."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, TIED),
+        check=_decided(_lhc, tie=True),
+        control=_decided(_lhc, tie=False),
+        control_statement="the same without a tie.",
+    ),
+    claim(
+        id="policy-cliff/continuity-uniqueness",
+        source="Theorem 2.7",
+        statement=(
+            r"If the optimal action is unique for all rewards near $R_0$ and all states, $R \mapsto \pi_R$ is continuous at "
+            r"$R_0$. On finite spaces that means locally constant; attacked in the quantified form that the selected "
+            r"policy does not change for $\|R-R_0\|_\infty < (1-\gamma)\Delta_{\min}/2$."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, UNIQUE),
+        check=_continuity_check,
+        control=partial(_continuity_check, unique=False),
+        control_statement=r"the same with ties at $R_0$ ($\Delta_{\min}$ the least positive gap).",
+    ),
+    claim(
+        id="policy-cliff/uniqueness-at-a-point",
+        source="ours, sharpens Theorem 2.7",
+        statement=(
+            r"Uniqueness at $R_0$ alone suffices: $\Delta_{\min}(R) \ge \Delta_{\min}(R_0) - \frac{2}{1-\gamma}\|R-R_0\|_\infty$ "
+            r"for the gaps to the policy optimal at $R_0$, so uniqueness holds in a neighbourhood by itself."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, UNIQUE),
+        check=_gap_lipschitz_check,
+        control=partial(_gap_lipschitz_check, constant=1.0),
+        control_statement=r"the constant is $\frac{1}{1-\gamma}$ instead of $\frac{2}{1-\gamma}$.",
+    ),
+    claim(
+        id="policy-cliff/continuity-box",
+        source="Theorem 2.7 on a continuous action set",
+        statement=(
+            r"With actions in $[-1,1]$ (a grid of 41) and $Q^*_{R_0}(s,a) = -(a-c_s)^2$, every optimal action of $R$ lies "
+            r"within $\sqrt{2\|R-R_0\|_\infty/(1-\gamma)}$ of $c_s$ (modulus ours), which tends to 0 with $\|R-R_0\|$."
+        ),
+        kind=Inequality,
+        premises=("compact action set, discretised", DISCOUNT, UNIQUE),
+        check=_box_check,
+        control=partial(_box_check, wells=2),
+        control_statement=r"the same for $Q^*_{R_0}(s,a) = -(a^2-c_s^2)^2$, which has two maxima.",
+    ),
+    claim(
+        id="policy-cliff/discontinuity-deterministic",
+        source="Proposition 2.9",
+        statement=(
+            r"At a tie every deterministic optimal selection is discontinuous: for each $\varepsilon > 0$ a reward with "
+            r"$\|R_\varepsilon - R_0\|_\infty \le (1+\gamma)\varepsilon$ has $A^*(s_0;R_\varepsilon) = \{a_2\}$, for any "
+            r"$a_2 \in A^*(s_0;R_0)$; checked down to $\varepsilon = 10^{-300}$ in rationals."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, TIED),
+        check=_jump_check,
+        control=partial(_jump_check, tie=False),
+        control_statement=r"the same for an action $a_2$ with gap 1.",
+    ),
+    claim(
+        id="policy-cliff/bump-norm",
+        source="ours, sharpens the proofs of Propositions 2.9 and 3.2",
+        statement=(
+            r"The construction moves the reward by at most $\varepsilon$, not $(1+\gamma)\varepsilon$: $R_\varepsilon - R_0$ "
+            r"has entries in $[-\gamma\varepsilon, \varepsilon]$."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, TIED),
+        check=partial(_jump_check, norm_factor=Fraction(1)),
+        control=partial(_jump_check, norm_factor=Fraction(9, 10)),
+        control_statement=r"it moves the reward by at most $0.9\,\varepsilon$.",
+    ),
+    claim(
+        id="policy-cliff/discontinuity-uniform",
+        source="Proposition 2.10",
+        statement=(
+            r"The policy uniform over $A^*(s;R)$ is discontinuous in total variation at a tie of $m$ actions; the jump is "
+            r"exactly $(m-1)/m$ for every $\varepsilon > 0$ (from the proof)."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, TIED),
+        check=_decided(_uniform_jump, jump_of="m"),
+        control=_decided(_uniform_jump, jump_of="half"),
+        control_statement=r"the jump is $1/2$ whatever $m$.",
+    ),
+    claim(
+        id="policy-cliff/bump",
+        source="Lemma C.1",
+        statement=(
+            r"$\varphi_\delta(s,a) = \max\{0, 1 - d((s,a),(s_0,a_2))/\delta\}$ lies in $[0,1]$ and is continuous: "
+            r"$|\varphi_\delta(x)-\varphi_\delta(y)| \le d(x,y)/\delta$ (constant ours), on $[0,1]^2$ with the maximum metric."
+        ),
+        kind=Inequality,
+        premises=("compact metric spaces, here unit intervals", r"$\delta > 0$"),
+        check=_bump_check,
+        control=partial(_bump_check, factor=0.5),
+        control_statement=r"the constant is $\frac{1}{2\delta}$.",
+    ),
+)

@@ -1,0 +1,690 @@
+r"""Section 4: several reward models, and entropy regularisation.
+
+Remark 4.1, Lemma 4.2, Propositions 4.3, 4.5 and 4.6, Lemma 4.4, Proposition 4.7, Lemma C.2; and ours on the soft policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from functools import partial
+from itertools import product
+from math import inf, log
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.random import Generator
+from scipy.special import softmax
+
+from claimlab.checks import Array
+from claimlab.experiments.papers.policy_cliff.common import (
+    DISCOUNT,
+    EPSILONS,
+    FINITE,
+    GAMMA,
+    SIZES,
+    SOFT,
+    TIED,
+    UNIQUE,
+    WEIGHTS,
+    claim,
+    comparison,
+    decide,
+    describe,
+    draw_tied,
+    first_change,
+    first_newcomer,
+    hard_cases,
+    norm,
+    optimal_in_0,
+    tied_mdp,
+    two_sinks,
+)
+from claimlab.mdps.exact import rationals
+from claimlab.mdps.planning import action_values, policy_value, solve
+from claimlab.mdps.regularized import soft_solve
+from claimlab.mdps.tabular import EPS, TabularMDP
+from claimlab.theory.claims import Budget
+from claimlab.theory.evidence import Evidence, Identity, Inequality, Outcome
+from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack, equate
+from claimlab.theory.soft import soft_lipschitz, soft_limit, soft_policy_derivative, span_bound
+from claimlab.theory.stability import cliff_radius, inclusion_radius
+
+
+def effective(w: Array, R: Array) -> Array:
+    r""":math:`R_{eff}(s,a) = \sum_k w_k(s) R_k(s,a)` from weights float[S, N] and rewards float[N, S, A]."""
+    return np.einsum("sn,nsa->sa", w, R)
+
+
+def tuple_norm(R: Array) -> float:
+    r""":math:`\max_k \|R_k\|_\infty`."""
+    return float(abs(R).max())
+
+
+MIXED = Space(
+    SIZES | {"N": (1, 3)},
+    {"P": Simplex("SAS"), "w": Simplex("SN"), "R": Box("NSA"), "D": Box("NSA"), "gamma": GAMMA},
+)
+
+# Lemma 4.2, Proposition 4.3 ----------------------------------------------------------------------------------------------
+
+
+def _effective_lipschitz(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, mass: float) -> Trial:
+    moved = tuple_norm((R + D) - R)
+    difference = abs(effective(mass * w, R + D) - effective(mass * w, R)).max()
+    return comparison(difference, moved, 16 * EPS * (1 + moved), trivial=2 * mass * max(1.0, moved))
+
+
+def _effective_lipschitz_check(budget: Budget, mass: float = 1.0) -> Inequality:
+    return attack(MIXED, partial(_effective_lipschitz, mass=mass), budget)
+
+
+def _effective_q(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, factor: float) -> Trial:
+    before = TabularMDP(P, effective(w, R), float(gamma))
+    after = TabularMDP(P, effective(w, R + D), float(gamma))
+    (q0, e0), (q1, e1) = action_values(before), action_values(after)
+    return comparison(
+        abs(q1 - q0).max(),
+        factor * tuple_norm((R + D) - R) / (1 - before.gamma),
+        e0 + e1 + 16 * EPS * (before.value_bound + after.value_bound + 1 / (1 - before.gamma)),
+        trivial=before.value_bound + after.value_bound,
+    )
+
+
+def _effective_q_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    rng = budget.rng("hard")
+    hard = [case | {"D": np.ones_like(case["D"])} for case in (MIXED.draw(rng) for _ in range(4))]
+    return attack(MIXED, partial(_effective_q, factor=factor), budget, hard=hard)
+
+
+# Lemma 4.4, Proposition 4.5 ------------------------------------------------------------------------------------------------
+
+MIXED_TIES = Space(
+    SIZES | {"N": (1, 3)},
+    {"P": Simplex("SAS"), "w": Simplex("SN"), "q": Box("SA", -2, 2), "D": Box("NSA"), "gamma": GAMMA},
+)
+
+
+def _steepest_mixed(rng: Generator) -> Iterator[Case]:
+    """Tied instances in which every reward model moves in the cheapest direction of the effective one."""
+    for _ in range(12):
+        case = MIXED_TIES.draw(rng)
+        mdp, best = tied_mdp(case["P"], case["q"], float(case["gamma"]))
+        D = inclusion_radius(mdp, optimal=best).perturbation
+        if D.any():
+            yield case | {"D": np.broadcast_to(D / abs(D).max(), case["D"].shape).copy()}
+
+
+def _effective_uhc(P: Array, w: Array, q: Array, D: Array, gamma: Array, *, factor: float) -> Trial | None:
+    mdp, best = tied_mdp(P, q, float(gamma))  # some tuple of rewards has this effective reward: all equal to it
+    if not D.any():
+        return None
+    radius = inclusion_radius(mdp, optimal=best).lower
+    broken_at = first_newcomer(mdp, effective(w, D), best) * tuple_norm(D)
+    return comparison(factor * radius, broken_at, 64 * EPS * broken_at if np.isfinite(broken_at) else 0.0)
+
+
+def _effective_uhc_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    hard = _steepest_mixed(budget.rng("hard"))
+    return attack(MIXED_TIES, partial(_effective_uhc, factor=factor), budget, hard=hard)
+
+
+def _effective_continuity(P: Array, w: Array, q: Array, D: Array, gamma: Array, *, unique: bool) -> Trial | None:
+    mdp, best = tied_mdp(P, q, float(gamma))
+    if (unique and best.sum() > len(best)) or best.all() or not D.any():
+        return None
+    gap = (np.round(q).max(axis=1, keepdims=True) - np.round(q))[~best].min()
+    changed_at = first_change(mdp, effective(w, D), best.argmax(axis=1)) * tuple_norm(D)
+    return comparison((1 - mdp.gamma) * gap / 2, changed_at, 1e3 * EPS * (1 + mdp.value_bound))
+
+
+def _effective_continuity_check(budget: Budget, unique: bool = True) -> Inequality:
+    hard = _steepest_mixed(budget.rng("hard"))
+    return attack(MIXED_TIES, partial(_effective_continuity, unique=unique), budget, hard=hard)
+
+
+def _effective_radius(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, factor: float) -> Trial | None:
+    mdp = TabularMDP(P, effective(w, R), float(gamma))
+    c = cliff_radius(mdp)
+    if not c.unique or not D.any() or c.radius == inf:
+        return None
+    changed_at = first_change(mdp, effective(w, D), c.policy) * tuple_norm(D)
+    return comparison(factor * c.radius, changed_at, c.error + 1e3 * EPS * (1 + mdp.value_bound))
+
+
+def _effective_radius_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    rng, hard = budget.rng("hard"), []
+    for _ in range(12):
+        case = MIXED.draw(rng)
+        c = cliff_radius(TabularMDP(case["P"], effective(case["w"], case["R"]), float(case["gamma"])))
+        if c.unique and 0 < c.radius < inf:
+            hard.append(case | {"D": np.broadcast_to(c.perturbation / c.radius, case["D"].shape).copy()})
+    return attack(MIXED, partial(_effective_radius, factor=factor), budget, hard=hard)
+
+
+# Proposition 4.6 -----------------------------------------------------------------------------------------------------------
+
+
+def _effective_jumps(rng: Generator, *, tie: bool) -> tuple[bool, Mapping[str, Any]]:
+    """Rational reward tuples with a tied effective reward: every model moves by the same bump."""
+    mdp, n = draw_tied(rng, tie=tie), int(rng.integers(1, 4))
+    S, A = mdp.q.shape
+    w = rationals(rng.multinomial(6, np.ones(n) / n, size=S)) / Fraction(6)
+    spread = rationals(rng.integers(-2, 3, size=(n, S, A)))
+    spread -= np.einsum("sn,nsa->sa", w, spread)[None]  # the models differ, their mixture does not move
+    r0 = mdp.reward(mdp.q)
+    models = r0[None] + spread
+    before, holds = optimal_in_0(mdp, np.einsum("sn,nsa->sa", w, models)), True
+    for eps in EPSILONS:
+        moved = models + (mdp.bumped(eps)[1] - r0)[None]
+        after = optimal_in_0(mdp, np.einsum("sn,nsa->sa", w, moved))
+        p, q = ({a: Fraction(1, len(best)) for a in best} for best in (before, after))
+        jump = sum(abs(p.get(a, Fraction(0)) - q.get(a, Fraction(0))) for a in {*p, *q}) / 2
+        near = norm(moved - models) <= (1 + mdp.gamma) * eps
+        holds = holds and near and after == [mdp.a2] and jump == Fraction(mdp.ties - 1, mdp.ties)
+        holds = holds and jump > 0
+    return holds, describe(mdp, w=w, models=models)
+
+
+def _effective_jump_check(budget: Budget, tie: bool = True) -> Identity:
+    return decide(budget, partial(_effective_jumps, tie=tie))
+
+
+# Remark 4.1 ----------------------------------------------------------------------------------------------------------------
+
+OBJECTIVE = Space(
+    {"S": (1, 3), "A": (1, 3), "N": (2, 3)},
+    {
+        "P": Simplex("SAS"),
+        "p": Simplex("N"),
+        "start": Simplex("NS"),
+        "R": Box("NSA"),
+        "pi": Simplex("SA"),
+        "gamma": Box("", 0.0, 0.95),
+    },
+)
+
+
+def _objective(P: Array, p: Array, start: Array, R: Array, pi: Array, gamma: Array, *, same: bool) -> Trial:
+    """J(pi) against the value under the effective reward with w_k = p_k, from one start law or from each its own."""
+    laws = np.broadcast_to(start[:1], start.shape) if same else start
+    values = [policy_value(TabularMDP(P, model, float(gamma)), pi) for model in R]
+    J = sum(p_k * law @ value.v for p_k, law, value in zip(p, laws, values))
+    mean = policy_value(TabularMDP(P, np.einsum("n,nsa->sa", p, R), float(gamma)), pi)
+    rounding = sum(value.error for value in (*values, mean)) + 64 * EPS / (1 - float(gamma))
+    return Trial(float(abs(J - (p @ laws) @ mean.v)), rounding)
+
+
+def _objective_check(budget: Budget, same: bool = True) -> Identity:
+    return equate(OBJECTIVE, partial(_objective, same=same), budget)
+
+
+def _history(rng: Generator, *, same: bool) -> tuple[bool, Mapping[str, Any]]:
+    """Two tasks start in x or y and meet in z, where task k pays for action k: does remembering the start pay?
+
+    Everything is enumerated: J is linear in the policy at z, so deterministic policies attain both optima.
+    """
+    p = Fraction(int(rng.integers(1, 10)), 10)
+    starts = [Fraction(int(rng.integers(0, 11)), 10) for _ in range(2)]  # probability of x under each task
+    if same:
+        starts[1] = starts[0]
+    elif starts[0] == starts[1]:
+        starts = [Fraction(1), Fraction(0)]
+    gamma = Fraction(["1/2", "9/10", "99/100"][rng.integers(3)])
+    p = Fraction(1, 2) if not same else p
+    weight = {(0, "x"): p * starts[0], (0, "y"): p * (1 - starts[0])}
+    weight |= {(1, "x"): (1 - p) * starts[1], (1, "y"): (1 - p) * (1 - starts[1])}
+
+    def J(action_after: Mapping[str, int]) -> Fraction:
+        return sum((gamma * w for (task, start), w in weight.items() if action_after[start] == task), Fraction(0))
+
+    remembering = max(J({"x": a, "y": b}) for a, b in product((0, 1), repeat=2))
+    stationary = max(J({"x": a, "y": a}) for a in (0, 1))
+    return remembering > stationary, {"p": p, "P(x | task)": starts, "gamma": gamma, "J": [remembering, stationary]}
+
+
+# Proposition 4.7, Lemma C.2, the span bound -----------------------------------------------------------------------------------
+
+SOFT_MIXED = Space(MIXED.sizes, {**MIXED.fields, "alpha": Box("", 0.05, 2.0)})
+
+
+def _tv(p: Array, q: Array) -> float:
+    return float(abs(p - q).sum(axis=1).max() / 2)
+
+
+def _soft_lipschitz(
+    P: Array, w: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, factor: float
+) -> Trial:
+    before = soft_solve(TabularMDP(P, effective(w, R), float(gamma)), float(alpha))
+    after = soft_solve(TabularMDP(P, effective(w, R + D), float(gamma)), float(alpha))
+    bound = factor * soft_lipschitz(float(alpha), float(gamma)) * tuple_norm((R + D) - R)
+    # a softmax moves by at most half its argument's error, in the supremum norm, over alpha (Lemma C.2)
+    error = (before.error + after.error) / (2 * float(alpha)) + 16 * EPS
+    return comparison(_tv(before.pi, after.pi), bound, error, trivial=1.0)
+
+
+def _soft_witness(size: float = 1e-3) -> Case:
+    """Two sinks, perturbed up on one side and down on the other: TV = tanh(e / (alpha (1 - gamma))) / 2."""
+    sinks = two_sinks(0.9)
+    P = sinks["P"]
+    D = size * np.array([[[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]]])
+    return {"P": P, "w": np.ones((3, 1)), "R": np.zeros((1, 3, 2)), "D": D, "gamma": sinks["gamma"], "alpha": np.array(0.3)}
+
+
+def _soft_lipschitz_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    hard = [_soft_witness(), *hard_cases(SOFT_MIXED, budget.rng("hard"))]
+    return attack(SOFT_MIXED, partial(_soft_lipschitz, factor=factor), budget, hard=hard)
+
+
+SOFT_PERTURBED = Space(
+    SIZES,
+    {"P": Simplex("SAS"), "R": Box("SA"), "D": Box("SA"), "gamma": GAMMA, "alpha": Box("", 0.05, 2.0)},
+)
+
+
+def _span(P: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, factor: float) -> Trial:
+    mdp = TabularMDP(P, R, float(gamma))
+    before, after = soft_solve(mdp, float(alpha)), soft_solve(mdp.with_reward(R + D), float(alpha))
+    error = (before.error + after.error) / (2 * float(alpha)) + 16 * EPS
+    bound = factor * span_bound(mdp, (R + D) - R, float(alpha))
+    paper = soft_lipschitz(float(alpha), mdp.gamma) * float(abs((R + D) - R).max())
+    return comparison(_tv(before.pi, after.pi), bound, error, trivial=min(1.0, paper))
+
+
+def _span_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    witness = {name: x for name, x in _soft_witness().items() if name != "w"}
+    hard = [witness | {"R": witness["R"][0], "D": witness["D"][0]}, *hard_cases(SOFT_PERTURBED, budget.rng("hard"))]
+    return attack(SOFT_PERTURBED, partial(_span, factor=factor), budget, hard=hard)
+
+
+LOGITS = Space({"A": (1, 5)}, {"x": Box("A", -3, 3), "d": Box("A"), "alpha": Box("", 0.05, 2.0)})
+
+
+def _softmax(x: Array, d: Array, alpha: Array, *, factor: float) -> Trial:
+    y, temperature = x + d, float(alpha)
+    moved = abs(softmax(x / temperature) - softmax(y / temperature)).sum()
+    bound = factor * abs(y - x).max() / temperature
+    return comparison(moved, bound, 64 * EPS * (1 + abs(x).max() / temperature), trivial=2.0)
+
+
+def _softmax_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    near = {"x": np.zeros(2), "d": np.array([1e-3, -1e-3]), "alpha": np.array(0.5)}
+    return attack(LOGITS, partial(_softmax, factor=factor), budget, hard=[near])
+
+
+def _jacobian(budget: Budget, centred: bool = True) -> Identity:
+    """The lemma's proof in computer algebra: (J v)_i = pi_i (v_i - v.pi) / alpha, and its L1 norm 4 p (1 - p) / alpha."""
+    alpha, p, t = sp.symbols("alpha p t", positive=True)
+    wrong = 0
+    for d in (2, 3, 4):
+        x, v = sp.symbols(f"x:{d}", real=True), sp.symbols(f"v:{d}", real=True)
+        weights = [sp.exp(xi / alpha) for xi in x]
+        pi = [weight / sum(weights) for weight in weights]
+        mean = sum(a * b for a, b in zip(pi, v)) if centred else 0
+        for i in range(d):
+            directional = sum(sp.diff(pi[i], x[j]) * v[j] for j in range(d))
+            wrong += sp.simplify(directional - pi[i] * (v[i] - mean) / alpha) != 0
+    mean_sign = p - (1 - p)  # v = 1 on a set of probability p, -1 on the rest
+    l1 = p * sp.Abs(1 - mean_sign) + (1 - p) * sp.Abs(-1 - mean_sign)
+    wrong += sp.simplify(l1.subs(p, 1 / (1 + t)) - 4 * p.subs(p, 1 / (1 + t)) * (1 - 1 / (1 + t))) != 0
+    wrong += sp.expand(1 - 4 * p * (1 - p) - (1 - 2 * p) ** 2) != 0  # so 4 p (1 - p) <= 1, with equality at 1/2
+    return Identity(float(wrong), 0.0, 11, "sympy", {"wrong equations": wrong})
+
+
+# the soft policy's derivative, its limit, its price: ours -----------------------------------------------------------------------
+
+SOFT_ONE = Space(
+    {"S": (1, 3), "A": (1, 3)},
+    {"P": Simplex("SAS"), "R": Box("SA"), "D": Box("SA"), "gamma": Box("", 0.0, 0.9), "alpha": Box("", 0.05, 2.0)},
+)
+
+
+def _complex_step(P: Array, R: Array, D: Array, gamma: float, alpha: float) -> Array:
+    """Directional derivative of the soft policy without differencing: the imaginary part at R + 1e-30 i D."""
+    q = (R + 1e-30j * D).astype(np.complex128)
+    r = q.copy()
+    for _ in range(2 + int(log(1e-19) / log(max(gamma, 1e-9)))):
+        q = r + gamma * (P @ (alpha * _logsumexp(q / alpha)))
+    return np.imag(np.exp(q / alpha - _logsumexp(q / alpha)[:, None])) / 1e-30
+
+
+def _logsumexp(x: Array) -> Array:
+    top = x.real.max(axis=1)
+    return top + np.log(np.exp(x - top[:, None]).sum(axis=1))
+
+
+def _derivative(P: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, centred: bool) -> Trial:
+    mdp, temperature = TabularMDP(P, R, float(gamma)), float(alpha)
+    J = soft_policy_derivative(mdp, temperature)
+    formula = np.einsum("satb,tb->sa", J, D)
+    if not centred:
+        pi = soft_solve(mdp, temperature).pi
+        formula = formula + pi * formula.sum() + pi / temperature * D
+    residual = abs(formula - _complex_step(P, R, D, mdp.gamma, temperature)).max()
+    # a relative error of pi is one of q / alpha; J is of size 1 / (alpha (1 - gamma)); its solve adds 1 / (1 - gamma)
+    size = (1 + (1 + mdp.value_bound) / temperature) / (temperature * (1 - mdp.gamma) ** 2)
+    return Trial(float(residual), size * (64 * R.size * EPS + 4 * soft_solve(mdp, temperature).error / temperature))
+
+
+def _derivative_check(budget: Budget, centred: bool = True) -> Identity:
+    return equate(SOFT_ONE, partial(_derivative, centred=centred), budget)
+
+
+LIMITS = Space(
+    {"S": (1, 4), "A": (1, 3)}, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "gamma": Box("", 0.0, 0.95)}
+)
+
+
+def _cold(mdp: TabularMDP, best: Array) -> float:
+    """A temperature at which suboptimal actions (gaps of one at least) have lost all but 1e-17 of their weight.
+
+    The soft value exceeds v* by at most alpha log A / (1 - gamma), so a suboptimal action's log-weight relative to an
+    optimal one's is at most -1/alpha + gamma log A / (1 - gamma).
+    """
+    A = best.shape[1]
+    return 1 / (40 + log(A) * (1 + 2 * mdp.gamma / (1 - mdp.gamma)))
+
+
+def _limit(P: Array, q: Array, gamma: Array, *, uniform: bool) -> Trial | None:
+    mdp, best = tied_mdp(P, q, float(gamma))
+    alpha = _cold(mdp, best)
+    cold = soft_solve(mdp, alpha, 1e-13 * (1 + mdp.value_bound) / (1 - mdp.gamma))
+    limit = best / best.sum(axis=1, keepdims=True) if uniform else soft_limit(mdp, optimal=best)
+    # inverse Bellman rounds the reward, so ties are off by a few units in the last place, seen through 1 / alpha
+    rounding = 4 * cold.error / alpha + 16 * EPS * (1 + mdp.value_bound) / (alpha * (1 - mdp.gamma))
+    return Trial(float(abs(cold.pi - limit).max()), rounding + SOFT_TOLERANCE)
+
+
+SOFT_TOLERANCE = 1e-9  # soft_limit solves to 1e-9 at temperature one, and a softmax moves by less than its argument
+
+
+def _fork() -> Case:
+    """s0 chooses between s1 with two optimal actions and s2 with one: the limit is (2^gamma, 1) / (2^gamma + 1)."""
+    P = np.zeros((3, 2, 3))
+    P[0, 0, 1] = P[0, 1, 2] = P[1, :, 1] = P[2, :, 2] = 1
+    P[1, :, 1], P[1, :, 2] = 0, 1
+    return {"P": P, "q": np.array([[0.0, 0.0], [0.0, 0.0], [0.0, -1.0]]), "gamma": np.array(0.9)}
+
+
+def _limit_check(budget: Budget, uniform: bool = False) -> Identity:
+    return equate(LIMITS, partial(_limit, uniform=uniform), budget, hard=[_fork()])
+
+
+CLOSEST = Space(
+    {"S": (1, 3), "A": (2, 3)},
+    {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "base": Simplex("SA"), "other": Simplex("SA"), "gamma": Box("", 0, 0.9)},
+)
+
+
+def _divergence(P: Array, pi: Array, base: Array, gamma: float) -> Array:
+    """Discounted sum of KL(pi || base) from each state, float[S]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kl = np.where(pi > 0, pi * np.log(pi / base), 0.0).sum(axis=1)
+    P_pi = np.einsum("sa,sat->st", pi, P)
+    return np.linalg.solve(np.eye(len(kl)) - gamma * P_pi, kl)
+
+
+def _closest(P: Array, q: Array, base: Array, other: Array, gamma: Array, *, uniform: bool) -> Trial | None:
+    """The policy of a vanishing KL penalty against some other optimal policy, at the state where it does worst."""
+    mdp, best = tied_mdp(P, q, float(gamma))
+    base = 0.9 * base + 0.1 / base.shape[1]  # full support
+    mass = np.where(best, other, 0.0).sum(axis=1, keepdims=True)
+    if (mass == 0).any():
+        return None
+    rival = np.where(best, other, 0.0) / mass
+    cold = _cold(mdp, best) / (1 + log(10 * best.shape[1]))
+    soft = soft_solve(mdp, cold, base=base)
+    ours = np.where(best, 1.0 if uniform else soft.pi, 0.0)
+    ours = ours / ours.sum(axis=1, keepdims=True)
+    mine, theirs = (_divergence(P, pi, base, mdp.gamma) for pi in (ours, rival))
+    s = int((mine - theirs).argmax())
+    # log-ratios of the policy are off by 2 error / alpha and by the ties' rounding; log(pi / base) is at most log(30)
+    off = 2 * soft.error / cold + 16 * EPS * (1 + mdp.value_bound) / (cold * (1 - mdp.gamma))
+    error = 2 * off * (1 + log(30)) / (1 - mdp.gamma) ** 2
+    return comparison(mine[s], theirs[s], error)
+
+
+def _closest_check(budget: Budget, uniform: bool = False) -> Inequality:
+    return attack(CLOSEST, partial(_closest, uniform=uniform), budget)
+
+
+PRICED = Space({"S": (1, 3), "A": (2, 24)}, {"P": Simplex("SAS"), "R": Box("SA"), "gamma": GAMMA, "alpha": Box("", 0.05, 2.0)})
+
+
+def _price(P: Array, R: Array, gamma: Array, alpha: Array, *, factor: float) -> Trial:
+    mdp, temperature = TabularMDP(P, R, float(gamma)), float(alpha)
+    soft, hard = soft_solve(mdp, temperature), solve(mdp)
+    achieved = policy_value(mdp, soft.pi)
+    bound = factor * temperature * log(mdp.n_actions) / (1 - mdp.gamma)
+    error = hard.error + achieved.error + 2 * soft.error / (1 - mdp.gamma)
+    return comparison((hard.v - achieved.v).max(), bound, error, trivial=2 * mdp.value_bound)
+
+
+def _price_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    one_good = {"P": np.ones((1, 24, 1)), "R": np.r_[1.0, np.zeros(23)][None] * 2 - 1}
+    hard = [one_good | {"gamma": np.array(0.9), "alpha": np.array(a)} for a in (0.3, 0.4, 0.5, 0.6, 0.8)]
+    return attack(PRICED, partial(_price, factor=factor), budget, hard=hard)
+
+
+def _decided(measure: Any, **options: Any) -> Any:
+    def check(budget: Budget) -> Evidence:
+        return decide(budget, partial(measure, **options))
+
+    return check
+
+
+CLAIMS = (
+    claim(
+        id="policy-cliff/effective-objective",
+        source="Remark 4.1",
+        statement=(
+            r"If all start laws $D_k$ coincide and $w_k = p_k$, the training objective is the value under the effective "
+            r"reward, $J(\pi) = \mathbb E_{s_0\sim D}V^\pi_{R_{eff}}(s_0)$, for every policy."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, "equal start laws", "$w_k = p_k$"),
+        check=_objective_check,
+        control=partial(_objective_check, same=False),
+        control_statement="the same with different start laws.",
+    ),
+    claim(
+        id="policy-cliff/effective-memory",
+        source="ours, on Remark 4.1 and Section 4.2",
+        statement=(
+            r"With different start laws no stationary policy, so none derived from any $R_{eff}$, need maximise $J$: a policy "
+            "that remembers where it started is strictly better."
+        ),
+        kind=Identity,
+        premises=("two tasks that start apart and meet in a state where they want different actions",),
+        check=_decided(_history, same=False),
+        control=_decided(_history, same=True),
+        control_statement="the same with equal start laws.",
+    ),
+    claim(
+        id="policy-cliff/effective-lipschitz",
+        source="Lemma 4.2",
+        statement=r"$\|R_{eff}(\cdot;\mathbf R) - R_{eff}(\cdot;\mathbf R')\|_\infty \le \max_k \|R_k - R'_k\|_\infty$.",
+        kind=Inequality,
+        premises=(FINITE, WEIGHTS),
+        check=_effective_lipschitz_check,
+        control=partial(_effective_lipschitz_check, mass=1.1),
+        control_statement=r"the same with weights that sum to 1.1.",
+    ),
+    claim(
+        id="policy-cliff/effective-q-lipschitz",
+        source="Proposition 4.3",
+        statement=r"$\mathbf R \mapsto Q^*_{eff}$ is Lipschitz with constant $rac{1}{1-\gamma}$.",
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, WEIGHTS),
+        check=_effective_q_check,
+        control=partial(_effective_q_check, factor=0.9),
+        control_statement=r"the constant is $rac{0.9}{1-\gamma}$.",
+    ),
+    claim(
+        id="policy-cliff/effective-uhc",
+        source="Lemma 4.4",
+        statement=(
+            r"$\mathbf R \mapsto A^*_{eff}(s;\mathbf R)$ is non-empty valued and upper hemicontinuous; attacked with the "
+            r"exact radius of the effective reward, below which no tuple change adds an optimal action."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, WEIGHTS),
+        check=_effective_uhc_check,
+        control=partial(_effective_uhc_check, factor=1.1),
+        control_statement="the inclusion holds up to 1.1 times that radius.",
+    ),
+    claim(
+        id="policy-cliff/effective-continuity",
+        source="Proposition 4.5",
+        statement=(
+            r"If the optimal action for $R_{eff}$ is unique near $\mathbf R_0$, the policy is continuous at $\mathbf R_0$; "
+            r"attacked as: it does not change for $\max_k\|R_k-R_{0,k}\|_\infty < (1-\gamma)\Delta_{\min}/2$."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, WEIGHTS, UNIQUE),
+        check=_effective_continuity_check,
+        control=partial(_effective_continuity_check, unique=False),
+        control_statement="the same with ties.",
+    ),
+    claim(
+        id="policy-cliff/effective-radius",
+        source="ours, makes Proposition 4.5 quantitative",
+        statement=(
+            r"The cliff radius of the effective reward is also that of the tuple $(R_1,\dots,R_N)$ in the maximum norm: "
+            "several reward models are not more robust than their mixture, whatever the weights."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, WEIGHTS, UNIQUE),
+        check=_effective_radius_check,
+        control=partial(_effective_radius_check, factor=1.05),
+        control_statement="the tuple's radius is 5 % larger.",
+    ),
+    claim(
+        id="policy-cliff/effective-discontinuity",
+        source="Proposition 4.6",
+        statement=(
+            r"At a tie of $A^*_{eff}(s_0;\mathbf R_0)$ both the deterministic and the uniform selection are discontinuous in "
+            r"$\mathbf R$: moving every model by the same bump of norm at most $(1+\gamma)arepsilon$ makes $a_2$ the only "
+            r"optimal action and the uniform policy jumps by $(m-1)/m$, for $arepsilon$ down to $10^{-300}$."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, WEIGHTS, TIED),
+        check=_effective_jump_check,
+        control=partial(_effective_jump_check, tie=False),
+        control_statement="the same without a tie.",
+    ),
+    claim(
+        id="policy-cliff/soft-lipschitz",
+        source="Proposition 4.7",
+        statement=(
+            r"$d_{TV}(\pi_{\mathbf R_1,lpha}(\cdot|s), \pi_{\mathbf R_2,lpha}(\cdot|s)) \le "
+            r"rac{1}{2lpha(1-\gamma)}\|\mathbf R_1-\mathbf R_2\|_N$ for every state. The constant is the best possible: "
+            r"two absorbing states attain $rac12	anhrac{arepsilon}{lpha(1-\gamma)}$."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, WEIGHTS, SOFT),
+        check=_soft_lipschitz_check,
+        control=partial(_soft_lipschitz_check, factor=0.9),
+        control_statement=r"the constant is $rac{0.9}{2lpha(1-\gamma)}$.",
+    ),
+    claim(
+        id="policy-cliff/soft-span",
+        source="ours, sharpens Proposition 4.7",
+        statement=(
+            r"$d_{TV} \le rac{\max D-\min D}{4lpha(1-\gamma	au)}$ with $D = R_1-R_2$ and $	au$ the Dobrushin "
+            "coefficient of the transitions; it implies the paper's bound."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, SOFT),
+        check=_span_check,
+        control=partial(_span_check, factor=0.9),
+        control_statement="the same with 0.9 times the bound.",
+    ),
+    claim(
+        id="policy-cliff/softmax-lipschitz",
+        source="Lemma C.2",
+        statement=r"$\|\mathrm{softmax}(x/lpha)-\mathrm{softmax}(y/lpha)\|_1 \le rac1lpha\|x-y\|_\infty$.",
+        kind=Inequality,
+        premises=(SOFT,),
+        check=_softmax_check,
+        control=partial(_softmax_check, factor=0.9),
+        control_statement=r"the constant is $rac{0.9}{lpha}$.",
+    ),
+    claim(
+        id="policy-cliff/softmax-jacobian",
+        source="Lemma C.2, proof",
+        statement=(
+            r"$(J v)_i = rac1lpha\pi_i(v_i-ar v)$ with $ar v = \sum_k\pi_kv_k$, and $\|Jv\|_1 = 4p(1-p)/lpha \le "
+            r"1/lpha$ for sign vectors $v$ that are $+1$ with probability $p$."
+        ),
+        kind=Identity,
+        premises=(SOFT,),
+        check=_jacobian,
+        control=partial(_jacobian, centred=False),
+        control_statement=r"$(J v)_i = rac1lpha\pi_iv_i$.",
+    ),
+    claim(
+        id="policy-cliff/soft-derivative",
+        source="ours, the local form of Proposition 4.7",
+        statement=(
+            r"$dQ = (I-\gamma P\Pi_lpha)^{-1}dR$ and $d\pi(a|s) = rac{\pi(a|s)}{lpha}ig(dQ(s,a)-\sum_b\pi(b|s)dQ(s,b)"
+            r"ig)$, against complex-step differentiation."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, SOFT),
+        check=_derivative_check,
+        control=partial(_derivative_check, centred=False),
+        control_statement="the same without subtracting the mean.",
+    ),
+    claim(
+        id="policy-cliff/soft-limit-uniform",
+        source="ours, Proposition 2.10 against Section 4.4",
+        statement=(
+            r"The uniform rule of Proposition 2.10 is what entropy regularisation selects as it vanishes: $\pi_{R,lpha}"
+            r"(\cdot|s)$ tends to the uniform law on $A^*(s;R)$ as $lpha	o0$. (The paper uses both rules and does not say so.)"
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT),
+        check=partial(_limit_check, uniform=True),
+        control=_limit_check,
+        control_statement=r"the limit is $\pi_0(a|s)\propto 1[a\in A^*(s)]e^{\gamma\mathbb E[H(s')]}$.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="policy-cliff/soft-limit",
+        source="ours, repairs policy-cliff/soft-limit-uniform",
+        statement=(
+            r"As $lpha	o0$ the soft policy tends to $\pi_0(a|s)\propto 1[a\in A^*(s)]e^{\gamma\mathbb E[H(s')|s,a]}$ with "
+            r"$H(s)=\log\sum_{a\in A^*(s)}e^{\gamma\mathbb E[H(s')|s,a]}$: it prefers actions with more optimal futures."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT),
+        check=_limit_check,
+        control=partial(_limit_check, uniform=True),
+        control_statement=r"it tends to the uniform law on $A^*(s)$.",
+    ),
+    claim(
+        id="policy-cliff/kl-closest",
+        source="Section 3.3",
+        statement=(
+            "A KL penalty breaks ties towards the optimal policy that is closest to the base model: as the penalty vanishes, "
+            "its policy has the least discounted divergence from the base among all optimal policies, from every state."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, "a base policy of full support"),
+        check=_closest_check,
+        control=partial(_closest_check, uniform=True),
+        control_statement="the uniform policy over optimal actions has the least divergence.",
+    ),
+    claim(
+        id="policy-cliff/soft-price",
+        source="ours, on the trade-off of Section 4.4",
+        statement=r"Stability costs at most $V^*-V^{\pi_lpha} \le rac{lpha\log|A|}{1-\gamma}$.",
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, SOFT),
+        check=_price_check,
+        control=partial(_price_check, factor=0.4),
+        control_statement="it costs at most 0.4 times that.",
+    ),
+)

@@ -1,0 +1,531 @@
+r"""The exact distance to the cliff, which the paper leaves open: ours.
+
+Everything here sharpens Section 2: how large the neighbourhoods of Theorem 2.7 and Lemma 2.5 are, in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from scipy.optimize import brentq, linprog
+
+from claimlab.checks import Array
+from claimlab.experiments.papers.policy_cliff.common import (
+    DISCOUNT,
+    FINITE,
+    GAMMA,
+    PERTURBED,
+    SIZES,
+    TIED,
+    UNIQUE,
+    bandit,
+    claim,
+    comparison,
+    discounted_tree,
+    first_change,
+    hard_cases,
+    known_dynamics,
+    tied_mdp,
+    two_sinks,
+)
+from claimlab.experiments.papers.policy_cliff.continuity import TIES
+from claimlab.mdps.exact import exact, rationals
+from claimlab.mdps.planning import solve
+from claimlab.mdps.tabular import EPS, TabularMDP
+from claimlab.theory import stability
+from claimlab.theory.claims import Budget
+from claimlab.theory.evidence import Identity, Inequality, Probability, Rate, probability, rate
+from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack, equate
+from claimlab.theory.stability import (
+    CliffRadius,
+    cliff_radius,
+    exact_radius,
+    facet_distances,
+    flip_probability,
+    inclusion_radius,
+    policy_gaps,
+    subspace_radius,
+    verify_exactly,
+)
+
+REWARDS = Space({"S": (1, 4), "A": (2, 3)}, {"P": Simplex("SAS"), "R": Box("SA"), "gamma": GAMMA})
+
+
+def _unique(P: Array, R: Array, gamma: Array) -> tuple[TabularMDP, CliffRadius] | None:
+    mdp = TabularMDP(P, R, float(gamma))
+    radius = cliff_radius(mdp)
+    return (mdp, radius) if radius.unique else None
+
+
+# the sandwich --------------------------------------------------------------------------------------------------------
+
+
+def _lower(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None:
+    found = _unique(P, R, gamma)
+    if found is None:
+        return None
+    mdp, c = found
+    other = np.arange(mdp.n_actions) != c.policy[:, None]
+    least = policy_gaps(mdp, c.policy, mdp.r[None])[0][other].min()
+    return comparison(constant * (1 - mdp.gamma) * least, c.radius, c.error + 64 * EPS * mdp.value_bound)
+
+
+def _upper(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None:
+    found = _unique(P, R, gamma)
+    if found is None:
+        return None
+    mdp, c = found
+    other = np.arange(mdp.n_actions) != c.policy[:, None]
+    least = policy_gaps(mdp, c.policy, mdp.r[None])[0][other].min()
+    return comparison(c.radius, constant * least, c.error + 64 * EPS * mdp.value_bound)
+
+
+def _exactly(P: Array, R: Array, gamma: Array, *, lower: float | None, upper: float | None) -> tuple[Any, Any]:
+    """The two sides of the sandwich in rationals of the stored numbers."""
+    mdp = TabularMDP(P, R, float(gamma))
+    solution = exact(mdp)
+    other = np.arange(mdp.n_actions) != solution.policy[:, None]
+    least = (solution.v[:, None] - solution.q)[other].min()
+    radius, _ = exact_radius(mdp.P, mdp.r, mdp.gamma, solution.policy)
+    if lower is not None:
+        return rationals(lower).item() * (1 - rationals(mdp.gamma).item()) * least, radius
+    return radius, rationals(upper).item() * least
+
+
+def _lower_check(budget: Budget, constant: float = 0.5) -> Inequality:
+    hard = [two_sinks(0.9), two_sinks(0.99), bandit(), *hard_cases(REWARDS, budget.rng("hard"))]
+    recheck = partial(_exactly, lower=constant, upper=None)
+    return attack(REWARDS, partial(_lower, constant=constant), budget, hard=hard, recheck=recheck)
+
+
+def _upper_check(budget: Budget, constant: float = 0.5) -> Inequality:
+    hard = [bandit(), bandit(gamma=0.9), two_sinks(0.9), *hard_cases(REWARDS, budget.rng("hard"))]
+    recheck = partial(_exactly, lower=None, upper=constant)
+    return attack(REWARDS, partial(_upper, constant=constant), budget, hard=hard, recheck=recheck)
+
+
+# closed form = linear program = bisection ----------------------------------------------------------------------------
+
+
+def _by_programs(mdp: TabularMDP, pi: Array) -> tuple[float, float]:
+    """Least ||D|| with a facet closed, by a linear program a facet over (D, V, t) that knows nothing of occupancies.
+
+    Returns the value and the effect that the solver's feasibility tolerance can have on it (by the multipliers).
+    """
+    S, A = mdp.r.shape
+    n, best, slack = S * A, inf, 0.0
+    P_pi, r_pi = mdp.under(pi)
+    take = np.zeros((S, n))
+    take[np.arange(S), np.arange(S) * A + pi] = 1
+    equalities = np.hstack([-take, np.eye(S) - mdp.gamma * P_pi, np.zeros((S, 1))])  # V = r_pi + D_pi + gamma P_pi V
+    box = np.vstack([np.hstack([sign * np.eye(n), np.zeros((n, S)), -np.ones((n, 1))]) for sign in (1, -1)])
+    for s, a in product(range(S), range(A)):
+        if a == pi[s]:
+            continue
+        row = np.zeros(n + S + 1)  # V(s) - D(s, a) - gamma P V <= r(s, a)
+        row[s * A + a] = -1
+        row[n : n + S] = np.eye(S)[s] - mdp.gamma * mdp.row(s, a)
+        answer = linprog(
+            np.r_[np.zeros(n + S), 1],
+            A_ub=np.vstack([row, box]),
+            b_ub=np.r_[mdp.r[s, a], np.zeros(2 * n)],
+            A_eq=equalities,
+            b_eq=r_pi,
+            bounds=[(None, None)] * (n + S) + [(0, None)],
+            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        )
+        weight = abs(answer.ineqlin.marginals).sum() + abs(answer.eqlin.marginals).sum()
+        tolerance = 1e-10 * (1 + weight + abs(answer.x[:n]).sum() + abs(answer.x[n:]).sum())
+        best, slack = min(best, float(answer.fun)), max(slack, tolerance)
+    return best, slack
+
+
+def _by_bisection(mdp: TabularMDP, c: CliffRadius) -> tuple[float, float]:
+    """Largest step along the cheapest perturbation that leaves the policy optimal, found by solving again and again."""
+    step = c.perturbation / c.radius
+    low, high = 0.0, 2 * c.radius
+    while high - low > 1e-10 * c.radius:
+        middle = (low + high) / 2
+        same = np.array_equal(solve(mdp.with_reward(mdp.r + middle * step)).policy, c.policy)
+        low, high = (middle, high) if same else (low, middle)
+    return (low + high) / 2, (high - low) / 2 + 16 * c.error
+
+
+def _three_ways(P: Array, R: Array, gamma: Array, *, power: float) -> Trial | None:
+    found = _unique(P, R, gamma)
+    if found is None or found[1].radius < 1e-6:
+        return None
+    mdp, c = found
+    radius = c.radius if power == 1 else cliff_radius(mdp, ord=2).radius
+    lp, lp_error = _by_programs(mdp, c.policy)
+    bisected, width = _by_bisection(mdp, c)
+    worst = max((abs(radius - lp), lp_error), (abs(radius - bisected), width), key=lambda pair: pair[0] - pair[1])
+    return Trial(worst[0], worst[1] + c.error)
+
+
+def _three_ways_check(budget: Budget, power: float = 1) -> Identity:
+    fewer = budget.with_instances(max(20, budget.instances // 20))
+    return equate(REWARDS, partial(_three_ways, power=power), fewer, hard=[two_sinks(0.9), bandit()])
+
+
+def _certificate(P: Array, R: Array, gamma: Array, *, inflate: float) -> Trial | None:
+    found = _unique(P, R, gamma)
+    if found is None:
+        return None
+    mdp, c = found
+    return Trial(0.0 if verify_exactly(mdp, c._replace(radius=inflate * c.radius)) else 1.0, 0.0)
+
+
+def _certificate_check(budget: Budget, inflate: float = 1.0) -> Identity:
+    fewer = budget.with_instances(max(50, budget.instances // 10))
+    hard = hard_cases(REWARDS, budget.rng("hard"))
+    return equate(REWARDS, partial(_certificate, inflate=inflate), fewer, hard=hard, proof="rational")
+
+
+# no nearer change along any direction, in three norms and in subspaces --------------------------------------------------
+
+
+def _direction(P: Array, R: Array, D: Array, gamma: Array, *, ord: float, factor: float) -> Trial | None:
+    if not D.any():
+        return None
+    mdp = TabularMDP(P, R, float(gamma))
+    c = cliff_radius(mdp, ord=ord)
+    if not c.unique:
+        return None
+    length = first_change(mdp, D, c.policy) * float(np.linalg.norm(D.ravel(), ord))
+    return comparison(factor * c.radius, length, c.error + 1e3 * EPS * (1 + mdp.value_bound))
+
+
+def _steepest(rng: Generator, ord: float) -> Iterator[Case]:
+    for P, gamma in known_dynamics():
+        case = PERTURBED.draw(rng, P=P, gamma=np.array(gamma))
+        c = cliff_radius(TabularMDP(P, case["R"], gamma), ord=ord)
+        if c.unique and 0 < c.radius < inf:
+            yield case | {"D": c.perturbation / abs(c.perturbation).max()}
+
+
+def _direction_check(budget: Budget, ord: float, factor: float = 1.0) -> Inequality:
+    measure = partial(_direction, ord=ord, factor=factor)
+    return attack(PERTURBED, measure, budget, hard=_steepest(budget.rng("hard"), ord))
+
+
+SUBSPACES = Space(
+    SIZES | {"J": (1, 2)},
+    {"P": Simplex("SAS"), "R": Box("SA"), "F": Box("JSA"), "x": Box("J"), "gamma": GAMMA},
+)
+
+
+def _subspace(P: Array, R: Array, F: Array, x: Array, gamma: Array, *, factor: float) -> Trial | None:
+    found = _unique(P, R, gamma)
+    if found is None or not x.any():
+        return None
+    mdp, c = found
+    radius = subspace_radius(mdp, F)
+    length = first_change(mdp, np.einsum("j,jsa->sa", x, F), c.policy) * float(abs(x).max())
+    if radius == inf and length == inf:
+        return None
+    return comparison(factor * radius, length, 16 * c.error + 1e3 * EPS * (1 + mdp.value_bound))
+
+
+def _subspace_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    return attack(SUBSPACES, partial(_subspace, factor=factor), budget)
+
+
+# ties ------------------------------------------------------------------------------------------------------------------
+
+
+def _ties_lower(P: Array, q: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
+    mdp, best = tied_mdp(P, q, float(gamma))
+    if best.all():
+        return None
+    radius = inclusion_radius(mdp, optimal=best)
+    whole = np.round(q)
+    gap = (whole.max(axis=1, keepdims=True) - whole)[~best].min()
+    return comparison(constant * (1 - mdp.gamma) * gap, radius.radius, radius.radius - radius.lower + 64 * EPS * gap)
+
+
+def _ties_upper(P: Array, q: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
+    mdp, best = tied_mdp(P, q, float(gamma))
+    if best.all():
+        return None
+    radius = inclusion_radius(mdp, optimal=best)
+    whole = np.round(q)
+    gap = (whole.max(axis=1, keepdims=True) - whole)[~best].min()
+    return comparison(radius.lower, constant * gap, 64 * EPS * (gap + mdp.value_bound))
+
+
+def _ties_check(budget: Budget, measure: Any, constant: float = 0.5) -> Inequality:
+    sinks = two_sinks(0.9)
+    q = np.array([[1.0, 0.0], [0.0, -2.0], [0.0, -2.0]])
+    hard = [
+        {"P": sinks["P"], "q": q, "D": np.zeros((3, 2)), "gamma": sinks["gamma"]},
+        {"P": np.ones((1, 3, 1)), "q": np.array([[1.0, 1, 0]]), "D": np.zeros((1, 3)), "gamma": np.array(0.5)},
+    ]
+    return attack(TIES, partial(measure, constant=constant), budget, hard=hard)
+
+
+def _every_policy(mdp: TabularMDP, best: Array, *, exact_values: bool) -> tuple[float, float]:
+    """Brute force: the distance to the cone of each policy that uses a formerly suboptimal action, and solver slack.
+
+    With ``exact_values=False`` the programs only ask for some V that no action improves on (V >= T V) with equality on the
+    policy at the new action: a relaxation in which V may be inflated elsewhere.
+    """
+    S, A = mdp.r.shape
+    n, least, slack = S * A, inf, 0.0
+    r = mdp.r.ravel()
+    owner = np.repeat(np.eye(S), A, axis=0)
+    ahead = owner - mdp.gamma * mdp.P.reshape(n, S)  # V(s) - gamma P V
+    improve = np.hstack([np.eye(n), -ahead, np.zeros((n, 1))])  # r + D <= V - gamma P V
+    box = np.vstack([np.hstack([sign * np.eye(n), np.zeros((n, S)), -np.ones((n, 1))]) for sign in (1, -1)])
+    for policy in product(range(A), repeat=S):
+        pairs = np.arange(S) * A + np.array(policy)
+        new = [k for k in pairs if not best.ravel()[k]]
+        if not new:
+            continue
+        for tight in [pairs] if exact_values else [[k] for k in new]:
+            answer = linprog(
+                np.r_[np.zeros(n + S), 1],
+                A_ub=np.vstack([improve, box]),
+                b_ub=np.r_[-r, np.zeros(2 * n)],
+                A_eq=improve[tight],
+                b_eq=-r[tight],
+                bounds=[(None, None)] * (n + S) + [(0, None)],
+                options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+            )
+            weight = abs(answer.ineqlin.marginals).sum() + abs(answer.eqlin.marginals).sum()
+            slack = max(slack, 1e-10 * (1 + weight + abs(answer.x).sum()))
+            least = min(least, float(answer.fun))
+    return least, slack
+
+
+TINY_TIES = Space(
+    {"S": (1, 3), "A": (2, 2)}, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "gamma": Box("", 0.0, 0.9)}
+)
+
+
+def _ties_agree(P: Array, q: Array, gamma: Array, *, exact_values: bool) -> Trial | None:
+    mdp, best = tied_mdp(P, q, float(gamma))
+    if best.all():
+        return None
+    ours = inclusion_radius(mdp, optimal=best)
+    brute, slack = _every_policy(mdp, best, exact_values=exact_values)
+    integer = stability.inclusion_by_milp(mdp, best)
+    # the integer program's binaries may be off by HiGHS' 1e-6, which its big constant turns into values
+    binary = 1e-6 * 4 * (mdp.value_bound + 4 / (1 - mdp.gamma))
+    against = ((abs(ours.radius - brute), slack), (abs(ours.radius - integer.radius), binary))
+    residual, rounding = max(against, key=lambda pair: pair[0] - pair[1] if pair[0] > pair[1] else pair[0] / pair[1] - 1)
+    return Trial(residual, rounding + ours.radius - ours.lower)
+
+
+def _ties_agree_check(budget: Budget, exact_values: bool = True) -> Identity:
+    fewer = budget.with_instances(max(15, budget.instances // 40))
+    return equate(TINY_TIES, partial(_ties_agree, exact_values=exact_values), fewer)
+
+
+# the hard-max policy has no modulus of continuity ------------------------------------------------------------------------
+
+
+def _blow_up(budget: Budget, exponent: float = 1.0) -> Rate:
+    """log(1 / radius) against log(1 / gap): an action's value is brought within delta of the best one's."""
+    rng, deltas = budget.rng("instances"), np.logspace(-5, -1, 9)[::-1]
+    rows = []
+    for _ in range(max(20, budget.runs // 100)):
+        case = REWARDS.draw(rng)
+        q = np.round(case["R"] * 10) + np.arange(case["R"].shape[1]) / 4  # no ties
+        best = q[0].argmax()
+        row = []
+        for delta in deltas:
+            near = q.copy()
+            near[0, best - 1] = q[0, best] - delta
+            gamma = float(case["gamma"])
+            mdp = TabularMDP(case["P"], near - gamma * case["P"] @ near.max(axis=1), gamma)
+            row.append(1 / cliff_radius(mdp).radius)
+        rows.append(row)
+    return rate(1 / deltas, np.array(rows), exponent=exponent, side="at least", rng=budget.rng("bootstrap"))
+
+
+# how likely a cliff is ----------------------------------------------------------------------------------------------------
+
+
+def _ties_happen(budget: Budget, outcome_rewards: bool = False) -> Probability:
+    """How often a random reward has tied optimal actions somewhere."""
+    rng, failures = budget.rng("instances"), 0
+    for _ in range(budget.runs):
+        if outcome_rewards:
+            mdp = discounted_tree(2, 3, (rng.random(2**3) < 0.5).astype(float), 0.9)
+        else:
+            case = REWARDS.draw(rng)
+            mdp = TabularMDP(case["P"], rng.normal(size=case["R"].shape), float(case["gamma"]))
+        failures += not cliff_radius(mdp).unique
+    return probability(failures, budget.runs, 5e-3)
+
+
+def _flip(budget: Budget, share: float = 1.0) -> Probability:
+    """Gaussian errors on RiverSwim's reward, as large as makes the bound a fifth."""
+    P, gamma = known_dynamics()[0]
+    mdp = TabularMDP(P, budget.rng("reward").normal(size=P.shape[:2]), gamma)
+    pi, runs = solve(mdp).policy, 25 * budget.runs
+    sigma = float(brentq(lambda size: flip_probability(mdp, size) - 0.2, 1e-6, 1e3))
+    noise = sigma * budget.rng("noise").normal(size=(runs, *mdp.r.shape))
+    optimal = (policy_gaps(mdp, pi, mdp.r[None] + noise) >= -64 * EPS * (1 + mdp.value_bound)).all(axis=(1, 2))
+    nearest = float(facet_distances(mdp, ord=2).min())
+    witness = {"sigma": sigma, "nearest facet": nearest, "R": mdp.r}
+    return probability(int((~optimal).sum()), runs, share * flip_probability(mdp, sigma), witness)
+
+
+OURS = "ours, makes Theorem 2.7 quantitative"
+OURS_TIES = "ours, makes Lemma 2.5 quantitative"
+
+CLAIMS = (
+    claim(
+        id="policy-cliff/radius-lower",
+        source=OURS,
+        statement=r"The cliff radius is at least $(1-\gamma)\Delta_{\min}/2$.",
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, UNIQUE),
+        check=_lower_check,
+        control=partial(_lower_check, constant=1.0),
+        control_statement=r"it is at least $(1-\gamma)\Delta_{\min}$ (1 in place of 1/2).",
+    ),
+    claim(
+        id="policy-cliff/radius-upper",
+        source=OURS,
+        statement=r"The cliff radius is at most $\Delta_{\min}/2$.",
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, UNIQUE),
+        check=_upper_check,
+        control=partial(_upper_check, constant=0.4),
+        control_statement=r"it is at most $0.4\,\Delta_{\min}$.",
+    ),
+    claim(
+        id="policy-cliff/radius-closed-form",
+        source=OURS,
+        statement=(
+            r"$r(R) = \min_{s,a\ne\pi(s)} \Delta(s,a)/\|g_{s,a}\|_1$ equals the least change found by linear programs over "
+            "rewards and values, and by bisection along the cheapest perturbation."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, UNIQUE),
+        check=_three_ways_check,
+        control=partial(_three_ways_check, power=2),
+        control_statement=r"the same with $\|g_{s,a}\|_2$ in place of $\|g_{s,a}\|_1$.",
+    ),
+    claim(
+        id="policy-cliff/radius-certificate",
+        source=OURS,
+        statement=r"The facet and its multiplier $1/\|g\|_1$ prove the radius in exact rationals of the stored numbers.",
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, UNIQUE),
+        check=_certificate_check,
+        control=partial(_certificate_check, inflate=1.0 + 1e-6),
+        control_statement="they prove a radius larger by one part in a million.",
+    ),
+    *(
+        claim(
+            id=f"policy-cliff/radius-{name}",
+            source=OURS,
+            statement=rf"No reward change of {words} norm below $\min \Delta(s,a)/\|g_{{s,a}}\|_{{{dual}}}$ ends the policy's optimality.",
+            kind=Inequality,
+            premises=(FINITE, DISCOUNT, UNIQUE),
+            check=partial(_direction_check, ord=ord),
+            control=partial(_direction_check, ord=ord, factor=1.05),
+            control_statement="the same with a radius 5 % larger.",
+        )
+        for name, words, ord, dual in (
+            ("sup", "supremum", inf, "1"),
+            ("l2", "Euclidean", 2.0, "2"),
+            ("l1", "L1", 1.0, r"\infty"),
+        )
+    ),
+    claim(
+        id="policy-cliff/radius-subspace",
+        source=OURS,
+        statement=(
+            r"If the reward moves only by $\sum_j x_jF_j$, the policy stays optimal for "
+            r"$\|x\|_\infty < \min_{s,a}\Delta(s,a)/\|(g_{s,a}\cdot F_j)_j\|_1$."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, UNIQUE),
+        check=_subspace_check,
+        control=partial(_subspace_check, factor=1.05),
+        control_statement="the same with a radius 5 % larger.",
+    ),
+    claim(
+        id="policy-cliff/radius-ties-lower",
+        source=OURS_TIES,
+        statement=r"With ties, no new action becomes optimal below $(1-\gamma)\Delta^+/2$, $\Delta^+$ the least positive gap.",
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT),
+        check=partial(_ties_check, measure=_ties_lower),
+        control=partial(_ties_check, measure=_ties_lower, constant=1.0),
+        control_statement=r"none does below $(1-\gamma)\Delta^+$.",
+    ),
+    claim(
+        id="policy-cliff/radius-ties-upper",
+        source=OURS_TIES,
+        statement=(
+            r"With ties, some reward change of size $\Delta^+/2$ makes a new action optimal: raise the pair with the least "
+            r"positive gap by $\Delta^+/2$ and lower every other by as much."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT),
+        check=partial(_ties_check, measure=_ties_upper),
+        control=partial(_ties_check, measure=_ties_upper, constant=0.4),
+        control_statement=r"some change of size $0.4\,\Delta^+$ does.",
+    ),
+    claim(
+        id="policy-cliff/radius-ties-exact",
+        source=OURS_TIES,
+        statement=(
+            "The radius from programs over the optimal policies' facets equals brute force over all deterministic policies "
+            "and the integer program."
+        ),
+        kind=Identity,
+        premises=(FINITE, DISCOUNT, TIED),
+        check=_ties_agree_check,
+        control=partial(_ties_agree_check, exact_values=False),
+        control_statement=r"it equals the programs that ask only for $V \ge TV$ instead of $V = V^*$.",
+    ),
+    claim(
+        id="policy-cliff/no-modulus",
+        source="ours, the quantitative form of Section 2.5",
+        statement=(
+            r"The hard-max policy has no modulus of continuity: as a gap $\Delta$ closes, the policy flips at distance "
+            r"$r = O(\Delta)$, so $\sup d_{TV}/\|R-R'\|_\infty \ge 1/r$ grows at least like $1/\Delta$."
+        ),
+        kind=Rate,
+        premises=(FINITE, DISCOUNT),
+        check=_blow_up,
+        control=partial(_blow_up, exponent=1.2),
+        control_statement=r"it grows at least like $\Delta^{-1.2}$.",
+    ),
+    claim(
+        id="policy-cliff/ties-are-null",
+        source="ours, on the hypothesis of Propositions 2.9 and 2.10",
+        statement="A random reward with a density has tied optimal actions with probability 0 (tested: at most 0.005).",
+        kind=Probability,
+        premises=(FINITE, DISCOUNT, "rewards drawn from a normal law"),
+        check=_ties_happen,
+        control=partial(_ties_happen, outcome_rewards=True),
+        control_statement="the same for random 0/1 outcome rewards on token trees.",
+    ),
+    claim(
+        id="policy-cliff/flip-probability",
+        source="ours, a finite-sample form of Theorem 2.7",
+        statement=(
+            r"Independent Gaussian errors of size $\sigma$ change the optimal policy with probability at most "
+            r"$\sum_{s,a}\Phi(-\Delta(s,a)/(\sigma\|g_{s,a}\|_2))$."
+        ),
+        kind=Probability,
+        premises=(FINITE, DISCOUNT, UNIQUE, "RiverSwim's dynamics, a fixed random reward"),
+        check=_flip,
+        control=partial(_flip, share=0.1),
+        control_statement="with probability at most a tenth of that.",
+    ),
+)

@@ -1,0 +1,120 @@
+"""A ledger and its figures as one static page, which needs neither network nor server."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from html import unescape
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element, tostring
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from latex2mathml.converter import convert_to_element
+from markupsafe import Markup, escape
+
+from claimlab.experiments import atomic, figures
+from claimlab.experiments.figures import PaperFigure
+from claimlab.experiments.ledger import ERROR, Ledger, number
+from claimlab.theory.evidence import Outcome
+
+log = logging.getLogger(__name__)
+
+FORMULA = re.compile(r"(?<!\\)\$(.+?)(?<!\\)\$", re.DOTALL)
+READABLE = 4_000  # characters of an instance; a longer one is cut, and the ledger holds the whole
+# Attributes of MathML that only change its looks: links, styles and ids are dropped.
+ATTRIBUTES = re.compile(
+    "accent|(column|row)(align|lines|spacing)|depth|display(style)?|fence|form|height|largeop|linethickness|[lr]space|"
+    "math(size|variant)|(max|min)size|movablelimits|notation|scriptlevel|separator|stretchy|symmetric|voffset|width|xmlns"
+)
+
+
+class Drawn(NamedTuple):
+    """A figure on the page; without paths where drawing it failed, and then `error` says why."""
+
+    caption: str
+    name: str
+    paths: dict[str, str]
+    error: str
+
+
+class Report(NamedTuple):
+    path: Path
+    failures: list[str]  # a line for each figure that could not be drawn
+
+
+def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: Path) -> Report:
+    """Draw the figures, given with their papers' slugs, and write ``index.html`` with links to them into `folder`."""
+    drawn: dict[str, list[Drawn]] = {}
+    for slug, figure in drawings:
+        drawn.setdefault(slug, []).append(_draw(slug, figure, folder))
+    environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
+    environment.undefined, environment.lstrip_blocks = StrictUndefined, True
+    environment.filters |= {"math": math, "pretty": pretty, "number": number}
+    page = environment.get_template("report.html.j2").render(
+        ledger=ledger,
+        papers=[(paper, [row for row in ledger.rows if row.paper == paper.slug]) for paper in ledger.papers],
+        drawn=drawn,
+        outcomes=[str(outcome) for outcome in Outcome] + [ERROR],
+        total=len(ledger.rows),
+        powerful=sum(row.control == row.control_expected for row in ledger.rows),
+        departures=[row for row in ledger.rows if not row.as_expected],
+        seconds=sum(row.seconds for row in ledger.rows),
+    )
+    atomic.write(folder / "index.html", page.encode())
+    failures = [f"{slug}/{f.name}: {f.error}" for slug, entries in drawn.items() for f in entries if f.error]
+    return Report(folder / "index.html", failures)
+
+
+def _draw(slug: str, figure: PaperFigure, folder: Path) -> Drawn:
+    try:
+        saved = figures.save(figure, folder / "figures" / slug)
+    except OSError:  # the folder's fault, not the figure's
+        raise
+    except Exception as error:
+        return Drawn(figure.caption, figure.name, {}, f"{type(error).__name__}: {error}")
+    return Drawn(figure.caption, figure.name, {p.suffix[1:]: p.relative_to(folder).as_posix() for p in saved}, "")
+
+
+def math(text: str) -> Markup:
+    """HTML of a text in which LaTeX stands between dollar signs; all else is escaped."""
+    pieces = FORMULA.split(text.replace("\r", ""))
+    return Markup("").join(
+        mathml(piece) if i % 2 else escape(piece.replace(r"\$", "$")) for i, piece in enumerate(pieces)
+    )
+
+
+def mathml(latex: str) -> Markup:
+    """MathML of a formula; its LaTeX source where the converter does not know a command."""
+    try:
+        root = convert_to_element(latex)
+    except Exception:  # the converter raises a dozen kinds of error, index errors included
+        return Markup("<code>${}$</code>").format(latex)
+    _clean(root)
+    return Markup(tostring(root, encoding="unicode", short_empty_elements=False))
+
+
+def _clean(element: Element) -> None:
+    """Leave plain text and harmless attributes: the converter's own output undoes the escaping of what a user wrote."""
+    element.text, element.tail = unescape(element.text or ""), unescape(element.tail or "")
+    element.attrib = {k: unescape(v) for k, v in element.attrib.items() if ATTRIBUTES.fullmatch(k)}
+    for child in element:
+        _clean(child)
+
+
+def pretty(value: Any) -> str:
+    """JSON with one row of numbers a line, cut where nobody would read on."""
+    text = _lines(value, "")
+    return text if len(text) <= READABLE else f"{text[:READABLE]}\n… cut; ledger.json holds all {len(text)} characters"
+
+
+def _lines(value: Any, indent: str) -> str:
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        entries = [f"{inner}{json.dumps(k, ensure_ascii=False)}: {_lines(v, inner)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(entries) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(entry, (list, dict)) for entry in value):
+        return "[\n" + ",\n".join(inner + _lines(entry, inner) for entry in value) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,187 @@
+"""The page is well-formed, its links lead somewhere, and nothing that a user wrote becomes markup."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+
+from claimlab.experiments import report, verify
+from claimlab.experiments.figures import PaperFigure
+from claimlab.theory.claims import SMOKE
+from claimlab.theory.evidence import Inequality
+
+from .sample_claims import CLAIMS, FIGURES
+
+VOID = {"meta", "input", "img", "br", "link", "hr"}
+HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&amp;'
+SQUARE, NORMS, HALF = CLAIMS[:3]
+
+
+class Page(HTMLParser):
+    """Elements as (tag, attributes), with a check that they nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.text = [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def write(claims, folder, figures=()):
+    found = verify(claims, SMOKE)
+    path = report.write(found, figures, folder).path
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    text, page = write(CLAIMS, folder, [("sample", figure) for figure in FIGURES])
+    return folder, text, page
+
+
+def test_the_page_tells_all(page):
+    _, text, parsed = page
+    assert text.startswith("<!DOCTYPE html>")
+    for words in (
+        "All as expected",
+        "6/6",
+        "Counterexample",
+        "Worst instance",
+        "numpy",
+        "On & about <samples>",
+        "A beats B",
+    ):
+        assert words in parsed.text
+    assert len(parsed.all("article")) == len(CLAIMS)
+    assert len(parsed.all("math")) >= 8
+    assert "prefers-color-scheme: dark" in text
+    assert any(attributes.get("name") == "viewport" for attributes in parsed.all("meta"))
+
+
+def test_links_lead_somewhere(page):
+    folder, _, parsed = page
+    ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [a["href"] for a in parsed.all("a")] + [image["src"] for image in parsed.all("img")]
+    assert sum(link.startswith("figures/sample/squares.") for link in links) == 4
+    for link in links:
+        if link.startswith("#"):
+            assert unquote(link[1:]) in ids
+        elif not link.startswith("https://arxiv.org/abs/"):
+            assert (folder / unquote(link)).is_file()
+
+
+def test_nothing_is_loaded_from_the_network(page):
+    _, _, parsed = page
+    assert not parsed.all("link")
+    assert not any("src" in attributes for attributes in parsed.all("script"))
+    assert "url(" not in page[1]
+    assert "@import" not in page[1]
+
+
+def hostile_check(budget):
+    return Inequality(2.0, 1.0, 0.0, 1, 1, 1, 1, {HOSTILE: [HOSTILE, 1.0]})
+
+
+def hostile_draw():
+    raise RuntimeError(HOSTILE)
+
+
+def raising(budget):
+    raise RuntimeError(HOSTILE)
+
+
+def test_what_a_user_wrote_never_becomes_markup(tmp_path):
+    paper = replace(NORMS.paper, title=HOSTILE, authors=HOSTILE, venue=HOSTILE, arxiv=HOSTILE, tier=HOSTILE)
+    formula = (
+        f"${HOSTILE}$ $\\text{{{HOSTILE}}}$ $\\href{{javascript:alert(1)}}{{x}}$ $\\style{{background:url(x)}}{{y}}$"
+    )
+    words = f"{HOSTILE} {formula} $\\text{{&lt;script&gt;}}$"
+    hostile = {"paper": paper, "source": HOSTILE, "statement": words, "premises": (words,), "control_statement": words}
+    claims = [replace(HALF, check=hostile_check, **hostile), replace(NORMS, check=raising, **hostile)]
+    text, parsed = write(claims, tmp_path, [("sample", PaperFigure("f", words, hostile_draw))])
+    assert len(parsed.all("script")) == 1  # our own
+    assert parsed.all("img") == []
+    assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)
+    assert all(link["href"].startswith(("#", "https://arxiv.org/abs/")) for link in parsed.all("a"))
+    assert "href" not in str(parsed.all("math"))
+    tags = {name for name, _ in parsed.elements}
+    assert not tags & {"iframe", "object", "embed", "base", "link", "annotation-xml", "maction", "mglyph"}
+    assert not any("style" in attributes for _, attributes in parsed.elements)
+    assert parsed.text.count(HOSTILE) > 10  # all of it is there to be read
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("a < b & c", "a &lt; b &amp; c"),
+        (r"costs 5\$ or 6\$", "costs 5$ or 6$"),
+        ("one $ alone", "one $ alone"),
+        ("$\\frac{$", "<code>$\\frac{$</code>"),
+        ("", ""),
+    ],
+)
+def test_text_around_formulas(text, html):
+    assert report.math(text) == html
+
+
+@pytest.mark.parametrize(
+    ("latex", "expected"),
+    [
+        (r"\alpha", "<mi>α</mi>"),
+        ("a<b", "<mo>&lt;</mo>"),
+        (r"\|x\|_2 \le \sum_i |x_i|", "<mo>≤</mo>"),
+        (r"\mathbb{E}", "<mi>𝔼</mi>"),
+        (r"\text{a <b> &lt;i&gt;}", "&lt;b&gt;"),
+    ],
+)
+def test_formulas_become_mathml(latex, expected):
+    text = report.mathml(latex)
+    assert expected in text
+    assert Page(str(text)).elements[0][0] == "math"
+
+
+def test_a_figure_that_fails_is_said_and_the_rest_is_written(tmp_path):
+    figures = [("sample", PaperFigure("broken", "caption", hostile_draw)), ("sample", FIGURES[0])]
+    written = report.write(verify(CLAIMS[:1], SMOKE), figures, tmp_path)
+    assert written.failures == [f"sample/broken: RuntimeError: {HOSTILE}"]
+    parsed = Page(written.path.read_text())
+    assert "broken could not be drawn" in parsed.text
+    assert len(parsed.all("img")) == 1
+
+
+def test_departures_come_first(tmp_path):
+    wrong = replace(NORMS, check=HALF.check)
+    _, parsed = write([SQUARE, wrong], tmp_path)
+    assert "1 of 2 not as expected" in parsed.text
+    assert "verdict refuted, expected supported" in parsed.text
+    assert any(attributes.get("data-departs") == "departs" for attributes in parsed.all("article"))
+
+
+def test_instances_are_readable():
+    witness = {"P": [[1.0, 0.0], [0.5, 0.5]], "gamma": 0.9, "name": "ä", "empty": []}
+    assert report.pretty(witness) == (
+        '{\n  "P": [\n    [1.0, 0.0],\n    [0.5, 0.5]\n  ],\n  "gamma": 0.9,\n  "name": "ä",\n  "empty": []\n}'
+    )
+    long = report.pretty({"x": list(range(5000))})
+    assert len(long) < 4100
+    assert "ledger.json holds all" in long

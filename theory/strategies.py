@@ -1,0 +1,312 @@
+"""Random problem instances for property-based tests, for ours and for yours.
+
+Small on purpose: a counterexample should fit in one's head.  Exact zeros, ties and repeated values are likely, for that
+is where bugs live, and everything shrinks towards one state, one action and rewards 0 and 1.
+
+>>> from hypothesis import given, settings
+>>> from claimlab.mdps import solve
+>>> @settings(deadline=None)
+... @given(tabular_mdps(rewards=lambda shape: rewards(shape, low=0.0)))
+... def test_rewards_in_the_unit_interval_have_small_values(mdp):
+...     assert abs(solve(mdp).v).max() <= 1 / (1 - mdp.gamma) + 1e-8
+>>> test_rewards_in_the_unit_interval_have_small_values()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.sparse import csr_array
+
+from claimlab.bandits.environments import Bernoulli
+from claimlab.checks import Array, Bools, Ints
+from claimlab.mdps.inverse import with_optimal_values
+from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, FiniteMDP, TabularMDP
+from claimlab.mdps.trees import token_tree
+
+Rewards = Callable[[tuple[int, int]], st.SearchStrategy[Array]]
+
+UNIT = st.floats(0, 1, allow_subnormal=False)
+DISCOUNTS = st.sampled_from([0.0, 0.5, 0.9, 0.99]) | st.floats(0, 0.99, allow_subnormal=False)
+DYADIC_DISCOUNTS = st.sampled_from([0.0, 0.5, 0.25, 0.75, 0.875])
+
+
+def seeds() -> st.SearchStrategy[int]:
+    """Seeds of a generator: 0, 1, ..., 2**32 - 1.
+
+    >>> from hypothesis import find
+    >>> find(seeds(), lambda seed: seed > 2)
+    3
+    """
+    return st.integers(0, 2**32 - 1)
+
+
+def bernoullis(*, max_arms: int = 5) -> st.SearchStrategy[Bernoulli]:
+    """Bernoulli bandits; means of 0 and 1 and ties are likely.
+
+    >>> from hypothesis import find
+    >>> find(bernoullis(), lambda env: env.means.size == 2).means
+    array([0., 0.])
+    """
+    means = st.lists(st.sampled_from([0.0, 1.0, 0.5]) | UNIT, min_size=1, max_size=max_arms)
+    return means.map(lambda m: Bernoulli(np.array(m)))
+
+
+@st.composite
+def simplices(draw: st.DrawFn, shape: int | tuple[int, ...]) -> Array:
+    """Arrays of `shape` whose last axis is a probability vector; many exact zeros.
+
+    >>> from hypothesis import find
+    >>> find(simplices((2, 3)), lambda p: True)
+    array([[1., 0., 0.],
+           [1., 0., 0.]])
+    """
+    weights = draw(arrays(np.float64, shape, elements=st.sampled_from([0.0, 1.0]) | UNIT))
+    return _normalised(weights, np.ones(weights.shape, bool))
+
+
+def rewards(
+    shape: int | tuple[int, ...], *, low: float = -1.0, high: float = 1.0, scale: float = 1.0
+) -> st.SearchStrategy[Array]:
+    """Rewards in `scale` times [low, high]; 0, the ends and the middle are likely, so ties are.
+
+    >>> from hypothesis import find
+    >>> find(rewards((1, 2)), lambda r: r[0, 1] > r[0, 0])
+    array([[0., 1.]])
+    """
+    common = sorted({min(max(0.0, low), high), high, low, (low + high) / 2}, key=abs)
+    elements = st.sampled_from(common) | st.floats(low, high, allow_subnormal=False)
+    return arrays(np.float64, shape, elements=elements).map(lambda r: scale * (r + 0.0))  # + 0.0: no minus zeros
+
+
+@st.composite
+def tabular_mdps(
+    draw: st.DrawFn,
+    *,
+    max_states: int = 4,
+    max_actions: int = 3,
+    gammas: st.SearchStrategy[float] = DISCOUNTS,
+    sparse: bool | None = None,
+    masked: bool = False,
+    terminal: bool = False,
+    rewards: Rewards = rewards,
+) -> TabularMDP:
+    """Discounted MDPs.
+
+    Parameters
+    ----------
+    max_states, max_actions : int
+    gammas : strategy of floats
+    sparse : bool, optional
+        CSR transitions, dense ones, or (by default) either.
+    masked : bool
+        Whether some actions may be missing.
+    terminal : bool
+        Whether some states may be terminal.
+    rewards : (S, A) -> strategy of float[S, A]
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> mdp = find(tabular_mdps(gammas=st.just(0.5)), lambda mdp: mdp.r.max() > 0)
+    >>> mdp.P, mdp.r
+    (array([[[1.]]]), array([[1.]]))
+    """
+    arguments = _finite(draw, max_states, max_actions, sparse, masked, terminal, rewards)
+    return TabularMDP(gamma=draw(gammas), **arguments)
+
+
+@st.composite
+def episodic_mdps(
+    draw: st.DrawFn,
+    *,
+    max_states: int = 4,
+    max_actions: int = 3,
+    max_horizon: int = 4,
+    sparse: bool | None = None,
+    masked: bool = False,
+    terminal: bool = False,
+    rewards: Rewards = rewards,
+) -> EpisodicMDP:
+    """Finite-horizon MDPs; parameters as for :func:`tabular_mdps`.
+
+    >>> from hypothesis import find
+    >>> find(episodic_mdps(sparse=False), lambda mdp: mdp.horizon == 2).P
+    array([[[1.]]])
+    """
+    arguments = _finite(draw, max_states, max_actions, sparse, masked, terminal, rewards)
+    return EpisodicMDP(horizon=draw(st.integers(1, max_horizon)), **arguments)
+
+
+@st.composite
+def average_mdps(
+    draw: st.DrawFn,
+    *,
+    max_states: int = 4,
+    max_actions: int = 3,
+    sparse: bool | None = None,
+    masked: bool = False,
+    rewards: Rewards = rewards,
+) -> AverageMDP:
+    """Average-reward MDPs in which every policy is unichain and aperiodic: each row gives state 0 at least 1/16.
+
+    >>> from hypothesis import find
+    >>> find(average_mdps(), lambda mdp: mdp.n_states == 2).P[:, 0, 0]
+    array([1., 1.])
+    """
+    arguments = _finite(draw, max_states, max_actions, False, masked, False, rewards)
+    share = draw(st.sampled_from([0.5, 0.25, 0.0625]))
+    pulled = (1 - share) * arguments["P"]
+    pulled[..., 0] += share
+    return AverageMDP(**{**arguments, "P": _stored(draw, pulled, sparse)})
+
+
+@st.composite
+def periodic_mdps(
+    draw: st.DrawFn,
+    *,
+    max_period: int = 3,
+    max_width: int = 2,
+    max_actions: int = 2,
+    sparse: bool | None = None,
+    rewards: Rewards = rewards,
+) -> AverageMDP:
+    """Average-reward MDPs in which every policy is unichain with period of at least 2.
+
+    States come in classes of equal width, every action moves on to the next class, and gives that class's first state
+    at least a quarter.
+
+    >>> from hypothesis import find
+    >>> find(periodic_mdps(sparse=False), lambda mdp: True).P
+    array([[[0., 1.]],
+    <BLANKLINE>
+           [[1., 0.]]])
+    """
+    period, width = draw(st.integers(2, max_period)), draw(st.integers(1, max_width))
+    n_actions, n_states = draw(st.integers(1, max_actions)), period * width
+    inner = 0.75 * draw(simplices((n_states, n_actions, width)))
+    inner[..., 0] += 0.25
+    P = np.zeros((n_states, n_actions, period, width))
+    for s in range(n_states):
+        P[s, :, (s // width + 1) % period] = inner[s]
+    r = draw(rewards((n_states, n_actions)))
+    return AverageMDP(_stored(draw, P.reshape(n_states, n_actions, n_states), sparse), r)
+
+
+@st.composite
+def tied_mdps(
+    draw: st.DrawFn,
+    *,
+    max_states: int = 4,
+    max_actions: int = 3,
+    gammas: st.SearchStrategy[float] = DYADIC_DISCOUNTS,
+    sparse: bool | None = None,
+    masked: bool = False,
+) -> tuple[TabularMDP, Array]:
+    r"""Discounted MDPs with their optimal action values `q`, float[S, A], exact in float64 and with many ties.
+
+    `P` and `gamma` are dyadic and `q` holds small integers, so
+    :math:`r(s,a) = q(s,a) - \gamma \sum_t P(t|s,a) \max_b q(t,b)` is computed without rounding.  Missing actions have
+    `q` minus infinity.
+
+    >>> from hypothesis import find
+    >>> mdp, q = find(tied_mdps(), lambda pair: pair[1].shape == (1, 2))
+    >>> q
+    array([[0., 0.]])
+    """
+    S, A = draw(st.integers(1, max_states)), draw(st.integers(1, max_actions))
+    quarters = draw(arrays(np.int64, (S, A, 4), elements=st.integers(0, S - 1)))
+    P = (quarters[..., None] == np.arange(S)).mean(axis=2)
+    actions, gamma = _mask(draw, (S, A), masked), draw(gammas)
+    q = draw(arrays(np.float64, (S, A), elements=st.sampled_from([0.0, 1.0, -1.0, 2.0])))
+    return with_optimal_values(_stored(draw, P, sparse), q, gamma, actions), np.where(actions, q, -np.inf)
+
+
+@st.composite
+def token_trees(
+    draw: st.DrawFn, *, max_vocabulary: int = 3, max_depth: int = 2, sparse: bool | None = None
+) -> EpisodicMDP:
+    """The MDPs of small token trees (:func:`claimlab.mdps.trees.token_tree`), with rewards of leaves in [0, 1].
+
+    >>> from hypothesis import find
+    >>> find(token_trees(), lambda mdp: mdp.n_actions == 2).horizon
+    1
+    """
+    vocabulary, depth = draw(st.integers(1, max_vocabulary)), draw(st.integers(1, max_depth))
+    leaves = draw(rewards(vocabulary**depth, low=0.0))
+    return token_tree(vocabulary, depth, leaves, sparse=draw(st.booleans()) if sparse is None else sparse)
+
+
+@st.composite
+def policies(draw: st.DrawFn, mdp: FiniteMDP) -> Array:
+    """Stochastic policies float[S, A] that use available actions alone.
+
+    >>> from hypothesis import find
+    >>> mdp = TabularMDP(P=[[[1.0], [1.0]]], r=[[0.0, 0.0]], gamma=0.5)
+    >>> find(policies(mdp), lambda pi: True)
+    array([[1., 0.]])
+    """
+    weights = draw(arrays(np.float64, mdp.r.shape, elements=st.sampled_from([0.0, 1.0]) | UNIT))
+    return _normalised(weights, mdp.actions)
+
+
+@st.composite
+def deterministic_policies(draw: st.DrawFn, mdp: FiniteMDP) -> Ints:
+    """Deterministic policies int[S] of available actions.
+
+    >>> from hypothesis import find
+    >>> mdp = TabularMDP(P=[[[1.0], [1.0]]], r=[[0.0, 0.0]], gamma=0.5)
+    >>> find(deterministic_policies(mdp), lambda pi: True)
+    array([0])
+    """
+    return np.array([draw(st.sampled_from(np.flatnonzero(row).tolist())) for row in mdp.actions], dtype=np.int64)
+
+
+def values(mdp: FiniteMDP, *, bound: float = 10.0) -> st.SearchStrategy[Array]:
+    """Arbitrary value functions float[S] within `bound`.
+
+    >>> from hypothesis import find
+    >>> mdp = TabularMDP(P=[[[1.0], [1.0]]], r=[[0.0, 0.0]], gamma=0.5)
+    >>> find(values(mdp, bound=2), lambda v: v[0] > 0)
+    array([2.])
+    """
+    return rewards(mdp.n_states, low=-1.0, high=1.0, scale=bound)
+
+
+def _finite(
+    draw: st.DrawFn, max_states: int, max_actions: int, sparse: bool | None, masked: bool, terminal: bool, law: Rewards
+) -> dict[str, Any]:
+    """Arguments that the three classes of MDPs share."""
+    S, A = draw(st.integers(1, max_states)), draw(st.integers(1, max_actions))
+    P, r = draw(simplices((S, A, S))), draw(law((S, A)))
+    ended = draw(arrays(np.bool_, S)) if terminal else np.zeros(S, bool)
+    P[ended], r = np.eye(S)[ended][:, None, :], np.where(ended[:, None], 0.0, r)
+    initial = draw(st.none() | simplices(S))
+    actions = _mask(draw, (S, A), masked)
+    return {"P": _stored(draw, P, sparse), "r": r, "actions": actions, "terminal": ended, "initial": initial}
+
+
+def _mask(draw: st.DrawFn, shape: tuple[int, int], masked: bool) -> Bools:
+    """Which actions exist: all of them, or (if masked) any set with at least one in each state."""
+    missing = draw(arrays(np.bool_, shape)) if masked else np.zeros(shape, bool)
+    missing[missing.all(axis=1), 0] = False
+    return ~missing
+
+
+def _stored(draw: st.DrawFn, P: Array, sparse: bool | None) -> Any:
+    """`P` as it is or as CSR of shape (S*A, S)."""
+    chosen = draw(st.booleans()) if sparse is None else sparse
+    return csr_array(P.reshape(-1, P.shape[-1])) if chosen else P
+
+
+def _normalised(weights: Array, allowed: Bools) -> Array:
+    """Rows of `weights` over the `allowed` entries as distributions; point masses where no weight is left."""
+    weights = np.where(allowed, weights, 0.0)
+    empty = weights.sum(axis=-1) == 0
+    first = np.eye(weights.shape[-1])[allowed.argmax(axis=-1)]
+    weights = np.where(empty[..., None], first, weights)
+    return weights / weights.sum(axis=-1, keepdims=True)
