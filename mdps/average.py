@@ -160,7 +160,7 @@ def _poisson(P_pi: Sparse, r_pi: Array) -> tuple[float, Array, Array]:
         keep = csr_array((np.where(first, 0.0, 1.0), (np.arange(S),) * 2), shape=(S, S))
         ones = csr_array((np.ones(S), np.zeros(S, np.int64), np.arange(S + 1)), shape=(S, S))
         A = csc_array(keep - P_pi @ keep + ones)
-        x, law = spsolve(A, r_pi), spsolve(csc_array(A.T), first.astype(float))
+        x, law = np.asarray(spsolve(A, r_pi)), np.asarray(spsolve(csc_array(A.T), first.astype(float)))
     return float(x[0]), np.where(first, 0.0, x), law
 
 

@@ -65,7 +65,7 @@ def episodic_occupancy(mdp: EpisodicMDP, pi: ArrayLike, initial: ArrayLike | Non
     policies, law, out = episodic_policy(mdp, pi), start, np.zeros((mdp.horizon, *mdp.r.shape))
     for h, pi_h in enumerate(policies):
         if pi_h.ndim == 1:
-            out[h, np.arange(mdp.n_states), pi_h] = law
+            out[h, np.arange(mdp.n_states), pi_h.astype(np.int64)] = law
         else:
             out[h] = law[:, None] * pi_h
         law = P.T @ out[h].reshape(-1)

@@ -220,4 +220,4 @@ def _integers(x: Rationals) -> tuple[Rationals, int]:
 
 
 def _over(n: Rationals, d: int) -> Rationals:
-    return np.frompyfunc(lambda value: Fraction(value, d), 1, 1)(n)
+    return np.asarray(np.frompyfunc(lambda value: Fraction(value, d), 1, 1)(n), dtype=object)

@@ -289,6 +289,6 @@ def occupancy(mdp: TabularMDP, pi: ArrayLike, initial: ArrayLike | None = None) 
     visits = (1 - mdp.gamma) * resolvent(mdp, P_pi, np.array(start), transpose=True)
     if pi.ndim == 1:
         out = np.zeros(mdp.r.shape)
-        out[np.arange(mdp.n_states), pi] = visits
+        out[np.arange(mdp.n_states), pi.astype(np.int64)] = visits
         return out
     return visits[:, None] * pi

@@ -103,7 +103,7 @@ def _base(mdp: TabularMDP, alpha: float, base: ArrayLike | None) -> tuple[Array,
         count = mdp.actions.sum(axis=1)
         return mdp.actions / count[:, None], np.where(mdp.terminal, 0.0, alpha * np.log(count))
     given = mdp.policy(base, "base")
-    weights = np.eye(mdp.n_actions)[given] if given.ndim == 1 else given
+    weights = np.eye(mdp.n_actions)[given.astype(np.int64)] if given.ndim == 1 else given
     return weights / weights.sum(axis=1, keepdims=True), np.zeros(mdp.n_states)
 
 

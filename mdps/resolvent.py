@@ -7,7 +7,8 @@ from math import ceil, log
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, bicgstab, gmres
+from scipy.sparse import csr_array, eye_array
+from scipy.sparse.linalg import bicgstab, gmres
 
 from claimlab.checks import Array, Sparse
 from claimlab.mdps.tabular import EPS, TabularMDP
@@ -37,13 +38,13 @@ def _iterate(gamma: float, M: Sparse, b: Array, order: float, unit: float) -> Ar
     :math:`\gamma M` contracts in that norm (the maximum for rows, the sum for columns), so the number of Neumann steps
     that reaches the floor is known beforehand: where rounding keeps the residual above it, the loop ends all the same.
     """
-    operator = LinearOperator(M.shape, matvec=lambda x: x - gamma * (M @ x), dtype=np.float64)
+    A = csr_array(eye_array(len(b)) - gamma * M)
     x, residual = np.zeros_like(b), b
     for method in METHODS:
         if _norm(residual, order) <= unit * (_norm(b, order) + _norm(x, order)):
             return x
         with np.errstate(all="ignore"):  # a breakdown shows in the residual
-            candidate = x + method(operator, residual, rtol=1e-12, atol=0.0)[0]
+            candidate = x + method(A, residual, rtol=1e-12, atol=0.0)[0]
             left = b + gamma * (M @ candidate) - candidate
         if _norm(left, order) < _norm(residual, order):
             x, residual = candidate, left

@@ -101,7 +101,7 @@ class FiniteMDP(ABC):
     @cached_property
     def row_length(self) -> int:
         """The largest number of successors of a state-action pair."""
-        return int(np.diff(self.P.indptr).max()) if self.is_sparse else self.n_states
+        return int(np.diff(self.P.indptr).max() if self.is_sparse else np.count_nonzero(self.P, axis=2).max())
 
     def row(self, s: int, a: int) -> Array:
         """``P[s, a]`` as a dense float[S]."""
@@ -231,7 +231,7 @@ def _shape(name: str, value: Any) -> tuple[int, ...]:
     try:
         return np.shape(value)
     except ValueError as error:
-        raise ValueError(f"{name} must be an array of real numbers: {error}.") from None
+        raise ValueError(f"{name} must be an array of real numbers: {str(error).rstrip('.')}.") from None
 
 
 def _transitions(P: Any, actions: Bools) -> Array | Sparse:
@@ -249,7 +249,7 @@ def _transitions(P: Any, actions: Bools) -> Array | Sparse:
 
 
 def _sparse_transitions(P: Any, actions: Bools) -> Sparse:
-    S, A = actions.shape
+    A = actions.shape[1]
     if actions.all():
         return checks.sparse_distributions("P", P, A)
     given, missing = checks.csr("P", P), np.flatnonzero(~actions)
@@ -267,7 +267,7 @@ def _entry_rows(P: Sparse, actions: Bools) -> tuple[Ints, Bools]:
     return rows, actions.reshape(-1)[rows]
 
 
-def _rewards(P: Array | Sparse, r: Any, actions: Bools) -> Array:
+def _rewards(P: Any, r: Any, actions: Bools) -> Array:
     """Expected rewards float[S, A], zero where the action does not exist; `P` is checked already."""
     if issparse(r):
         paid = checks.csr("r", r)

@@ -24,7 +24,7 @@ from claimlab.mdps import (
 )
 from claimlab.mdps import resolvent as linear
 from claimlab.mdps.exact import exact, policy_value_exactly, rational_mdp
-from claimlab.mdps.instances import corridor, garnet
+from claimlab.mdps.instances import garnet
 from claimlab.mdps.linear_program import flow_residual
 from claimlab.mdps.planning import certify, improve
 from claimlab.theory.strategies import deterministic_policies, policies, tabular_mdps, tied_mdps, values
@@ -188,13 +188,20 @@ def test_policy_iteration_stops_where_all_actions_tie_up_to_rounding(mdp):
     assert within(solution.v, exact(mdp).v, solution.error)
 
 
-def test_a_rising_span_is_no_stall():
-    """Each improvement of modified policy iteration reaches one more state of the corridor: 400 without progress."""
-    mdp = corridor(400, 0.99)
-    solution = modified_policy_iteration(mdp, 1e-8)
+@pytest.mark.parametrize("depth", [3, 100])
+def test_a_rising_span_is_no_stall(depth):
+    """Back or ahead, 1 a step for staying at the far end: each improvement reaches one more state, and the span rises.
+
+    From the end n-1, v* = 1 / (1 - gamma); from s, gamma ** (n - 1 - s) times that.
+    """
+    n, gamma, s = 100, 0.99, np.arange(100)
+    P, r = np.zeros((n, 2, n)), np.zeros((n, 2))
+    P[s, 0, np.maximum(s - 1, 0)] = P[s, 1, np.minimum(s + 1, n - 1)] = 1
+    r[-1, 1] = 1
+    mdp = TabularMDP(P, r, gamma)
+    solution = modified_policy_iteration(mdp, 1e-8, depth=depth)
+    assert abs(solution.v - gamma ** (n - 1 - s) / (1 - gamma)).max() <= solution.error + rounding(mdp)
     assert solution.error <= 1e-8
-    v_star = np.append(0.99 ** np.arange(398, -1, -1), 0.0)
-    assert abs(solution.v - v_star).max() <= solution.error + rounding(mdp)
 
 
 def test_a_good_start_is_used():

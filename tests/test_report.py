@@ -118,7 +118,7 @@ def test_what_a_user_wrote_never_becomes_markup(tmp_path):
     words = f"{HOSTILE} {formula} $\\text{{&lt;script&gt;}}$"
     hostile = {"paper": paper, "source": HOSTILE, "statement": words, "premises": (words,), "control_statement": words}
     claims = [replace(HALF, check=hostile_check, **hostile), replace(NORMS, check=raising, **hostile)]
-    text, parsed = write(claims, tmp_path, [("sample", PaperFigure("f", words, hostile_draw))])
+    _, parsed = write(claims, tmp_path, [("sample", PaperFigure("f", words, hostile_draw))])
     assert len(parsed.all("script")) == 1  # our own
     assert parsed.all("img") == []
     assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)

@@ -19,7 +19,7 @@ from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.planning import finest, gaps, solve
 from claimlab.mdps.tabular import EPS, TabularMDP
-from claimlab.theory.stability import facet_distances, policy_gaps
+from claimlab.theory.stability import facet_norms, policy_gaps
 
 TIE = 1e-9  # gaps below this share of the value scale count as ties on an edge, where they are zero up to rounding
 
@@ -68,13 +68,10 @@ class PlaneMap(NamedTuple):
         for i, cell in enumerate(self.cells):
             inside = where == i
             if inside.any():
-                centre = self.reward(*cell.polygon.mean(axis=0))
-                at_centre = np.append(1.0, cell.polygon.mean(axis=0))
-                distance = facet_distances(self.mdp.with_reward(centre), policy=cell.policy)
-                s, a = cell.facets.T
-                norms = np.maximum(cell.planes @ at_centre, 0) / distance[s, a]
-                planes = cell.planes / norms[:, None]
-                out[inside] = np.maximum((np.c_[np.ones(inside.sum()), xy[inside]] @ planes.T).min(axis=1), 0.0)
+                norms = facet_norms(self.mdp, cell.policy)[tuple(cell.facets.T)]
+                planes = cell.planes[norms > 0] / norms[norms > 0, None]
+                heights = np.c_[np.ones(inside.sum()), xy[inside]] @ planes.T
+                out[inside] = np.maximum(heights.min(axis=1, initial=inf), 0.0)
         return out
 
 

@@ -72,9 +72,9 @@ class Budget:
         return replace(self, seed=checks.integer("seed", seed, 0))
 
 
-SMOKE = Budget("smoke", instances=300, runs=2_000)
-STANDARD = Budget("standard", instances=10_000, runs=20_000)
-FULL = Budget("full", instances=200_000, runs=400_000)
+SMOKE = Budget("smoke", instances=100, runs=2_000)
+STANDARD = Budget("standard", instances=2_000, runs=20_000)
+FULL = Budget("full", instances=100_000, runs=400_000)
 BUDGETS = {budget.name: budget for budget in (SMOKE, STANDARD, FULL)}
 
 

@@ -157,6 +157,15 @@ class Space:
     sizes: Mapping[str, tuple[int, int]]
     fields: Mapping[str, Field]
 
+    def __post_init__(self) -> None:
+        for name, field in self.fields.items():
+            unknown = sorted(set(field.axes) - set(self.sizes))
+            if unknown:
+                raise ValueError(f"fields[{name!r}] has the axis {unknown[0]!r}, which sizes does not name.")
+        for letter, (least, most) in self.sizes.items():
+            if not 1 <= least <= most:
+                raise ValueError(f"sizes[{letter!r}] must be 1 <= least <= most, got {(least, most)}.")
+
     def draw(self, rng: Generator, **given: Any) -> Case:
         """An instance; arrays in `given` are taken as they are and fix the sizes of their axes."""
         sizes = {letter: int(rng.integers(low, high + 1)) for letter, (low, high) in self.sizes.items()}
@@ -243,7 +252,7 @@ def _search(space: Space, measure: Measure, budget: Budget, hard: Iterable[Case]
     return _Found(worst[2], worst[3], *map(int, counts))
 
 
-def shrink(space: Space, measure: Measure, case: Case, *, attempts: int = 3_000) -> Case:
+def shrink(space: Space, measure: Measure, case: Case, *, attempts: int = 2_000) -> Case:
     """The smallest and simplest case found that still violates the statement, by greedy descent.
 
     A candidate must keep a tenth of the relative violation, so that what is left can be seen without a computer.

@@ -134,6 +134,16 @@ def facet_distances(
     return np.divide(gap, norms, out=np.full(norms.shape, inf), where=norms > 0)
 
 
+def facet_norms(
+    mdp: TabularMDP, policy: ArrayLike, *, ord: float = inf, scale: ArrayLike | None = None
+) -> Array:
+    r""":math:`\|g_{s,a}\|_*` of every facet of a policy's cone, float[S, A]; 0 where there is none.
+
+    It does not depend on the reward: what a gap must be divided by to become a distance.
+    """
+    return _facets(mdp, _deterministic(mdp, policy), _weights(mdp, scale), ord)[1]
+
+
 def _facets(mdp: TabularMDP, pi: Ints, weights: Array, ord: float) -> tuple[Array, Array, float]:
     r"""Gap and dual norm of every facet, float[S, A] each, and a bound on the error of the norms.
 

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-PAPERS: tuple[ModuleType, ...] = ()
+from claimlab.experiments.papers import policy_cliff
+
+PAPERS: tuple[ModuleType, ...] = (policy_cliff,)

@@ -25,7 +25,7 @@ def numbers(name: str, value: ArrayLike) -> Array:
             raise TypeError(f"its type is {given.dtype}")
         return np.array(given, dtype=np.float64, order="C")
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be an array of real numbers: {error}.") from None
+        raise ValueError(f"{name} must be an array of real numbers: {str(error).rstrip('.')}.") from None
 
 
 def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
@@ -124,6 +124,8 @@ def booleans(name: str, value: ArrayLike, shape: tuple[int, ...], what: str) -> 
 def interval(name: str, value: float, low: float, high: float, closed: str = "[]") -> float:
     """`value` as a float in the interval from `low` to `high`; `closed` is one of "[]", "[)", "(]", "()"."""
     try:
+        if isinstance(value, str):
+            raise TypeError("float() would read it")
         x = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number, got {value!r}.") from None

@@ -5,7 +5,8 @@ Every proposition, theorem and lemma of the paper under its own number, and besi
 
 from claimlab.experiments.papers.policy_cliff import alignment, continuity, mixture, radius
 from claimlab.experiments.papers.policy_cliff.common import PAPER
+from claimlab.experiments.papers.policy_cliff.figures import FIGURES
 
 CLAIMS = (*continuity.CLAIMS, *radius.CLAIMS, *alignment.CLAIMS, *mixture.CLAIMS)
 
-__all__ = ["CLAIMS", "PAPER"]
+__all__ = ["CLAIMS", "FIGURES", "PAPER"]

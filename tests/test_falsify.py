@@ -1,0 +1,158 @@
+"""The search must find what is false, leave alone what is true, and shrink what it finds."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claimlab.theory.claims import SMOKE
+from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.falsify import Box, Simplex, Space, Trial, attack, equate, shrink
+from claimlab.theory.strategies import seeds
+
+SPACE = Space({"S": (1, 4), "A": (2, 3)}, {"P": Simplex("SAS"), "r": Box("SA", -1, 2), "gamma": Box("", 0, 0.9)})
+BUDGET = SMOKE.of("test")
+
+
+def valid(case):
+    S, A = case["r"].shape
+    assert case["P"].shape == (S, A, S)
+    assert case["gamma"].shape == ()
+    assert (case["P"] >= 0).all()
+    np.testing.assert_allclose(case["P"].sum(axis=2), 1, rtol=0, atol=1e-12)
+    assert -1 <= case["r"].min() <= case["r"].max() <= 2
+    assert 0 <= case["gamma"] <= 0.9
+
+
+@given(seed=seeds())
+@settings(max_examples=50)
+def test_every_case_is_an_instance(seed):
+    """Drawn, changed, with an index less, simplified: always valid arrays of matching sizes."""
+    rng = np.random.default_rng(seed)
+    case = SPACE.draw(rng)
+    valid(case)
+    for _ in range(5):
+        case = SPACE.change(rng, case)
+        valid(case)
+    for other in [*SPACE.smaller(case), *SPACE.simpler(case)]:
+        valid(other)
+
+
+@given(seed=seeds())
+@settings(max_examples=20)
+def test_smaller_cases_lose_one_index(seed):
+    case = SPACE.draw(np.random.default_rng(seed))
+    S, A = case["r"].shape
+    expected = [(S - 1, A)] * (S if S > 1 else 0) + [(S, A - 1)] * (A if A > 2 else 0)
+    assert [other["r"].shape for other in SPACE.smaller(case)] == expected
+
+
+def test_given_arrays_fix_the_sizes():
+    case = SPACE.draw(np.random.default_rng(0), P=np.ones((1, 5, 1)))
+    assert case["r"].shape == (1, 5)
+
+
+def spread(P, r, gamma, *, bound):
+    return Trial(np.ptp(r), bound)
+
+
+def test_a_true_statement_survives_and_its_tightness_is_found():
+    evidence = attack(SPACE, lambda **case: spread(**case, bound=3.0), BUDGET)
+    assert evidence.rule(0.05)[0] is Outcome.SUPPORTED
+    assert evidence.ratio == 1  # the box's ends are drawn often
+
+
+def test_a_false_statement_is_refuted_by_a_minimal_instance():
+    evidence = attack(SPACE, lambda **case: spread(**case, bound=2.5), BUDGET)
+    assert evidence.rule(0.05)[0] is Outcome.REFUTED
+    assert evidence.witness["r"].shape == (1, 2)
+    assert set(evidence.witness["r"].ravel()) == {-1.0, 2.0}
+    assert evidence.witness["gamma"] == 0
+
+
+def test_the_guided_search_finds_what_random_instances_miss():
+    """Of forty numbers nearly all must be near their upper ends: hopeless at random, easy uphill."""
+    space = Space({"N": (40, 40)}, {"x": Box("N", 0, 1)})
+
+    def measure(x):
+        return Trial(x.sum(), 34.0)
+
+    draws = np.random.default_rng(0)
+    assert max(measure(**space.draw(draws)).value for _ in range(1_200)) < 34
+    assert attack(space, measure, BUDGET.with_instances(1_200)).rule(0.05)[0] is Outcome.REFUTED
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [({"A": (1, 2)}, "has the axis 'S', which sizes does not name"), ({"S": (3, 2), "A": (1, 1)}, "1 <= least <= most")],
+)
+def test_bad_spaces_are_named(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        Space(sizes, {"r": Box("SA")})
+
+
+@pytest.mark.parametrize(
+    ("measure", "outcome"),
+    [
+        (lambda **case: None, Outcome.VACUOUS),  # the premises never hold
+        (lambda **case: Trial(0.0, 5.0, trivial=5.0), Outcome.VACUOUS),  # the bound says nothing new
+        (lambda **case: Trial(1.0, 1.0 - 1e-9, error=1e-8), Outcome.SUPPORTED),  # within the certified error
+        (lambda **case: Trial(1.0, 1.0 - 1e-9, error=1e-10), Outcome.REFUTED),
+        (lambda **case: Trial(0.0, -1.0), Outcome.REFUTED),  # bounds need not be positive
+    ],
+)
+def test_what_counts_as_a_violation(measure, outcome):
+    assert attack(SPACE, measure, BUDGET).rule(0.05)[0] is outcome
+
+
+def test_too_few_comparisons_decide_nothing():
+    calls = iter(range(10**9))
+
+    def rarely(**case):
+        return Trial(0.5, 1.0) if next(calls) % 1000 == 0 else None
+
+    assert attack(SPACE, rarely, BUDGET).rule(0.05)[0] is Outcome.INCONCLUSIVE
+
+
+def test_a_violation_that_rationals_deny_is_an_error():
+    with pytest.raises(ArithmeticError, match="not confirmed in rationals"):
+        attack(SPACE, lambda **case: Trial(2.0, 1.0), BUDGET, recheck=lambda **case: (1, 1))
+
+
+def test_the_search_depends_on_its_seed_alone():
+    def measure(P, r, gamma):
+        return Trial(r[0, 0] * gamma, 10.0)
+
+    def run(budget):
+        return attack(SPACE, measure, budget)
+
+    once, again, other = run(BUDGET), run(BUDGET), run(SMOKE.of("another"))
+    assert once.ratio == again.ratio
+    np.testing.assert_array_equal(once.witness["r"], again.witness["r"])
+    assert not np.array_equal(once.witness["r"], other.witness["r"])
+
+
+def test_equalities_are_judged_by_their_rounding():
+    equal = equate(SPACE, lambda **case: Trial(1e-16, 1e-15), BUDGET)
+    apart = equate(SPACE, lambda **case: Trial(1e-14, 1e-15), BUDGET)
+    verdicts = judge({"equal": equal, "apart": apart})
+    assert [v.outcome for v in verdicts.values()] == [Outcome.SUPPORTED, Outcome.REFUTED]
+
+
+@given(st.data())
+@settings(max_examples=20)
+def test_shrinking_keeps_the_violation(data):
+    case = SPACE.draw(np.random.default_rng(data.draw(seeds())))
+    limit = float(case["r"].sum()) - 0.5
+
+    def measure(P, r, gamma):
+        return Trial(r.sum(), limit)
+
+    small = shrink(SPACE, measure, case)
+    assert measure(**small).violated
+    assert small["r"].size <= case["r"].size
+
+
+def test_shrink_refuses_what_holds():
+    with pytest.raises(ValueError, match="violates"):
+        shrink(SPACE, lambda **case: Trial(0, 1), SPACE.draw(np.random.default_rng(0)))

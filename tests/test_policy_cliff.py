@@ -1,0 +1,75 @@
+"""The Policy Cliff as a whole: every claim as expected, every control too, at another seed than the default."""
+
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+import pytest
+
+from claimlab.experiments.papers import policy_cliff
+from claimlab.experiments.papers.policy_cliff import continuity, mixture, radius
+from claimlab.theory.claims import SMOKE
+from claimlab.theory.evidence import Outcome, judge
+
+BUDGET = replace(SMOKE, seed=20_26, instances=60)
+
+
+@pytest.mark.parametrize("claim", policy_cliff.CLAIMS, ids=lambda claim: claim.id)
+def test_claim_and_control_come_out_as_expected(claim):
+    budget = BUDGET.of(claim.id)
+    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
+    assert all(type(piece) is claim.kind for piece in evidence.values())
+    verdicts = judge(evidence)
+    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
+    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+
+
+def test_every_numbered_result_of_the_paper_has_a_claim():
+    sources = " | ".join(claim.source for claim in policy_cliff.CLAIMS)
+    for result in (
+        *("Proposition 2.4", "Lemma 2.5", "Remark 2.6", "Theorem 2.7", "Proposition 2.9", "Proposition 2.10"),
+        *("Proposition 3.1", "Proposition 3.2", "Section 3.3", "Remark 4.1", "Lemma 4.2", "Proposition 4.3"),
+        *("Lemma 4.4", "Proposition 4.5", "Proposition 4.6", "Proposition 4.7", "Lemma C.1", "Lemma C.2"),
+    ):
+        assert result in sources
+
+
+def test_a_wrong_theorem_is_refuted_by_an_instance_for_the_back_of_an_envelope():
+    """1 in place of 1/2 in the radius bound: one state, two actions, no discount, rewards of at most one digit."""
+    evidence = radius._lower_check(BUDGET.of("wrong"), constant=1.0)
+    assert evidence.rule(0.05)[0] is Outcome.REFUTED
+    P, R = evidence.witness["P"], evidence.witness["R"]
+    assert P.shape[0] <= 3
+    assert P.size <= 18
+    np.testing.assert_array_equal(np.round(R, 1), R)
+    assert Fraction(evidence.witness["exact value"]) > Fraction(evidence.witness["exact bound"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        partial(continuity._q_lipschitz_check, factor=0.99),
+        partial(continuity._uhc_check, factor=1.01),
+        partial(continuity._gap_lipschitz_check, constant=1.98),
+        partial(radius._lower_check, constant=0.505),
+        partial(radius._upper_check, constant=0.495),
+        partial(radius._direction_check, ord=2.0, factor=1.01),
+        partial(radius._ties_check, measure=radius._ties_upper, constant=0.495),
+        partial(mixture._soft_lipschitz_check, factor=0.99),
+        partial(mixture._span_check, factor=0.99),
+        partial(mixture._softmax_check, factor=0.99),
+        partial(mixture._effective_radius_check, factor=1.01),
+    ],
+)
+def test_constants_off_by_a_hundredth_are_caught(wrong):
+    """Other falsehoods than the controls: the checks see one part in a hundred."""
+    assert wrong(BUDGET.of("wrong")).rule(0.05)[0] is Outcome.REFUTED
+
+
+def test_the_discount_breaks_ties_of_length_by_the_factor_that_it_should():
+    claim = next(c for c in policy_cliff.CLAIMS if c.id == "policy-cliff/accuracy-ties-lengths")
+    witness = claim.check(BUDGET.of(claim.id)).witness
+    long, short = witness["tokens"]
+    assert witness["Q*(prompt, long)"] == witness["gamma"] ** (long - 1)
+    assert witness["Q*(prompt, short)"] == witness["gamma"] ** (short - 1)
