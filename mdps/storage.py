@@ -29,10 +29,11 @@ CLASSES: dict[str, tuple[type[FiniteMDP], str | None]] = {
     "EpisodicMDP": (EpisodicMDP, "horizon"),
     "AverageMDP": (AverageMDP, None),
 }
-SHARED = {"r": ("<f8", 2), "actions": ("|b1", 2), "terminal": ("|b1", 1), "initial": ("<f8", 1)}  # dtype, ndim
-DENSE = {"P": ("<f8", 3)}
-SPARSE = {"P.data": ("<f8", 1), "P.indices": ("<i8", 1), "P.indptr": ("<i8", 1)}
-SCALARS = {"gamma": ("<f8", 0), "horizon": ("<i8", 0)}
+Kind = tuple[str, int]  # dtypes that a field may have, ndim
+SHARED: dict[str, Kind] = {"r": ("<f8", 2), "actions": ("|b1", 2), "terminal": ("|b1", 1), "initial": ("<f8", 1)}
+DENSE: dict[str, Kind] = {"P": ("<f8", 3)}
+SPARSE: dict[str, Kind] = {"P.data": ("<f8", 1), "P.indices": ("<i4 <i8", 1), "P.indptr": ("<i4 <i8", 1)}
+SCALARS: dict[str, Kind] = {"gamma": ("<f8", 0), "horizon": ("<i8", 0)}
 
 Fields = dict[str, np.ndarray[Any, Any]]
 
@@ -78,8 +79,7 @@ def _fields(mdp: FiniteMDP) -> Fields:
     extra = CLASSES[type(mdp).__name__][1]
     if extra is not None:
         fields[extra] = np.asarray(getattr(mdp, extra))
-    kinds = {**SHARED, **DENSE, **SPARSE, **SCALARS}
-    return {name: np.ascontiguousarray(value, kinds[name][0]).reshape(value.shape) for name, value in fields.items()}
+    return {name: value.astype(value.dtype.newbyteorder("<"), order="C") for name, value in fields.items()}
 
 
 def _checksum(class_name: str, fields: Fields) -> str:
@@ -136,7 +136,7 @@ def _header(raw: bytes | None) -> dict[str, Any]:
     return header
 
 
-def _array(name: str, raw: bytes, dtype: str, ndim: int) -> np.ndarray[Any, Any]:
+def _array(name: str, raw: bytes, dtypes: str, ndim: int) -> np.ndarray[Any, Any]:
     """The array of a ``.npy``, of the expected type, in C order, and of exactly the bytes that follow its header."""
     stream = BytesIO(raw)
     version = npy.read_magic(stream)
@@ -145,8 +145,8 @@ def _array(name: str, raw: bytes, dtype: str, ndim: int) -> np.ndarray[Any, Any]
     shape, fortran, found = npy.read_array_header_1_0(stream)
     data = raw[stream.tell() :]
     size = int(np.prod([int(n) for n in shape], dtype=object))  # exact, however large the claim
-    if found.str != dtype or fortran or len(shape) != ndim or min(shape, default=0) < 0:
-        raise ValueError(f"{name}.npy holds {found.str} of shape {shape}, not {dtype} with {ndim} axes in C order.")
+    if found.str not in dtypes.split() or fortran or len(shape) != ndim or min(shape, default=0) < 0:
+        raise ValueError(f"{name}.npy holds {found.str} of shape {shape}, not {dtypes} with {ndim} axes in C order.")
     if size * found.itemsize != len(data):
         raise ValueError(f"{name}.npy claims shape {shape} but holds {len(data)} bytes.")
     array: np.ndarray[Any, Any] = np.frombuffer(data, found).reshape(shape)

@@ -125,10 +125,10 @@ def test_json_round_trip(found):
 
 
 def test_holm_over_a_ledger_by_hand():
-    """Eight p-values: 0.001 * 8, then 0.008 * 7 = 0.056 stops the procedure, so 0.009 is not rejected either."""
+    """Eight p-values: 0.001 * 8 and 0.007 * 7 are rejected (Bonferroni keeps one), 0.009 * 6 is not."""
     ledger = {
         "strong": Rate(0.001, 0.99),
-        "middle": Comparison(0.9, 0.008),
+        "middle": Comparison(0.9, 0.007),
         "weak": Probability(0.009, 0.95),
         "none": Rate(0.4, 0.6),
         "exact": EXACT,
@@ -136,16 +136,17 @@ def test_holm_over_a_ledger_by_hand():
     verdicts = judge(ledger, LEVEL)
     assert {name: verdict.outcome for name, verdict in verdicts.items()} == {
         "strong": Outcome.SUPPORTED,
-        "middle": Outcome.INCONCLUSIVE,
+        "middle": Outcome.REFUTED,
         "weak": Outcome.INCONCLUSIVE,
         "none": Outcome.INCONCLUSIVE,
         "exact": Outcome.SUPPORTED,
     }
     assert "p = 0.008" in verdicts["strong"].reason  # corrected: 8 * 0.001
+    assert "p = 0.049" in verdicts["middle"].reason
     assert verdicts["strong"].level == LEVEL
     assert verdicts["exact"].level is None
-    alone = judge({"middle": ledger["middle"]}, LEVEL)  # a family of two: 0.016
-    assert alone["middle"].outcome is Outcome.REFUTED
+    alone = judge({"weak": ledger["weak"]}, LEVEL)  # a family of two: 0.018
+    assert alone["weak"].outcome is Outcome.SUPPORTED
     assert judge({}, LEVEL) == {}
 
 

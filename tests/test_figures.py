@@ -33,6 +33,7 @@ def test_the_same_figure_is_the_same_file(tmp_path):
     first, second = save(FIGURE, tmp_path / "a"), save(FIGURE, tmp_path / "b")
     for one, other in zip(first, second):
         assert one.read_bytes() == other.read_bytes()
+    assert b"/CreationDate" not in first.pdf.read_bytes()
 
 
 def test_the_style_is_ours_inside_and_the_users_outside():

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from claimlab.mdps import TabularMDP, optimal_actions, solve
+from claimlab.mdps import TabularMDP, gaps, optimal_actions, solve
+from claimlab.mdps.convert import from_gymnasium
 from claimlab.mdps.exact import exact
 from claimlab.mdps.instances import garnet
 from claimlab.theory import stability
@@ -178,6 +179,18 @@ def test_inclusion_radius_three_ways(drawn):
     assert q[radius.state].max() - q[radius.state, radius.action] <= 0.05 * float(gap) / (1 - mdp.gamma) + 1e-9
 
 
+def test_too_many_ties_give_bounds_that_hold():
+    """Four million optimal policies and a second of time: an interval, and a change that does what it says."""
+    mdp = from_gymnasium("CliffWalking-v1", 0.95)
+    best = optimal_actions(mdp)
+    radius = inclusion_radius(mdp, time_limit=1.0)
+    assert 0 < radius.lower <= radius.radius
+    assert not best[radius.state, radius.action]
+    gap, _ = gaps(mdp.with_reward(mdp.r + radius.perturbation))
+    assert gap[radius.state, radius.action] <= 1e-4
+    assert not (optimal_actions(mdp.with_reward(mdp.r + 0.99 * radius.lower * np.sign(radius.perturbation))) & ~best).any()
+
+
 def test_inclusion_radius_without_ties_is_the_cliff_radius():
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -203,8 +216,6 @@ def test_flip_probability_of_a_bandit_is_exact():
 
 
 def test_gymnasium_tables_have_a_radius():
-    from claimlab.mdps.convert import from_gymnasium
-
     for name in ("FrozenLake8x8-v1", "Taxi-v4", "CliffWalking-v1"):
         mdp = from_gymnasium(name, 0.95)
         c = cliff_radius(mdp)

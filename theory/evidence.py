@@ -9,7 +9,7 @@ ledger's p-values together (Holm 1979) before it decides.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -272,7 +273,7 @@ def _studentized(samples: Array, centre: float) -> Array:
         return np.where(difference == 0, 0.0, difference / error)
 
 
-def rate(x: Sequence[float], y: Array, *, exponent: float, side: str, rng: Generator, resolution: float = 0.05) -> Rate:
+def rate(x: ArrayLike, y: Array, *, exponent: float, side: str, rng: Generator, resolution: float = 0.05) -> Rate:
     """Evidence on the growth of `y` in `x`.
 
     Parameters

@@ -102,7 +102,7 @@ def _steepest(g: Array, scale: Array, ord: float) -> Array:
     """The direction `D` of norm one (as above) that lowers ``g . D`` most."""
     weighted = scale * g
     if ord == inf:
-        return -scale * np.sign(g)
+        return 0.0 - scale * np.sign(g)  # no negative zeros
     if ord == 2:
         return -scale * weighted / np.linalg.norm(weighted)
     out, at = np.zeros_like(g), np.unravel_index(abs(weighted).argmax(), g.shape)
@@ -330,7 +330,9 @@ class InclusionRadius(NamedTuple):
     perturbation: Array  # [S, A]
 
 
-def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None) -> InclusionRadius:
+def inclusion_radius(
+    mdp: TabularMDP, *, optimal: ArrayLike | None = None, time_limit: float = 60.0
+) -> InclusionRadius:
     r"""How far the optimal-action sets only shrink: the largest `rho` with :math:`A^*(s;R+D) \subseteq A^*(s;R)` for all
     `s` and :math:`\|D\|_\infty < \rho`, ties in `R` allowed.
 
@@ -349,6 +351,8 @@ def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None) -> In
     ----------
     optimal : bool[S, A], optional
         The optimal actions; by default those whose gap is not proved positive.
+    time_limit : float
+        Seconds for the MILP; see :func:`inclusion_by_milp`.
     """
     best = optimal_actions(mdp) if optimal is None else checks.booleans("optimal", optimal, mdp.r.shape, "(S, A)")
     best = best & mdp.actions
@@ -357,7 +361,7 @@ def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None) -> In
     if not outside.any():
         return InclusionRadius(inf, inf, -1, -1, np.zeros(mdp.r.shape))
     if prod(int(n) for n in best.sum(axis=1)) > ENUMERATED:
-        return inclusion_by_milp(mdp, best)
+        return inclusion_by_milp(mdp, best, time_limit=time_limit)
     answer, lower = InclusionRadius(inf, inf, -1, -1, np.zeros(mdp.r.shape)), inf
     for choice in product(*(np.flatnonzero(row) for row in best)):
         pi = np.array(choice)
@@ -405,11 +409,18 @@ def _tie_program(mdp: TabularMDP, pi: Ints, s: int, a: int, weights: Array) -> t
     return float(result.fun), dual, result.x[:n].reshape(S, A) * weights
 
 
-def inclusion_by_milp(mdp: TabularMDP, optimal: Bools) -> InclusionRadius:
-    """The same by one integer program, for many ties: variables D, V, z (z = 1 forces the action to attain V) and t."""
+def inclusion_by_milp(mdp: TabularMDP, optimal: Bools, *, time_limit: float = 60.0) -> InclusionRadius:
+    """The same by one integer program, for many ties: variables D, V, z (z = 1 forces the action to attain V) and t.
+
+    After `time_limit` seconds the best change found so far is returned, and `lower` says what is proved; at worst these
+    are the reward change on one entry by its gap, and the lower end of the sandwich.
+    """
     best = optimal & mdp.actions
     outside = mdp.actions & ~best & ~mdp.terminal[:, None]
-    weights, gap = _weights(mdp, None), float(gaps(mdp)[0][outside].min())
+    gaps_, weights = np.where(outside, gaps(mdp)[0], inf), _weights(mdp, None)
+    gap, (s, a) = float(gaps_.min()), map(int, np.unravel_index(gaps_.argmin(), gaps_.shape))
+    by_hand = np.zeros(mdp.r.shape)
+    by_hand[s, a] = gap
     S, A = mdp.r.shape
     n = S * A
     pairs = np.flatnonzero(mdp.actions)
@@ -437,14 +448,18 @@ def inclusion_by_milp(mdp: TabularMDP, optimal: Bools) -> InclusionRadius:
         integrality=np.r_[np.zeros(n + S), np.ones(n), 0],
         bounds=Bounds(np.r_[free, np.full(S, -inf), np.zeros(n), 0], np.r_[-free, np.full(S, inf), binary, inf]),
         constraints=constraints,
-        options={"mip_rel_gap": 0.0},
+        options={"mip_rel_gap": 0.0, "time_limit": checks.interval("time_limit", time_limit, 0, inf, "()")},
     )
+    proved = -inf if result.mip_dual_bound is None else float(result.mip_dual_bound)
+    lower = max(proved, (1 - mdp.gamma) * gap / 2)
     if result.x is None:
-        raise ArithmeticError(f"the integer program found no reward change: {result.message}")
+        if result.status != 1:
+            raise ArithmeticError(f"the integer program failed: {result.message}")
+        return InclusionRadius(gap, lower, s, a, by_hand)
     z = result.x[n + S : 2 * n + S].reshape(S, A) > 0.5
     s, a = map(int, np.argwhere(z & outside)[0])
     D = result.x[:n].reshape(S, A) * weights
-    return InclusionRadius(float(result.fun), float(result.mip_dual_bound), s, a, D)
+    return InclusionRadius(float(result.fun), min(lower, float(result.fun)), s, a, D)
 
 
 def flip_probability(mdp: TabularMDP, sigma: float) -> float:

@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.exact import Rationals, rationals, solve_exactly
-from claimlab.mdps.convert import from_gymnasium
+from claimlab.mdps.convert import discounted, from_gymnasium
 from claimlab.mdps.instances import combination_lock, deep_sea, jao, river_swim
 from claimlab.mdps.inverse import inverse_bellman
 from claimlab.mdps.planning import solve
@@ -83,10 +83,7 @@ def two_sinks(gamma: float, gap: float = 1.0) -> Case:
 
 def discounted_tree(vocabulary: int, depth: int, reward: Any, gamma: float) -> TabularMDP:
     """A token tree in the paper's own setting, an infinite-horizon discounted MDP that ends in a terminal state."""
-    tree = token_tree(vocabulary, depth, reward)
-    return TabularMDP(
-        tree.P, tree.r, gamma, actions=tree.actions, terminal=tree.terminal, initial=tree.initial
-    )
+    return discounted(token_tree(vocabulary, depth, reward), gamma)
 
 
 def first_change(mdp: TabularMDP, D: Array, policy: Ints | None = None) -> float:

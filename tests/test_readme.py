@@ -1,0 +1,46 @@
+"""The README's code runs as printed, and its claim comes out as it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def block(word):
+    (found,) = [text for text in BLOCKS if word in text]
+    return found
+
+
+def test_the_notebook_example_prints_what_it_promises(capsys):
+    scope = {}
+    exec(block("garnet("), scope)
+    first, size, tied = capsys.readouterr().out.splitlines()
+    assert float(first.split()[0]) == scope["cliff"].radius > 0
+    assert abs(float(size) - scope["cliff"].radius) <= 1e-15
+    assert float(tied) > 0
+    assert scope["solution"].error <= 1e-10
+
+
+def test_a_claim_of_ones_own(tmp_path):
+    """About twenty lines besides the claim's own text, from the README into a file and through the command line."""
+    (tmp_path / "my_claims.py").write_text(block("CLAIMS = ("))
+    command = [sys.executable, "-m", "claimlab.experiments", "verify", "my_claims.py", "--budget", "smoke"]
+    done = subprocess.run(
+        [*command, "--workers", "1", "--out", "out"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 claims as expected" in done.stdout
+
+
+def test_the_property_test_passes():
+    scope = {}
+    exec(block("@given"), scope)
+    scope["test_values_are_bounded"]()
+
+
+def test_every_file_that_the_readme_names_exists():
+    for path in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+        assert (Path(__file__).parent.parent / path).exists(), path
