@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from claimlab.mdps import TabularMDP
 from claimlab.mdps.exact import exact, rational_mdp, rationals
-from claimlab.theory.strategies import periodic_mdps, rewards, tabular_mdps, tied_mdps
+from claimlab.theory.strategies import periodic_mdps, rewards, seeds, tabular_mdps, tied_mdps
 
 SCALES = [1.0, 1e-12, 1e12]
 MODERATE = st.sampled_from([0.0, 0.5, 0.9, 0.99])
@@ -44,6 +44,15 @@ def unnormalised(draw, gammas):
     return TabularMDP(off * mdp.P, mdp.r, mdp.gamma)
 
 
+@st.composite
+def random_mdps(draw, gammas):
+    """Without any structure: every number differs, rows have some zeros, Hypothesis chooses the sizes and the seed."""
+    S, A, rng = draw(st.integers(1, 5)), draw(st.integers(1, 3)), np.random.default_rng(draw(seeds()))
+    weights = rng.random((S, A, S)) ** 3 * (rng.random((S, A, S)) < 0.7) + 1e-6 * np.eye(S)[:, None, :]
+    r = draw(st.sampled_from(SCALES)) * rng.normal(size=(S, A))
+    return TabularMDP(weights / weights.sum(axis=2, keepdims=True), r, draw(gammas))
+
+
 def hard_mdps(gammas):
     """Dense and CSR, masked, terminal, rewards of every size, ties, periodic, nearly absorbing, rows off by 1e-9."""
     general = st.sampled_from(SCALES).flatmap(
@@ -53,7 +62,7 @@ def hard_mdps(gammas):
     )
     periodic = st.builds(lambda m, gamma: TabularMDP(m.P, m.r, gamma), periodic_mdps(), gammas)
     tied = tied_mdps(masked=True).map(lambda pair: pair[0])
-    return st.one_of(general, periodic, tied, nearly_absorbing(gammas), unnormalised(gammas))
+    return st.one_of(general, periodic, tied, nearly_absorbing(gammas), unnormalised(gammas), random_mdps(gammas))
 
 
 __all__ = ["CLOSE_TO_ONE", "MODERATE", "distance", "exact", "hard_mdps", "rational_mdp", "tolerance", "within"]

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from claimlab.experiments import __main__ as cli
 from claimlab.experiments.runner import Done
+from claimlab.theory.claims import SMOKE
 
 from . import sample_claims
 
@@ -45,7 +46,7 @@ def test_verify_writes_and_tells(claimlab, tmp_path):
     assert lines[-1] == "results: claimlab-out/ledger.json"
     ledger = json.loads((tmp_path / "claimlab-out/ledger.json").read_text())
     assert ledger == json.loads((tmp_path / "copy/all.json").read_text())
-    assert ledger["budget"] == {"name": "smoke", "instances": 300, "runs": 2000, "seed": 0}
+    assert ledger["budget"] == {"name": "smoke", "instances": SMOKE.instances, "runs": SMOKE.runs, "seed": 0}
     assert not (tmp_path / "claimlab-out/report").exists()
 
 

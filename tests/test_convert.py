@@ -262,19 +262,26 @@ def dealer_law(hand):
 
 
 @cache
+def stick_value(player, dealt, dealer, sab, natural):
+    """Expected reward of sticking with the score `player`, `dealt` telling a natural, as in Gymnasium's `step`."""
+    value = 0.0
+    for card, p in CARDS:
+        for (score, dealers), q in dealer_law((dealer, card)).items():
+            reward = game.cmp(player, score)
+            if sab and dealt and not dealers:
+                reward = 1.0
+            elif not sab and natural and dealt and reward == 1.0:
+                reward = 1.5
+            value += p * q * reward
+    return value
+
+
+@cache
 def hand_value(hand, dealer, sab, natural):
-    """Best expected reward with whole hands, by Gymnasium's own functions and the lines of its `step`."""
+    """Best expected reward with whole hands, by Gymnasium's own functions."""
     if game.is_bust(hand):
         return -1.0
-    stick = 0.0
-    for card, p in CARDS:
-        for (score, dealt), q in dealer_law((dealer, card)).items():
-            reward = game.cmp(game.score(hand), score)
-            if sab and game.is_natural(hand) and not dealt:
-                reward = 1.0
-            elif not sab and natural and game.is_natural(hand) and reward == 1.0:
-                reward = 1.5
-            stick += p * q * reward
+    stick = stick_value(game.score(hand), game.is_natural(hand), dealer, sab, natural)
     return max(stick, sum(p * hand_value(tuple(sorted((*hand, card))), dealer, sab, natural) for card, p in CARDS))
 
 

@@ -84,7 +84,10 @@ def test_the_guided_search_finds_what_random_instances_miss():
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
-    [({"A": (1, 2)}, "has the axis 'S', which sizes does not name"), ({"S": (3, 2), "A": (1, 1)}, "1 <= least <= most")],
+    [
+        ({"A": (1, 2)}, "has the axis 'S', which sizes does not name"),
+        ({"S": (3, 2), "A": (1, 1)}, "1 <= least <= most"),
+    ],
 )
 def test_bad_spaces_are_named(sizes, message):
     with pytest.raises(ValueError, match=message):

@@ -98,13 +98,13 @@ def test_solutions_are_within_their_certificate_of_fifty_digits(name):
 
 
 @given(st.data())
-def test_soft_maximum_is_within_its_bound_of_fifty_digits(data):
+def test_soft_maximum_is_within_its_bound_of_many_digits(data):
     mdp = data.draw(tabular_mdps(masked=True, gammas=st.just(0.0)))
     base = data.draw(st.none() | policies(mdp))
     size, alpha = data.draw(st.sampled_from([1.0, 1e-9, 1e9])), data.draw(TEMPERATURES)
     q = size * mdp.r
     v, pi, error = soft_maximum(mdp, q, alpha, base=base)
-    with mp.workdps(50):
+    with mp.workdps(400):  # base probabilities of 1e-308 count
         b = weights(mdp, base)
         for s in range(mdp.n_states):
             support = [a for a in range(mdp.n_actions) if b[s][a] > 0]

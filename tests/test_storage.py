@@ -355,7 +355,7 @@ def test_sizes_are_not_believed(tmp_path):
         head = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
         raw = b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + npy_data(parts["r.npy"])
         write(path, {**parts, "r.npy": raw})
-        refused(path)
+        refused(path, "r.npy (claims shape|holds)|shape is not valid")
     write(path, parts, zipfile.ZIP_DEFLATED)
     refused(path, "its members are compressed")
     write(path, {**parts, "r.npy": b"\x93NUMPY\x02\x00" + parts["r.npy"][8:]})

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.planning import finest, gaps, solve
-from claimlab.mdps.tabular import EPS, TabularMDP
-from claimlab.theory.stability import facet_norms, policy_gaps
+from claimlab.mdps.tabular import TabularMDP
+from claimlab.theory.stability import facet_norms, gap_rounding, policy_gaps
 
 TIE = 1e-9  # gaps below this share of the value scale count as ties on an edge, where they are zero up to rounding
 
@@ -171,7 +171,7 @@ def _cell(mdp: TabularMDP, pi: Ints, rewards: Array, window: Array) -> Cell | No
     gap = policy_gaps(mdp, pi, rewards)
     other = mdp.actions & (np.arange(mdp.n_actions) != pi[:, None])
     planes = gap[:, other].T
-    noise = 64 * EPS * mdp.n_states * float(abs(rewards).max()) / (1 - mdp.gamma)
+    noise = gap_rounding(mdp, float(abs(rewards).max()))
     polygon = window
     for a, b, c in planes[abs(planes).max(axis=1) > noise]:
         polygon = _clip(polygon, a, b, c)
@@ -233,6 +233,7 @@ class Sweep(NamedTuple):
 
     breakpoints: Array  # [n], where the optimal policy changes
     policies: Ints  # [n + 1, S]: the i-th is optimal from the (i-1)-th breakpoint to the i-th
+    errors: Array  # [n], bounds on the numerical errors of the breakpoints
 
 
 def sweep(mdp: TabularMDP, penalty: ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Sweep:
@@ -250,16 +251,19 @@ def sweep(mdp: TabularMDP, penalty: ArrayLike, *, low: float = 0.0, high: float 
     low = checks.interval("low", low, -inf, inf, "()")
     high = checks.interval("high", high, low, inf, "()")
     rewards, other_actions = np.stack([mdp.r, D]), np.arange(mdp.n_actions)
-    t, breakpoints, policies = low, list[float](), list[Ints]()
+    of_base, of_slope = gap_rounding(mdp, float(abs(mdp.r).max())), gap_rounding(mdp, float(abs(D).max()))
+    t, breakpoints, errors, policies = low, list[float](), list[float](), list[Ints]()
     while True:
         pi = _policy_beyond(mdp, mdp.r + t * D, D)
         policies.append(pi)
         base, slope = policy_gaps(mdp, pi, rewards)
-        noise = 64 * EPS * mdp.n_states * float(abs(rewards).max()) * (1 + abs(t)) / (1 - mdp.gamma)
-        falling = mdp.actions & (other_actions != pi[:, None]) & (slope < -noise)
+        falling = mdp.actions & (other_actions != pi[:, None]) & (slope < -2 * of_slope)
         ends = -base[falling] / slope[falling]
-        ends = ends[ends > t + TIE * max(1.0, abs(t))]
-        if not len(ends) or ends.min() >= high:
-            return Sweep(np.array(breakpoints), np.array(policies))
-        t = float(ends.min())
+        error = (of_base + abs(ends) * of_slope) / (-slope[falling] - of_slope)
+        later = ends > t + TIE * max(1.0, abs(t))
+        if not later.any() or ends[later].min() >= high:
+            return Sweep(np.array(breakpoints), np.array(policies), np.array(errors))
+        first = int(np.flatnonzero(later)[ends[later].argmin()])
+        t = float(ends[first])
         breakpoints.append(t)
+        errors.append(float(error[later & (ends - error <= t + error[first])].max()))

@@ -7,12 +7,12 @@ from math import inf
 from typing import NamedTuple
 
 import numpy as np
-from claimlab.mdps.regularized import soft_solve
 from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps.planning import optimal_actions
+from claimlab.mdps.regularized import soft_solve
 from claimlab.mdps.tabular import TabularMDP
 
 
@@ -76,7 +76,7 @@ def soft_policy_sensitivity(mdp: TabularMDP, alpha: float) -> SoftSensitivity:
 
     The maximum over signs is taken by enumeration, so at most 15 actions.
     """
-    S, A = mdp.r.shape
+    A = mdp.n_actions
     if A > 15:
         raise ValueError(f"the local constants enumerate 2^A signs; mdp has A = {A}, more than 15.")
     J = soft_policy_derivative(mdp, alpha)

@@ -92,10 +92,14 @@ def _spread(mdp: TabularMDP, pi: Ints, visits: Array, s: int, a: int) -> Array:
 
 def _dual_norm(g: Array, scale: Array, ord: float) -> float:
     r"""The norm dual to ``||D / scale||_ord``, :math:`\|scale \cdot g\|_{ord^*}`."""
+    return float(np.linalg.norm((scale * g).ravel(), _dual_order(ord)))
+
+
+def _dual_order(ord: float) -> float:
     dual = {inf: 1.0, 2.0: 2.0, 1.0: inf}.get(float(ord))
     if dual is None:
         raise ValueError(f"ord must be 1, 2 or inf, got {ord!r}.")
-    return float(np.linalg.norm((scale * g).ravel(), dual))
+    return dual
 
 
 def _steepest(g: Array, scale: Array, ord: float) -> Array:
@@ -134,9 +138,7 @@ def facet_distances(
     return np.divide(gap, norms, out=np.full(norms.shape, inf), where=norms > 0)
 
 
-def facet_norms(
-    mdp: TabularMDP, policy: ArrayLike, *, ord: float = inf, scale: ArrayLike | None = None
-) -> Array:
+def facet_norms(mdp: TabularMDP, policy: ArrayLike, *, ord: float = inf, scale: ArrayLike | None = None) -> Array:
     r""":math:`\|g_{s,a}\|_*` of every facet of a policy's cone, float[S, A]; 0 where there is none.
 
     It does not depend on the reward: what a gap must be divided by to become a distance.
@@ -162,19 +164,8 @@ def _facets(mdp: TabularMDP, pi: Ints, weights: Array, ord: float) -> tuple[Arra
         at = states[mdp.actions[:, a] & (pi != a) & ~mdp.terminal]
         P_a = mdp.P[at * mdp.n_actions + a] if mdp.is_sparse else mdp.P[at, a]
         flow = (visits[at] - mdp.gamma * np.asarray(P_a @ visits)) * weights[states, pi]
-        norms[at, a] = _norms_with_own_pair(flow, weights[at, a], ord)
+        norms[at, a] = np.linalg.norm(np.c_[flow, weights[at, a]], _dual_order(ord), axis=1)
     return gap, norms, 2 * off * float(weights.max())
-
-
-def _norms_with_own_pair(flow: Array, own: Array, ord: float) -> Array:
-    """Dual norms of rows whose entries are `flow` and, on a pair of its own, `own`."""
-    if ord == inf:
-        return abs(flow).sum(axis=1) + own
-    if ord == 2:
-        return np.sqrt((flow**2).sum(axis=1) + own**2)
-    if ord == 1:
-        return np.maximum(abs(flow).max(axis=1), own)
-    raise ValueError(f"ord must be 1, 2 or inf, got {ord!r}.")
 
 
 def cliff_radius(mdp: TabularMDP, *, ord: float = inf, scale: ArrayLike | None = None) -> CliffRadius:
@@ -257,7 +248,14 @@ def _nearest_by_gap(
     return *nearest, least, off
 
 
-def subspace_radius(mdp: TabularMDP, directions: ArrayLike, *, ord: float = inf) -> float:
+class SubspaceRadius(NamedTuple):
+    """The cliff radius along given directions; `error` bounds its numerical error."""
+
+    radius: float
+    error: float
+
+
+def subspace_radius(mdp: TabularMDP, directions: ArrayLike, *, ord: float = inf) -> SubspaceRadius:
     r"""Cliff radius when the reward moves only by :math:`\sum_j x_j F_j`, measured by ``||x||_ord``.
 
     .. math:: r = \min_{s,a} \Delta(s,a) / \|(g_{s,a}\cdot F_j)_j\|_*
@@ -271,13 +269,29 @@ def subspace_radius(mdp: TabularMDP, directions: ArrayLike, *, ord: float = inf)
     if F.shape[1:] != mdp.r.shape:
         raise ValueError(f"directions must have shape (J, S, A) = (J, {mdp.n_states}, {mdp.n_actions}), got {F.shape}.")
     pi = solve(mdp, finest(mdp)).policy
-    gap = policy_gaps(mdp, pi, mdp.r[None])[0]
-    slopes = policy_gaps(mdp, pi, F)
-    dual = {inf: 1.0, 2.0: 2.0, 1.0: inf}[float(ord)]
-    norms = np.linalg.norm(slopes, dual, axis=0)
-    other = mdp.actions & (np.arange(mdp.n_actions) != pi[:, None])
-    crossed = other & (norms > 64 * EPS * mdp.n_states * abs(F).max() / (1 - mdp.gamma))
-    return float((np.maximum(gap[crossed], 0) / norms[crossed]).min(initial=inf))
+    gap = np.maximum(policy_gaps(mdp, pi, mdp.r[None])[0], 0.0)
+    dual = _dual_order(ord)
+    norms = np.linalg.norm(policy_gaps(mdp, pi, F), dual, axis=0)
+    noise = len(F) * gap_rounding(mdp, float(abs(F).max()))
+    crossed = mdp.actions & (np.arange(mdp.n_actions) != pi[:, None]) & (norms > 2 * noise)
+    if not crossed.any():
+        return SubspaceRadius(inf, 0.0)
+    distance, of_gap = gap[crossed] / norms[crossed], gap_rounding(mdp, float(abs(mdp.r).max()))
+    nearest = int(distance.argmin())
+    # a facet that is farther by the computed numbers may be nearer by the true ones, but not by more than its own error
+    errors = (of_gap + distance * noise) / (norms[crossed] - noise)
+    reachable = distance - errors <= distance[nearest] + errors[nearest]
+    return SubspaceRadius(float(distance[nearest]), float(errors[reachable].max()))
+
+
+def gap_rounding(mdp: TabularMDP, size: float) -> float:
+    r"""Bound on the float64 error of :func:`policy_gaps` for rewards of at most `size`.
+
+    A dense solve leaves a residual of a few `S` roundings of the values, at most size/(1 - gamma), and
+    :math:`(I-\gamma P_\pi)^{-1}` magnifies it by 1/(1 - gamma) (Higham 2002, Chapter 9, without pivot growth: the matrix is
+    row diagonally dominant).
+    """
+    return 8 * (mdp.n_states + 4) * EPS * size / (1 - mdp.gamma) ** 2
 
 
 def policy_gaps(mdp: TabularMDP, pi: Ints, rewards: Array) -> Array:
@@ -330,9 +344,7 @@ class InclusionRadius(NamedTuple):
     perturbation: Array  # [S, A]
 
 
-def inclusion_radius(
-    mdp: TabularMDP, *, optimal: ArrayLike | None = None, time_limit: float = 60.0
-) -> InclusionRadius:
+def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None, time_limit: float = 60.0) -> InclusionRadius:
     r"""How far the optimal-action sets only shrink: the largest `rho` with :math:`A^*(s;R+D) \subseteq A^*(s;R)` for all
     `s` and :math:`\|D\|_\infty < \rho`, ties in `R` allowed.
 

@@ -54,7 +54,7 @@ def source_hash() -> str:
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "claimlab"
-    config.CACHE_DIR = str(folder / source_hash())
+    config.CACHE_DIR = str(folder / source_hash())  # pyright: ignore[reportAttributeAccessIssue]  # numba makes it at run time
 
 
 def kernel(function: F) -> F:

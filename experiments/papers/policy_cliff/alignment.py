@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from claimlab.checks import Array
+from claimlab.checks import Array, Bools
 from claimlab.experiments.papers.policy_cliff.common import (
     DISCOUNT,
     EPSILONS,
@@ -34,7 +34,7 @@ from claimlab.experiments.papers.policy_cliff.common import (
 )
 from claimlab.mdps.episodic import backward_induction
 from claimlab.mdps.exact import rationals, solve_exactly, solve_linear
-from claimlab.mdps.planning import action_values, gaps, occupancy, optimal_actions, policy_value, solve
+from claimlab.mdps.planning import action_values, occupancy, optimal_actions, policy_value, solve
 from claimlab.mdps.regularized import soft_value_iteration
 from claimlab.mdps.tabular import EPS, EpisodicMDP, TabularMDP
 from claimlab.mdps.trees import TokenTree
@@ -87,9 +87,7 @@ SLACKER = Space(
 )
 
 
-def _gain(
-    P: Array, q: Array, missing: Array, mu: Array, gamma: Array, *, discounted: bool
-) -> Trial | None:
+def _gain(P: Array, q: Array, missing: Array, mu: Array, gamma: Array, *, discounted: bool) -> Trial | None:
     """E[gamma^T] A_missing(s0, a2) against what the policy loses, at the pair (s0, a2) where the bound is largest."""
     train, best = tied_mdp(P, q, float(gamma))
     pi = best.argmax(axis=1)
@@ -194,7 +192,7 @@ FAITHFUL, SHORTCUT = 0, 1  # first tokens: reason about the question, or guess a
 class Tree(NamedTuple):
     mdp: TabularMDP
     numbers: TokenTree
-    correct: Array  # [V**D], which complete traces end in the right answer
+    correct: Bools  # [V**D], which complete traces end in the right answer
 
 
 def reasoning_tree(rng: Generator) -> Tree:
@@ -328,7 +326,6 @@ def _monitor_jumps(success: Array, disguise: Array, leak: Array, *, obfuscates: 
 
 
 def _monitor_check(budget: Budget, obfuscates: bool = True) -> Evidence:
-    from claimlab.theory.falsify import equate
 
     return equate(TRACES, partial(_monitor_jumps, obfuscates=obfuscates), budget)
 

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.random import Generator
 
 from claimlab.checks import Array, Bools, Ints
-from claimlab.mdps.exact import Rationals, rationals, solve_exactly
 from claimlab.mdps.convert import discounted, from_gymnasium
+from claimlab.mdps.exact import Rationals, rationals, solve_exactly
 from claimlab.mdps.instances import combination_lock, deep_sea, jao, river_swim
 from claimlab.mdps.inverse import inverse_bellman
-from claimlab.mdps.planning import solve
 from claimlab.mdps.tabular import TabularMDP
 from claimlab.mdps.trees import token_tree
 from claimlab.theory.cells import sweep
@@ -86,23 +85,22 @@ def discounted_tree(vocabulary: int, depth: int, reward: Any, gamma: float) -> T
     return discounted(token_tree(vocabulary, depth, reward), gamma)
 
 
-def first_change(mdp: TabularMDP, D: Array, policy: Ints | None = None) -> float:
-    """The least t >= 0 such that `policy` (default: the optimal one) is not optimal just beyond ``mdp.r + t D``."""
-    policy = solve(mdp).policy if policy is None else policy
+def first_change(mdp: TabularMDP, D: Array, policy: Ints) -> tuple[float, float]:
+    """The least t >= 0 such that `policy` is not optimal just beyond ``mdp.r + t D``, and its error."""
     path = sweep(mdp, D, high=1e3)
     if not np.array_equal(path.policies[0], policy):
-        return 0.0
-    return float(path.breakpoints[0]) if len(path.breakpoints) else inf
+        return 0.0, 0.0
+    return (float(path.breakpoints[0]), float(path.errors[0])) if len(path.breakpoints) else (inf, 0.0)
 
 
-def first_newcomer(mdp: TabularMDP, D: Array, optimal: Bools) -> float:
-    """The least t >= 0 such that an action outside `optimal` is optimal just beyond ``mdp.r + t D``."""
+def first_newcomer(mdp: TabularMDP, D: Array, optimal: Bools) -> tuple[float, float]:
+    """The least t >= 0 such that an action outside `optimal` is optimal just beyond ``mdp.r + t D``, and its error."""
     path = sweep(mdp, D, high=1e3)
-    states = np.arange(mdp.n_states)
-    for t, policy in zip((0.0, *path.breakpoints), path.policies):
-        if not optimal[states, policy].all():
-            return float(t)
-    return inf
+    starts = zip((0.0, *path.breakpoints), (0.0, *path.errors), path.policies)
+    return next(
+        ((float(t), float(error)) for t, error, policy in starts if not optimal[np.arange(len(policy)), policy].all()),
+        (inf, 0.0),
+    )
 
 
 def tied_mdp(P: Array, q: Array, gamma: float) -> tuple[TabularMDP, Bools]:

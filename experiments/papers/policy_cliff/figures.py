@@ -158,7 +158,9 @@ def radius_against_gap() -> tuple[Figure, pd.DataFrame]:
     ax.plot(line, line / 2, color="0.4", lw=0.8)
     ax.plot(line, (1 - gamma) * line / 2, color="0.4", lw=0.8, ls="--")
     for name, marker, colour, size in (
-        ("random", ".", "blue", 3), ("one state", "^", "vermillion", 14), ("two sinks", "v", "green", 14)
+        ("random", ".", "blue", 3),
+        ("one state", "^", "vermillion", 14),
+        ("two sinks", "v", "green", 14),
     ):
         part = data[data["instance"] == name]
         ax.scatter(part["gap"], part["radius"], s=size, marker=marker, color=OKABE_ITO[colour], lw=0, label=name)
@@ -211,7 +213,8 @@ def monitor_map() -> tuple[Figure, pd.DataFrame]:
     fig, ax = plt.subplots(figsize=(COLUMN, 2.3))
     _tiles(ax, cells, np.array([to_rgb(colour) for colour in colours]))
     for cell in cells.cells:
-        ax.text(*cell.polygon.mean(axis=0), STRATEGIES[cell.policy[0]].replace(" ", "\n"), ha="center", va="center")
+        x, y = cell.polygon.mean(axis=0)
+        ax.text(x, y, STRATEGIES[cell.policy[0]].replace(" ", "\n"), ha="center", va="center")
     ax.set(xlim=(0, 1.5), ylim=(0, 1), xlabel="fine $c$ of the monitor", ylabel="success $q$ of honest work")
     ax.grid(False)
     return fig, _table(cells)

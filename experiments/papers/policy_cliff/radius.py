@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.optimize import brentq, linprog
 
-from claimlab.checks import Array
+from claimlab.checks import Array, Bools, Ints
 from claimlab.experiments.papers.policy_cliff.common import (
     DISCOUNT,
     FINITE,
@@ -49,6 +49,7 @@ from claimlab.theory.stability import (
     exact_radius,
     facet_distances,
     flip_probability,
+    gap_rounding,
     inclusion_radius,
     policy_gaps,
     subspace_radius,
@@ -74,7 +75,7 @@ def _lower(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None
     mdp, c = found
     other = np.arange(mdp.n_actions) != c.policy[:, None]
     least = policy_gaps(mdp, c.policy, mdp.r[None])[0][other].min()
-    return comparison(constant * (1 - mdp.gamma) * least, c.radius, c.error + 64 * EPS * mdp.value_bound)
+    return comparison(constant * (1 - mdp.gamma) * least, c.radius, c.error + gap_rounding(mdp, 1.0))
 
 
 def _upper(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None:
@@ -84,7 +85,7 @@ def _upper(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None
     mdp, c = found
     other = np.arange(mdp.n_actions) != c.policy[:, None]
     least = policy_gaps(mdp, c.policy, mdp.r[None])[0][other].min()
-    return comparison(c.radius, constant * least, c.error + 64 * EPS * mdp.value_bound)
+    return comparison(c.radius, constant * least, c.error + gap_rounding(mdp, 1.0))
 
 
 def _exactly(P: Array, R: Array, gamma: Array, *, lower: float | None, upper: float | None) -> tuple[Any, Any]:
@@ -114,7 +115,7 @@ def _upper_check(budget: Budget, constant: float = 0.5) -> Inequality:
 # closed form = linear program = bisection ----------------------------------------------------------------------------
 
 
-def _by_programs(mdp: TabularMDP, pi: Array) -> tuple[float, float]:
+def _by_programs(mdp: TabularMDP, pi: Ints) -> tuple[float, float]:
     """Least ||D|| with a facet closed, by a linear program a facet over (D, V, t) that knows nothing of occupancies.
 
     Returns the value and the effect that the solver's feasibility tolerance can have on it (by the multipliers).
@@ -199,8 +200,9 @@ def _direction(P: Array, R: Array, D: Array, gamma: Array, *, ord: float, factor
     c = cliff_radius(mdp, ord=ord)
     if not c.unique:
         return None
-    length = first_change(mdp, D, c.policy) * float(np.linalg.norm(D.ravel(), ord))
-    return comparison(factor * c.radius, length, c.error + 1e3 * EPS * (1 + mdp.value_bound))
+    changed_at, error = first_change(mdp, D, c.policy)
+    size = float(np.linalg.norm(D.ravel(), ord))
+    return comparison(factor * c.radius, changed_at * size, c.error + error * size)
 
 
 def _steepest(rng: Generator, ord: float) -> Iterator[Case]:
@@ -228,10 +230,11 @@ def _subspace(P: Array, R: Array, F: Array, x: Array, gamma: Array, *, factor: f
         return None
     mdp, c = found
     radius = subspace_radius(mdp, F)
-    length = first_change(mdp, np.einsum("j,jsa->sa", x, F), c.policy) * float(abs(x).max())
-    if radius == inf and length == inf:
+    changed_at, error = first_change(mdp, np.einsum("j,jsa->sa", x, F), c.policy)
+    if radius.radius == changed_at == inf:
         return None
-    return comparison(factor * radius, length, 16 * c.error + 1e3 * EPS * (1 + mdp.value_bound))
+    size = float(abs(x).max())
+    return comparison(factor * radius.radius, changed_at * size, radius.error + error * size)
 
 
 def _subspace_check(budget: Budget, factor: float = 1.0) -> Inequality:
@@ -268,10 +271,11 @@ def _ties_check(budget: Budget, measure: Any, constant: float = 0.5) -> Inequali
         {"P": sinks["P"], "q": q, "D": np.zeros((3, 2)), "gamma": sinks["gamma"]},
         {"P": np.ones((1, 3, 1)), "q": np.array([[1.0, 1, 0]]), "D": np.zeros((1, 3)), "gamma": np.array(0.5)},
     ]
-    return attack(TIES, partial(measure, constant=constant), budget, hard=hard)
+    fewer = budget.with_instances(max(50, budget.instances // 3))
+    return attack(TIES, partial(measure, constant=constant), fewer, hard=hard)
 
 
-def _every_policy(mdp: TabularMDP, best: Array, *, exact_values: bool) -> tuple[float, float]:
+def _every_policy(mdp: TabularMDP, best: Bools, *, exact_values: bool) -> tuple[float, float]:
     """Brute force: the distance to the cone of each policy that uses a formerly suboptimal action, and solver slack.
 
     With ``exact_values=False`` the programs only ask for some V that no action improves on (V >= T V) with equality on the
@@ -305,9 +309,7 @@ def _every_policy(mdp: TabularMDP, best: Array, *, exact_values: bool) -> tuple[
     return least, slack
 
 
-TINY_TIES = Space(
-    {"S": (1, 3), "A": (2, 2)}, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "gamma": Box("", 0.0, 0.9)}
-)
+TINY_TIES = Space({"S": (1, 3), "A": (2, 2)}, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "gamma": Box("", 0.0, 0.9)})
 
 
 def _ties_agree(P: Array, q: Array, gamma: Array, *, exact_values: bool) -> Trial | None:
@@ -320,7 +322,9 @@ def _ties_agree(P: Array, q: Array, gamma: Array, *, exact_values: bool) -> Tria
     # the integer program's binaries may be off by HiGHS' 1e-6, which its big constant turns into values
     binary = 1e-6 * 4 * (mdp.value_bound + 4 / (1 - mdp.gamma))
     against = ((abs(ours.radius - brute), slack), (abs(ours.radius - integer.radius), binary))
-    residual, rounding = max(against, key=lambda pair: pair[0] - pair[1] if pair[0] > pair[1] else pair[0] / pair[1] - 1)
+    residual, rounding = max(
+        against, key=lambda pair: pair[0] - pair[1] if pair[0] > pair[1] else pair[0] / pair[1] - 1
+    )
     return Trial(residual, rounding + ours.radius - ours.lower)
 
 
@@ -334,7 +338,7 @@ def _ties_agree_check(budget: Budget, exact_values: bool = True) -> Identity:
 
 def _blow_up(budget: Budget, exponent: float = 1.0) -> Rate:
     """log(1 / radius) against log(1 / gap): an action's value is brought within delta of the best one's."""
-    rng, deltas = budget.rng("instances"), np.logspace(-5, -1, 9)[::-1]
+    rng, deltas = budget.rng("instances"), np.logspace(-6, -2, 9)[::-1]
     rows = []
     for _ in range(max(20, budget.runs // 100)):
         case = REWARDS.draw(rng)
@@ -356,15 +360,15 @@ def _blow_up(budget: Budget, exponent: float = 1.0) -> Rate:
 
 def _ties_happen(budget: Budget, outcome_rewards: bool = False) -> Probability:
     """How often a random reward has tied optimal actions somewhere."""
-    rng, failures = budget.rng("instances"), 0
-    for _ in range(budget.runs):
+    rng, failures, runs = budget.rng("instances"), 0, max(2_000, budget.runs // 4)
+    for _ in range(runs):
         if outcome_rewards:
             mdp = discounted_tree(2, 3, (rng.random(2**3) < 0.5).astype(float), 0.9)
         else:
             case = REWARDS.draw(rng)
             mdp = TabularMDP(case["P"], rng.normal(size=case["R"].shape), float(case["gamma"]))
         failures += not cliff_radius(mdp).unique
-    return probability(failures, budget.runs, 5e-3)
+    return probability(failures, runs, 5e-3)
 
 
 def _flip(budget: Budget, share: float = 1.0) -> Probability:
@@ -377,7 +381,9 @@ def _flip(budget: Budget, share: float = 1.0) -> Probability:
     pi, runs = solve(mdp).policy, 25 * budget.runs
     sigma = float(brentq(lambda size: flip_probability(mdp, size) - 0.2, 1e-6, 1e3))
     noise = sigma * budget.rng("noise").normal(size=(runs, *mdp.r.shape))
-    optimal = (policy_gaps(mdp, pi, mdp.r[None] + noise) >= -64 * EPS * (1 + mdp.value_bound)).all(axis=(1, 2))
+    optimal = (policy_gaps(mdp, pi, mdp.r[None] + noise) >= -gap_rounding(mdp, float(abs(mdp.r).max()))).all(
+        axis=(1, 2)
+    )
     nearest = float(facet_distances(mdp, ord=2).min())
     witness = {"sigma": sigma, "nearest facet": nearest, "R": mdp.r}
     return probability(int((~optimal).sum()), runs, share * flip_probability(mdp, sigma), witness)
