@@ -83,7 +83,8 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Exp3(Algorithm):
-    """Exponential weights on importance-weighted losses with learning rate `eta` (Lattimore & Szepesvari 2020, Alg. 9)."""
+    """Exponential weights on importance-weighted losses with learning rate `eta` (Lattimore & Szepesvari 2020, Alg.
+    9)."""
 
     eta: float
 

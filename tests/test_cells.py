@@ -113,7 +113,8 @@ def test_a_sweep_names_the_optimal_policy_everywhere(mdp, seed):
 
 
 def test_breakpoints_are_roots_in_rationals():
-    """Dyadic data: at a breakpoint the two policies' values are equal somewhere, and a step to either side they differ."""
+    """Dyadic data: at a breakpoint the two policies' values are equal somewhere, and a step to either side they
+    differ."""
     rng = np.random.default_rng(4)
     P = rng.multinomial(4, [0.4, 0.3, 0.3], size=(3, 2)) / 4
     r, D = rng.integers(-8, 9, (2, 3, 2)) / 8

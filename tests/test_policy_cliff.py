@@ -4,6 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
+import latex2mathml.converter
 import numpy as np
 import pytest
 
@@ -73,3 +74,12 @@ def test_the_discount_breaks_ties_of_length_by_the_factor_that_it_should():
     long, short = witness["tokens"]
     assert witness["Q*(prompt, long)"] == witness["gamma"] ** (long - 1)
     assert witness["Q*(prompt, short)"] == witness["gamma"] ** (short - 1)
+
+
+@pytest.mark.parametrize("claim", policy_cliff.CLAIMS, ids=lambda claim: claim.id)
+def test_statements_can_be_typeset(claim):
+    for text in (claim.statement, claim.control_statement, *claim.premises):
+        assert text.isprintable(), "an escape sequence has eaten a backslash"
+        assert text.count("$") % 2 == 0
+        for formula in text.split("$")[1::2]:
+            assert "merror" not in latex2mathml.converter.convert(formula)

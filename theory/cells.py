@@ -1,10 +1,11 @@
 r"""Exact maps of which policy is optimal where: reward planes, mixture triangles, penalty sweeps.
 
-On a plane of rewards :math:`R + xR_1 + yR_2` the policy :math:`\pi` is optimal exactly on the convex polygon where all its gaps
-:math:`g_{s,a}\cdot R + x\,g_{s,a}\cdot R_1 + y\,g_{s,a}\cdot R_2` are non-negative.  The polygons meet edge to edge (a slice of the
-normal fan of the occupancy polytope), so they are found by crossing edges.  Which policy lies behind an edge is decided
-without a step length: by the optimal actions at the edge's midpoint and, among those, by the best for the reward's
-derivative in the direction of the crossing.
+On a plane of rewards :math:`R + xR_1 + yR_2` the policy :math:`\pi` is optimal exactly on the convex polygon where all
+its gaps
+:math:`g_{s,a}\cdot R + x\,g_{s,a}\cdot R_1 + y\,g_{s,a}\cdot R_2` are non-negative.  The polygons meet edge to edge (a
+slice of the normal fan of the occupancy polytope), so they are found by crossing edges.  Which policy lies behind an
+edge is decided without a step length: by the optimal actions at the edge's midpoint and, among those, by the best for
+the reward's derivative in the direction of the crossing.
 """
 
 from __future__ import annotations
@@ -122,8 +123,8 @@ def reward_plane_map(
 def mixture_map(mdp: TabularMDP, rewards: ArrayLike) -> PlaneMap:
     """Which policy is optimal for each mixture ``w1 R1 + w2 R2 + w3 R3`` of three rewards, float[3, S, A].
 
-    The window is the triangle of weights with corners (1, 0), (0, 1), (0, 0) for R1, R2, R3: point (x, y) is the mixture
-    (x, y, 1 - x - y).  The reward of `mdp` is not used.
+    The window is the triangle of weights with corners (1, 0), (0, 1), (0, 0) for R1, R2, R3: point (x, y) is the
+    mixture (x, y, 1 - x - y).  The reward of `mdp` is not used.
     """
     R = checks.array("rewards", rewards, ndim=3)
     if R.shape != (3, *mdp.r.shape):

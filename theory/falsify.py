@@ -1,7 +1,7 @@
 """The attack on universal statements: random instances, guided search, hard instances, and shrinking.
 
-A statement is a function of named arrays that returns a :class:`Trial`; a :class:`Space` says what the arrays are.  From
-the space alone follow how to draw an instance, how to change one a little (the guided search climbs the ratio
+A statement is a function of named arrays that returns a :class:`Trial`; a :class:`Space` says what the arrays are.
+From the space alone follow how to draw an instance, how to change one a little (the guided search climbs the ratio
 value / bound), and how to make one smaller (a violation is shrunk until one can check it by hand).
 """
 

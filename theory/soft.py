@@ -24,7 +24,8 @@ def soft_lipschitz(alpha: float, gamma: float) -> float:
 
 
 def dobrushin(mdp: TabularMDP) -> float:
-    r"""Ergodicity coefficient :math:`\tau = \max d_{TV}(P(\cdot|s,a), P(\cdot|s',a'))` over all pairs of available pairs."""
+    r"""Ergodicity coefficient :math:`\tau = \max d_{TV}(P(\cdot|s,a), P(\cdot|s',a'))` over all pairs of available
+    pairs."""
     S, A = mdp.r.shape
     rows = np.stack([mdp.row(s, a) for s, a in product(range(S), range(A)) if mdp.actions[s, a]])
     return float(max(abs(rows - row).sum(axis=1).max() for row in rows) / 2)
@@ -35,10 +36,10 @@ def span_bound(mdp: TabularMDP, difference: ArrayLike, alpha: float) -> float:
 
     .. math:: d_{TV} \le \frac{\max D - \min D}{4\alpha(1-\gamma\tau)}
 
-    Ours; it implies :func:`soft_lipschitz`, since the span is at most twice the norm and :math:`\tau \le 1`.  Proof: the
-    soft backup contracts spans by :math:`\gamma\tau`, so the action values' change has span at most
-    :math:`\mathrm{span}(D)/(1-\gamma\tau)`, and softmax at temperature :math:`\alpha` moves by at most a quarter of the span
-    over :math:`\alpha` (its Jacobian has the norm :math:`4p(1-p)/4\alpha` at worst).
+    Ours; it implies :func:`soft_lipschitz`, since the span is at most twice the norm and :math:`\tau \le 1`.  Proof:
+    the soft backup contracts spans by :math:`\gamma\tau`, so the action values' change has span at most
+    :math:`\mathrm{span}(D)/(1-\gamma\tau)`, and softmax at temperature :math:`\alpha` moves by at most a quarter of
+    the span over :math:`\alpha` (its Jacobian has the norm :math:`4p(1-p)/4\alpha` at worst).
     """
     alpha = checks.interval("alpha", alpha, 0, inf, "()")
     D = checks.shaped("difference", difference, mdp.r.shape, "(S, A)")[mdp.actions]
@@ -46,7 +47,8 @@ def span_bound(mdp: TabularMDP, difference: ArrayLike, alpha: float) -> float:
 
 
 def soft_policy_derivative(mdp: TabularMDP, alpha: float) -> Array:
-    r"""Derivative of the soft policy in the reward, ``J[s, a, t, b]`` = :math:`\partial\pi_\alpha(a|s)/\partial R(t,b)`.
+    r"""Derivative of the soft policy in the reward, ``J[s, a, t, b]`` =
+    :math:`\partial\pi_\alpha(a|s)/\partial R(t,b)`.
 
     .. math:: \mathrm{d}Q = (I - \gamma P\Pi_\alpha)^{-1}\mathrm{d}R, \qquad
               \mathrm{d}\pi(a|s) = \frac{\pi(a|s)}{\alpha}\Big(\mathrm{d}Q(s,a) - \sum_b \pi(b|s)\,\mathrm{d}Q(s,b)\Big)
@@ -100,8 +102,9 @@ def soft_limit(mdp: TabularMDP, base: ArrayLike | None = None, *, optimal: Array
     .. math:: \pi_0(a|s) \propto \mathbf 1[a\in A^*(s)]\, b(a|s)\, e^{\gamma \mathbb E[H(s')|s,a]}, \qquad
               H(s) = \log\sum_{a\in A^*(s)} b(a|s)\, e^{\gamma\mathbb E[H(s')|s,a]}
 
-    with `b` the base policy (1 for plain entropy).  It is the optimal policy of least discounted divergence to the base,
-    not the uniform one over :math:`A^*(s)`.  Ours: soft control at temperature one with zero reward on the optimal actions.
+    with `b` the base policy (1 for plain entropy).  It is the optimal policy of least discounted divergence to the
+    base, not the uniform one over :math:`A^*(s)`.  Ours: soft control at temperature one with zero reward on the
+    optimal actions.
 
     Parameters
     ----------

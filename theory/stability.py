@@ -1,19 +1,20 @@
 r"""How far a reward may move before the optimal policy changes: the exact distance to the cliff.
 
-Let :math:`\pi` be the optimal policy of reward `R`.  For an action `a` that :math:`\pi` does not take in `s`, the signed vector over state-action
-pairs
+Let :math:`\pi` be the optimal policy of reward `R`.  For an action `a` that :math:`\pi` does not take in `s`, the
+signed vector over state-action pairs
 
 .. math:: g_{s,a} = \mathrm{Occ}^\pi(s) - e_{(s,a)} - \gamma \sum_k P(k|s,a)\, \mathrm{Occ}^\pi(k)
 
-(:math:`\mathrm{Occ}^\pi(s)`: row `s` of :math:`(I-\gamma P_\pi)^{-1}`, spread over the pairs :math:`(k, \pi(k))`) gives the gap,
+(:math:`\mathrm{Occ}^\pi(s)`: row `s` of :math:`(I-\gamma P_\pi)^{-1}`, spread over the pairs :math:`(k, \pi(k))`)
+gives the gap,
 :math:`g_{s,a}\cdot R = V^\pi_R(s) - Q^\pi_R(s,a)`.  So :math:`\pi` is optimal exactly on the cone
 :math:`C_\pi = \{R : g_{s,a}\cdot R \ge 0\ \forall s,a\}`, and by duality of norms its boundary lies at
 
 .. math:: r(R) = \min_{s,\,a\ne\pi(s)} \frac{\Delta(s,a)}{\|g_{s,a}\|_*},
 
-with the L1 norm of `g` when reward errors are measured in the supremum norm.  One number certifies a facet: for every `D`
-that closes the gap, :math:`\Delta = -g\cdot D \le \|g\|_*\|D\|` (Hoelder).  Ours; the cells are the normal fan of the
-occupancy polytope.
+with the L1 norm of `g` when reward errors are measured in the supremum norm.  One number certifies a facet: for every
+`D` that closes the gap, :math:`\Delta = -g\cdot D \le \|g\|_*\|D\|` (Hoelder).  Ours; the cells are the normal fan of
+the occupancy polytope.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def _deterministic(mdp: TabularMDP, policy: ArrayLike) -> Ints:
 
 
 def facet_normal(mdp: TabularMDP, policy: ArrayLike, s: int, a: int) -> Array:
-    r""":math:`g_{s,a}` of the module's formula, float[S, A]: ``(g * R).sum()`` is the gap of `a` in `s` under `policy`."""
+    r""":math:`g_{s,a}` of the module's formula, float[S, A]: ``(g * R).sum()`` is the gap of `a` in `s` under
+    `policy`."""
     pi = _deterministic(mdp, policy)
     s, a = checks.integer("s", s, 0, mdp.n_states - 1), checks.integer("a", a, 0, mdp.n_actions - 1)
     if not mdp.actions[s, a]:
@@ -128,8 +130,8 @@ def facet_distances(
     ord : {inf, 2, 1}
         The norm in which a reward change is measured.
     scale : float[S, A], optional
-        Relative size of the error of each entry: ``|D / scale|`` is measured, entries with 0 are exact.  By default 1 for
-        each existing action of a state that is not terminal.
+        Relative size of the error of each entry: ``|D / scale|`` is measured, entries with 0 are exact.  By default 1
+        for each existing action of a state that is not terminal.
     policy : int[S], optional
         An optimal policy; solved for if not given.
     """
@@ -149,8 +151,8 @@ def facet_norms(mdp: TabularMDP, policy: ArrayLike, *, ord: float = inf, scale: 
 def _facets(mdp: TabularMDP, pi: Ints, weights: Array, ord: float) -> tuple[Array, Array, float]:
     r"""Gap and dual norm of every facet, float[S, A] each, and a bound on the error of the norms.
 
-    The norm is 0 where there is no facet.  With :math:`X \approx M^{-1}`, :math:`M = I - \gamma P_\pi`, each row of `X` is off by
-    at most :math:`\|I - XM\|_\infty/(1-\gamma)` in L1, and a normal combines two of them.
+    The norm is 0 where there is no facet.  With :math:`X \approx M^{-1}`, :math:`M = I - \gamma P_\pi`, each row of
+    `X` is off by at most :math:`\|I - XM\|_\infty/(1-\gamma)` in L1, and a normal combines two of them.
     """
     states = np.arange(mdp.n_states)
     P_pi, r_pi = mdp.under(pi)
@@ -263,7 +265,8 @@ def subspace_radius(mdp: TabularMDP, directions: ArrayLike, *, ord: float = inf)
     Parameters
     ----------
     directions : float[J, S, A]
-        :math:`F_1, \dots, F_J`.  Facets that they cannot cross count as infinitely far; 0 if actions are tied across them.
+        :math:`F_1, \dots, F_J`.  Facets that they cannot cross count as infinitely far; 0 if actions are tied across
+        them.
     """
     F = checks.array("directions", directions, ndim=3)
     if F.shape[1:] != mdp.r.shape:
@@ -288,8 +291,8 @@ def gap_rounding(mdp: TabularMDP, size: float) -> float:
     r"""Bound on the float64 error of :func:`policy_gaps` for rewards of at most `size`.
 
     A dense solve leaves a residual of a few `S` roundings of the values, at most size/(1 - gamma), and
-    :math:`(I-\gamma P_\pi)^{-1}` magnifies it by 1/(1 - gamma) (Higham 2002, Chapter 9, without pivot growth: the matrix is
-    row diagonally dominant).
+    :math:`(I-\gamma P_\pi)^{-1}` magnifies it by 1/(1 - gamma) (Higham 2002, Chapter 9, without pivot growth: the
+    matrix is row diagonally dominant).
     """
     return 8 * (mdp.n_states + 4) * EPS * size / (1 - mdp.gamma) ** 2
 
@@ -345,19 +348,20 @@ class InclusionRadius(NamedTuple):
 
 
 def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None, time_limit: float = 60.0) -> InclusionRadius:
-    r"""How far the optimal-action sets only shrink: the largest `rho` with :math:`A^*(s;R+D) \subseteq A^*(s;R)` for all
-    `s` and :math:`\|D\|_\infty < \rho`, ties in `R` allowed.
+    r"""How far the optimal-action sets only shrink: the largest `rho` with :math:`A^*(s;R+D) \subseteq A^*(s;R)` for
+    all `s` and :math:`\|D\|_\infty < \rho`, ties in `R` allowed.
 
-    On the way to the nearest `R+D` with a new optimal action, some policy :math:`\pi` built from the old optimal actions
-    stays optimal, and at the end the new action ties with it: so the radius is the least value, over those :math:`\pi`
-    and the formerly suboptimal `(s, a)`, of the linear program
+    On the way to the nearest `R+D` with a new optimal action, some policy :math:`\pi` built from the old optimal
+    actions stays optimal, and at the end the new action ties with it: so the radius is the least value, over those
+    :math:`\pi` and the formerly suboptimal `(s, a)`, of the linear program
 
     .. math:: \min_D \|D\|_\infty \quad\text{s.t.}\quad g^\pi_{s,a}\cdot(R+D) = 0,\; g^\pi\cdot(R+D) \ge 0,
 
-    pruned by its relaxation :math:`\Delta(s,a)/\|g^\pi_{s,a}\|_1`; beyond `ENUMERATED` policies a MILP with a binary for
-    each action being optimal.  Ours.  Always :math:`(1-\gamma)\Delta^+/2 \le \rho \le \Delta^+/2`, :math:`\Delta^+` the
-    least positive gap (upper end: raise `(s, a)` by :math:`\Delta^+/2` and lower all else by as much; without the right to
-    move every entry, as with terminal states, only :math:`\rho \le \Delta^+`: raise `(s, a)` alone).
+    pruned by its relaxation :math:`\Delta(s,a)/\|g^\pi_{s,a}\|_1`; beyond `ENUMERATED` policies a MILP with a binary
+    for each action being optimal.  Ours.  Always :math:`(1-\gamma)\Delta^+/2 \le \rho \le \Delta^+/2`,
+    :math:`\Delta^+` the least positive gap (upper end: raise `(s, a)` by :math:`\Delta^+/2` and lower all else by as
+    much; without the right to move every entry, as with terminal states, only :math:`\rho \le \Delta^+`: raise
+    `(s, a)` alone).
 
     Parameters
     ----------
@@ -391,8 +395,9 @@ def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None, time_
 def _tie_program(mdp: TabularMDP, pi: Ints, s: int, a: int, weights: Array) -> tuple[float, float, Array]:
     r"""min ||D|| such that `pi` is optimal under r + D and `a` ties with it in `s`: value, dual bound, D.
 
-    The rows read :math:`N D \le b`; any :math:`\lambda \ge 0` proves :math:`\|D\| \ge -\lambda^\top b/\|N^\top\lambda\|_1` for
-    every feasible `D`, whatever the solver's tolerances were.  Infinite if no `D` is feasible.
+    The rows read :math:`N D \le b`; any :math:`\lambda \ge 0` proves
+    :math:`\|D\| \ge -\lambda^\top b/\|N^\top\lambda\|_1` for every feasible `D`, whatever the solver's tolerances
+    were.  Infinite if no `D` is feasible.
     """
     S, A = mdp.r.shape
     others = [(k, b) for k in range(S) for b in range(A) if mdp.actions[k, b] and b != pi[k] and not mdp.terminal[k]]
@@ -441,7 +446,7 @@ def inclusion_by_milp(mdp: TabularMDP, optimal: Bools, *, time_limit: float = 60
     owner = coo_array((np.ones(n), (np.arange(n), np.arange(n) // A)), shape=(n, S)).tocsr()
     ahead = (owner - mdp.gamma * P)[pairs]  # V(s) - gamma P V
     scaled = csr_array((weights.ravel(), (np.arange(n), np.arange(n))), shape=(n, n))
-    shift, choose = scaled[pairs], eye_array(n, format="csr")[pairs]
+    shift, choose = scaled[pairs], csr_array(eye_array(n))[pairs]
     zero = csr_array((len(pairs), 1))
     r = mdp.r.ravel()[pairs]
     ones = csr_array(np.ones((n, 1)))
@@ -477,10 +482,11 @@ def inclusion_by_milp(mdp: TabularMDP, optimal: Bools, *, time_limit: float = 60
 def flip_probability(mdp: TabularMDP, sigma: float) -> float:
     r"""Upper bound on the probability that Gaussian reward errors change the optimal policy.
 
-    .. math:: \Pr(\pi \text{ not optimal for } R + \sigma Z) \le \sum_{s,a} \Phi\big(-\Delta(s,a) / (\sigma \|g_{s,a}\|_2)\big)
+    .. math:: \Pr(\pi \text{ not optimal for } R + \sigma Z) \le \sum_{s,a} \Phi\big(-\Delta(s,a) / (\sigma
+    \|g_{s,a}\|_2)\big)
 
-    for independent standard normal errors `Z` of all entries outside terminal states (union bound over the facets of the
-    cone).  Ours.
+    for independent standard normal errors `Z` of all entries outside terminal states (union bound over the facets of
+    the cone).  Ours.
     """
     sigma = checks.interval("sigma", sigma, 0, inf, "()")
     distance = facet_distances(mdp, ord=2)

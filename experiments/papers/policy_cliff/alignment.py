@@ -1,7 +1,8 @@
 r"""Section 3: incomplete rewards, tie-breakers, and what they do on token trees.
 
-Propositions 3.1 and 3.2, the reading of Section 3.2 on short and long answers; and illustrations on trees and on a grader
-with a monitor.  The illustrations say what optimal policies do, nothing about policies trained by gradient descent.
+Propositions 3.1 and 3.2, the reading of Section 3.2 on short and long answers; and illustrations on trees and on a
+grader with a monitor.  The illustrations say what optimal policies do, nothing about policies trained by gradient
+descent.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from claimlab.theory.evidence import Evidence, Identity, Inequality, Outcome
 from claimlab.theory.falsify import Box, Simplex, Space, Trial, attack, equate
 from claimlab.theory.soft import soft_lipschitz
 
-# Proposition 3.1 ---------------------------------------------------------------------------------------------------------
+# Proposition 3.1 ----------------------------------------------------------------------------------------------------
 
 
 def _slacker(rng: Generator, *, reachable: bool) -> tuple[bool, Mapping[str, Any]]:
@@ -112,7 +113,7 @@ def _gain_check(budget: Budget, discounted: bool = True) -> Inequality:
     return attack(SLACKER, partial(_gain, discounted=discounted), budget)
 
 
-# Proposition 3.2 ---------------------------------------------------------------------------------------------------------
+# Proposition 3.2 ----------------------------------------------------------------------------------------------------
 
 
 def _tie_breaker(rng: Generator, *, tie: bool) -> tuple[bool, Mapping[str, Any]]:
@@ -154,7 +155,7 @@ def _margin_check(budget: Budget, discounted: bool = True) -> Inequality:
     return attack(BREAKER, partial(_margin, discounted=discounted), budget, hard=hard)
 
 
-# short and long answers ------------------------------------------------------------------------------------------------------
+# short and long answers ---------------------------------------------------------------------------------------------
 
 
 def _answers(rng: Generator, *, same_length: bool) -> tuple[bool, Mapping[str, Any]]:
@@ -183,7 +184,7 @@ def _answers(rng: Generator, *, same_length: bool) -> tuple[bool, Mapping[str, A
     }
 
 
-# token trees -----------------------------------------------------------------------------------------------------------------
+# token trees --------------------------------------------------------------------------------------------------------
 
 VOCABULARY, DEPTH, TREE_GAMMA = 4, 6, 0.9
 FAITHFUL, SHORTCUT = 0, 1  # first tokens: reason about the question, or guess and justify afterwards
@@ -196,7 +197,8 @@ class Tree(NamedTuple):
 
 
 def reasoning_tree(rng: Generator) -> Tree:
-    """Traces of six tokens; a tenth of them is correct, among them some that begin faithfully and some by a shortcut."""
+    """Traces of six tokens; a tenth of them is correct, among them some that begin faithfully and some by a
+    shortcut."""
     numbers = TokenTree(VOCABULARY, DEPTH)
     correct = rng.random(numbers.n_leaves) < 0.1
     correct &= np.isin(numbers.leaves[:, 0], (FAITHFUL, SHORTCUT))
@@ -296,7 +298,7 @@ def _length_penalty(budget: Budget, penalty: float = 3e-4) -> Identity:
     return Identity(float(wrong), 0.0, 2 * n - 1, "float", {"states with another optimum": wrong})
 
 
-# a weak grader and a monitor --------------------------------------------------------------------------------------------------
+# a weak grader and a monitor ----------------------------------------------------------------------------------------
 
 TRACES = Space(
     {},
@@ -345,8 +347,8 @@ CLAIMS = (
         source="Proposition 3.1",
         statement=(
             r"If $a_2\in A^*(s_0;R_{train})$, $A^{\pi}_{R_{missing}}(s_0,a_2) > 0$ for the policy $\pi$ optimal under "
-            r"$R_{train}$, and $s_0$ is reached from $\mu$ under $\pi$, then $\pi$ is strictly suboptimal for $R_{train}+"
-            r"R_{missing}$ (decided in rationals)."
+            r"$R_{train}$, and $s_0$ is reached from $\mu$ under $\pi$, then $\pi$ is strictly suboptimal for "
+            "$R_{train}+R_{missing}$ (decided in rationals)."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, "action optimality", "positive advantage", "reachability"),
@@ -358,8 +360,8 @@ CLAIMS = (
         id="policy-cliff/incomplete-reward-gain",
         source="ours, sharpens Proposition 3.1",
         statement=(
-            r"The loss is at least $\mathbb E_\pi[\gamma^{T}]\,A^\pi_{R_{missing}}(s_0,a_2)$, $T$ the first visit to $s_0$ "
-            r"from $\mu$."
+            r"The loss is at least $\mathbb E_\pi[\gamma^{T}]\,A^\pi_{R_{missing}}(s_0,a_2)$, $T$ the first visit to "
+            r"$s_0$ from $\mu$."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, "the conditions of Proposition 3.1"),
@@ -371,8 +373,9 @@ CLAIMS = (
         id="policy-cliff/tie-breaker",
         source="Proposition 3.2",
         statement=(
-            r"At a tie of $a_1, a_2$ there is, for every $\varepsilon>0$, a reward with $\|R'-R_0\|_\infty\le\varepsilon$ and "
-            r"$Q^*_{R'}(s_0,a_2) > Q^*_{R'}(s_0,a_1)$; checked for $\varepsilon$ down to $10^{-300}$ in rationals."
+            r"At a tie of $a_1, a_2$ there is, for every $\varepsilon>0$, a reward with "
+            r"$\|R'-R_0\|_\infty\le\varepsilon$ and $Q^*_{R'}(s_0,a_2) > Q^*_{R'}(s_0,a_1)$; checked for $\varepsilon$ "
+            "down to $10^{-300}$ in rationals."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
@@ -384,8 +387,8 @@ CLAIMS = (
         id="policy-cliff/tie-breaker-margin",
         source="ours, sharpens Proposition 3.2",
         statement=(
-            r"The plain bonus does it: $R' = R_0+\varepsilon 1_{(s_0,a_2)}$ makes $a_2$ better than every other action by at "
-            r"least $(1-\gamma)\varepsilon$."
+            r"The plain bonus does it: $R' = R_0+\varepsilon 1_{(s_0,a_2)}$ makes $a_2$ better than every other action "
+            r"by at least $(1-\gamma)\varepsilon$."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, TIED),
@@ -397,8 +400,8 @@ CLAIMS = (
         id="policy-cliff/accuracy-ties-lengths",
         source="Section 3.2, Promoting Efficient Reasoning",
         statement=(
-            "Under an accuracy-only reward, short and long reasoning paths that reach the correct answer are equally optimal "
-            "(in the paper's own MDP: infinite horizon, discount below 1, deterministic concatenation)."
+            "Under an accuracy-only reward, short and long reasoning paths that reach the correct answer are equally "
+            "optimal (in the paper's own MDP: infinite horizon, discount below 1, deterministic concatenation)."
         ),
         kind=Identity,
         premises=(FINITE, r"$\gamma\in(0,1)$", "reward 1 with the token that completes a correct answer, 0 else"),
@@ -411,8 +414,8 @@ CLAIMS = (
         id="policy-cliff/accuracy-ties-equal-lengths",
         source="ours, repairs policy-cliff/accuracy-ties-lengths",
         statement=(
-            "Under an accuracy-only reward with discount below 1, correct paths of equal length are equally optimal. (A "
-            r"discount already prefers the short of two: $\gamma^{n-1}$ for $n$ tokens.)"
+            "Under an accuracy-only reward with discount below 1, correct paths of equal length are equally optimal. "
+            r"(A discount already prefers the short of two: $\gamma^{n-1}$ for $n$ tokens.)"
         ),
         kind=Identity,
         premises=(FINITE, r"$\gamma\in(0,1)$", "reward 1 with the token that completes a correct answer, 0 else"),
@@ -424,8 +427,8 @@ CLAIMS = (
         id="policy-cliff/tree-outcome-ties",
         source="Section 3.2, Spurious Reasoning",
         statement=(
-            "With an outcome reward on a token tree (4 tokens, depth 6) exactly the next tokens that keep a correct answer "
-            "within reach are optimal: faithful and spurious traces tie."
+            "With an outcome reward on a token tree (4 tokens, depth 6) exactly the next tokens that keep a correct "
+            "answer within reach are optimal: faithful and spurious traces tie."
         ),
         kind=Identity,
         premises=(ILLUSTRATION,),
@@ -437,8 +440,8 @@ CLAIMS = (
         id="policy-cliff/tree-bonus-snaps",
         source="Section 3.2, Enforcing Format and Style Consistency",
         statement=(
-            r"A process bonus of any size (down to $10^{-10}$) for beginning faithfully leaves one optimal first token where "
-            "there were two: the policy snaps."
+            "A process bonus of any size (down to $10^{-10}$) for beginning faithfully leaves one optimal first token "
+            "where there were two: the policy snaps."
         ),
         kind=Identity,
         premises=(ILLUSTRATION,),
@@ -450,8 +453,8 @@ CLAIMS = (
         id="policy-cliff/tree-soft",
         source="Proposition 4.7 on a token tree",
         statement=(
-            r"The entropy-regularised policy at the prompt moves by at most $\frac{\varepsilon}{2\alpha(1-\gamma)}$ under "
-            r"the bonus $\varepsilon$ at which the hard-max policy snaps."
+            r"The entropy-regularised policy at the prompt moves by at most $\frac{\varepsilon}{2\alpha(1-\gamma)}$ "
+            r"under the bonus $\varepsilon$ at which the hard-max policy snaps."
         ),
         kind=Inequality,
         premises=(ILLUSTRATION, SOFT),
@@ -463,7 +466,8 @@ CLAIMS = (
         id="policy-cliff/length-penalty",
         source="Section 3.2, Promoting Efficient Reasoning",
         statement=(
-            r"Without discounting, a price of $3\cdot10^{-4}$ a token leaves only the most concise correct traces optimal."
+            r"Without discounting, a price of $3\cdot10^{-4}$ a token leaves only the most concise correct traces "
+            "optimal."
         ),
         kind=Identity,
         premises=(ILLUSTRATION, "undiscounted traces of at most 6 tokens"),
@@ -475,8 +479,8 @@ CLAIMS = (
         id="policy-cliff/monitor-obfuscation",
         source="Section 3.2 with the weak grader of Section 5",
         statement=(
-            r"Fining transparent hacks by $c$ moves the optimum first to the *obfuscated* hack, at $c=\delta/(1-d)$, and to "
-            r"honest work only at $c=(1-\delta-q)/d$ (cost of disguise $\delta$, leak $d$, honest success $q$)."
+            r"Fining transparent hacks by $c$ moves the optimum first to the *obfuscated* hack, at $c=\delta/(1-d)$, "
+            r"and to honest work only at $c=(1-\delta-q)/d$ (cost of disguise $\delta$, leak $d$, honest success $q$)."
         ),
         kind=Identity,
         premises=(ILLUSTRATION, r"$\delta/(1-d) < 1-q$"),

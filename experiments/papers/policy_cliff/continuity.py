@@ -241,9 +241,9 @@ CLAIMS = (
         id="policy-cliff/argmax-uhc",
         source="Lemma 2.5",
         statement=(
-            r"$R \mapsto A^*(s;R)$ is non-empty valued and upper hemicontinuous. On finite spaces that means: every $R_0$ "
-            r"has a radius $\rho > 0$ with $A^*(s;R_0+D) \subseteq A^*(s;R_0)$ for all $s$ and $\|D\|_\infty < \rho$; it is "
-            r"attacked with the exact, largest such $\rho$, ties in $R_0$ included."
+            r"$R \mapsto A^*(s;R)$ is non-empty valued and upper hemicontinuous. On finite spaces that means: every "
+            r"$R_0$ has a radius $\rho > 0$ with $A^*(s;R_0+D) \subseteq A^*(s;R_0)$ for all $s$ and "
+            r"$\|D\|_\infty < \rho$; it is attacked with the exact, largest such $\rho$, ties in $R_0$ included."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT),
@@ -255,7 +255,7 @@ CLAIMS = (
         id="policy-cliff/argmax-not-lhc",
         source="Remark 2.6",
         statement=(
-            r"Upper hemicontinuity does not give lower hemicontinuity: at a tie, rewards arbitrarily close to $R_0$ "
+            "Upper hemicontinuity does not give lower hemicontinuity: at a tie, rewards arbitrarily close to $R_0$ "
             r"remove optimal actions, $A^*(s_0;R) \subsetneq A^*(s_0;R_0)$."
         ),
         kind=Identity,
@@ -268,9 +268,9 @@ CLAIMS = (
         id="policy-cliff/continuity-uniqueness",
         source="Theorem 2.7",
         statement=(
-            r"If the optimal action is unique for all rewards near $R_0$ and all states, $R \mapsto \pi_R$ is continuous at "
-            r"$R_0$. On finite spaces that means locally constant; attacked in the quantified form that the selected "
-            r"policy does not change for $\|R-R_0\|_\infty < (1-\gamma)\Delta_{\min}/2$."
+            r"If the optimal action is unique for all rewards near $R_0$ and all states, $R \mapsto \pi_R$ is "
+            "continuous at $R_0$. On finite spaces that means locally constant; attacked in the quantified form that "
+            r"the selected policy does not change for $\|R-R_0\|_\infty < (1-\gamma)\Delta_{\min}/2$."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, UNIQUE),
@@ -282,8 +282,9 @@ CLAIMS = (
         id="policy-cliff/uniqueness-at-a-point",
         source="ours, sharpens Theorem 2.7",
         statement=(
-            r"Uniqueness at $R_0$ alone suffices: $\Delta_{\min}(R) \ge \Delta_{\min}(R_0) - \frac{2}{1-\gamma}\|R-R_0\|_\infty$ "
-            r"for the gaps to the policy optimal at $R_0$, so uniqueness holds in a neighbourhood by itself."
+            r"Uniqueness at $R_0$ alone suffices: $\Delta_{\min}(R) \ge \Delta_{\min}(R_0) - "
+            r"\frac{2}{1-\gamma}\|R-R_0\|_\infty$ for the gaps to the policy optimal at $R_0$, so uniqueness holds in "
+            "a neighbourhood by itself."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, UNIQUE),
@@ -295,8 +296,9 @@ CLAIMS = (
         id="policy-cliff/continuity-box",
         source="Theorem 2.7 on a continuous action set",
         statement=(
-            r"With actions in $[-1,1]$ (a grid of 41) and $Q^*_{R_0}(s,a) = -(a-c_s)^2$, every optimal action of $R$ lies "
-            r"within $\sqrt{2\|R-R_0\|_\infty/(1-\gamma)}$ of $c_s$ (modulus ours), which tends to 0 with $\|R-R_0\|$."
+            "With actions in $[-1,1]$ (a grid of 41) and $Q^*_{R_0}(s,a) = -(a-c_s)^2$, every optimal action of $R$ "
+            r"lies within $\sqrt{2\|R-R_0\|_\infty/(1-\gamma)}$ of $c_s$ (modulus ours), which tends to 0 with "
+            r"$\|R-R_0\|$."
         ),
         kind=Inequality,
         premises=("compact action set, discretised", DISCOUNT, UNIQUE),
@@ -308,9 +310,9 @@ CLAIMS = (
         id="policy-cliff/discontinuity-deterministic",
         source="Proposition 2.9",
         statement=(
-            r"At a tie every deterministic optimal selection is discontinuous: for each $\varepsilon > 0$ a reward with "
-            r"$\|R_\varepsilon - R_0\|_\infty \le (1+\gamma)\varepsilon$ has $A^*(s_0;R_\varepsilon) = \{a_2\}$, for any "
-            r"$a_2 \in A^*(s_0;R_0)$; checked down to $\varepsilon = 10^{-300}$ in rationals."
+            r"At a tie every deterministic optimal selection is discontinuous: for each $\varepsilon > 0$ a reward "
+            r"with $\|R_\varepsilon - R_0\|_\infty \le (1+\gamma)\varepsilon$ has $A^*(s_0;R_\varepsilon) = \{a_2\}$, "
+            r"for any $a_2 \in A^*(s_0;R_0)$; checked down to $\varepsilon = 10^{-300}$ in rationals."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
@@ -322,8 +324,8 @@ CLAIMS = (
         id="policy-cliff/bump-norm",
         source="ours, sharpens the proofs of Propositions 2.9 and 3.2",
         statement=(
-            r"The construction moves the reward by at most $\varepsilon$, not $(1+\gamma)\varepsilon$: $R_\varepsilon - R_0$ "
-            r"has entries in $[-\gamma\varepsilon, \varepsilon]$."
+            r"The construction moves the reward by at most $\varepsilon$, not $(1+\gamma)\varepsilon$: "
+            r"$R_\varepsilon - R_0$ has entries in $[-\gamma\varepsilon, \varepsilon]$."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
@@ -335,8 +337,8 @@ CLAIMS = (
         id="policy-cliff/discontinuity-uniform",
         source="Proposition 2.10",
         statement=(
-            r"The policy uniform over $A^*(s;R)$ is discontinuous in total variation at a tie of $m$ actions; the jump is "
-            r"exactly $(m-1)/m$ for every $\varepsilon > 0$ (from the proof)."
+            "The policy uniform over $A^*(s;R)$ is discontinuous in total variation at a tie of $m$ actions; the jump "
+            r"is exactly $(m-1)/m$ for every $\varepsilon > 0$ (from the proof)."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
@@ -349,7 +351,8 @@ CLAIMS = (
         source="Lemma C.1",
         statement=(
             r"$\varphi_\delta(s,a) = \max\{0, 1 - d((s,a),(s_0,a_2))/\delta\}$ lies in $[0,1]$ and is continuous: "
-            r"$|\varphi_\delta(x)-\varphi_\delta(y)| \le d(x,y)/\delta$ (constant ours), on $[0,1]^2$ with the maximum metric."
+            r"$|\varphi_\delta(x)-\varphi_\delta(y)| \le d(x,y)/\delta$ (constant ours), on $[0,1]^2$ with the maximum "
+            "metric."
         ),
         kind=Inequality,
         premises=("compact metric spaces, here unit intervals", r"$\delta > 0$"),

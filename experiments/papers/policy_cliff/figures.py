@@ -223,9 +223,10 @@ def monitor_map() -> tuple[Figure, pd.DataFrame]:
 FIGURES = (
     PaperFigure(
         "reward-map",
-        r"A plane of rewards $R_0 + xR_1 + yR_2$ of a random MDP (5 states, 3 actions, $\gamma = 0.8$), exactly: the cells "
-        "on which each policy is optimal, the supremum-norm distance to the nearest reward with another optimal policy, and "
-        "the entropy-regularised policy at two temperatures. Colours are linear in the policy, so a soft policy's lies "
+        r"A plane of rewards $R_0 + xR_1 + yR_2$ of a random MDP (5 states, 3 actions, $\gamma = 0.8$), exactly: the "
+        "cells on which each policy is optimal, the supremum-norm distance to the nearest reward with another optimal "
+        "policy, and the entropy-regularised policy at two temperatures. Colours are linear in the policy, so a soft "
+        "policy's lies "
         "between those of the policies that it mixes.",
         reward_map,
     ),
@@ -249,8 +250,9 @@ FIGURES = (
     ),
     PaperFigure(
         "monitor-map",
-        r"Illustration: a weak grader that hacks always pass, and a monitor that fines a transparent hack by $c$ and sees "
-        r"through a disguise (cost 0.1) with probability 0.4. For moderate honest success, raising the fine leads to "
+        "Illustration: a weak grader that hacks always pass, and a monitor that fines a transparent hack by $c$ and "
+        "sees through a disguise (cost 0.1) with probability 0.4. For moderate honest success, raising the fine leads "
+        "to "
         "obfuscation before it leads to honesty.",
         monitor_map,
     ),

@@ -1,6 +1,7 @@
 r"""Section 4: several reward models, and entropy regularisation.
 
-Remark 4.1, Lemma 4.2, Propositions 4.3, 4.5 and 4.6, Lemma 4.4, Proposition 4.7, Lemma C.2; and ours on the soft policy.
+Remark 4.1, Lemma 4.2, Propositions 4.3, 4.5 and 4.6, Lemma 4.4, Proposition 4.7, Lemma C.2; and ours on the soft
+policy.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ MIXED = Space(
     {"P": Simplex("SAS"), "w": Simplex("SN"), "R": Box("NSA"), "D": Box("NSA"), "gamma": GAMMA},
 )
 
-# Lemma 4.2, Proposition 4.3 ----------------------------------------------------------------------------------------------
+# Lemma 4.2, Proposition 4.3 -----------------------------------------------------------------------------------------
 
 
 def _effective_lipschitz(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, mass: float) -> Trial:
@@ -98,7 +99,7 @@ def _effective_q_check(budget: Budget, factor: float = 1.0) -> Inequality:
     return attack(MIXED, partial(_effective_q, factor=factor), budget, hard=hard)
 
 
-# Lemma 4.4, Proposition 4.5 ------------------------------------------------------------------------------------------------
+# Lemma 4.4, Proposition 4.5 -----------------------------------------------------------------------------------------
 
 MIXED_TIES = Space(
     SIZES | {"N": (1, 3)},
@@ -164,7 +165,7 @@ def _effective_radius_check(budget: Budget, factor: float = 1.0) -> Inequality:
     return attack(MIXED, partial(_effective_radius, factor=factor), budget, hard=hard)
 
 
-# Proposition 4.6 -----------------------------------------------------------------------------------------------------------
+# Proposition 4.6 ----------------------------------------------------------------------------------------------------
 
 
 def _effective_jumps(rng: Generator, *, tie: bool) -> tuple[bool, Mapping[str, Any]]:
@@ -192,7 +193,7 @@ def _effective_jump_check(budget: Budget, tie: bool = True) -> Identity:
     return decide(budget, partial(_effective_jumps, tie=tie))
 
 
-# Remark 4.1 ----------------------------------------------------------------------------------------------------------------
+# Remark 4.1 ---------------------------------------------------------------------------------------------------------
 
 OBJECTIVE = Space(
     {"S": (1, 3), "A": (1, 3), "N": (2, 3)},
@@ -245,7 +246,7 @@ def _history(rng: Generator, *, same: bool) -> tuple[bool, Mapping[str, Any]]:
     return remembering > stationary, {"p": p, "P(x | task)": starts, "gamma": gamma, "J": [remembering, stationary]}
 
 
-# Proposition 4.7, Lemma C.2, the span bound -----------------------------------------------------------------------------------
+# Proposition 4.7, Lemma C.2, the span bound -------------------------------------------------------------------------
 
 SOFT_MIXED = Space(MIXED.sizes, {**MIXED.fields, "alpha": Box("", 0.05, 2.0)})
 
@@ -320,7 +321,8 @@ def _softmax_check(budget: Budget, factor: float = 1.0) -> Inequality:
 
 
 def _jacobian(budget: Budget, centred: bool = True) -> Identity:
-    """The lemma's proof in computer algebra: (J v)_i = pi_i (v_i - v.pi) / alpha, and its L1 norm 4 p (1 - p) / alpha."""
+    """The lemma's proof in computer algebra: (J v)_i = pi_i (v_i - v.pi) / alpha, and its L1 norm 4 p (1 - p) /
+    alpha."""
     alpha, p, t = sp.symbols("alpha p t", positive=True)
     wrong = 0
     for d in (2, 3, 4):
@@ -338,7 +340,7 @@ def _jacobian(budget: Budget, centred: bool = True) -> Identity:
     return Identity(float(wrong), 0.0, 11, "sympy", {"wrong equations": wrong})
 
 
-# the soft policy's derivative, its limit, its price: ours -----------------------------------------------------------------------
+# the soft policy's derivative, its limit, its price: ours -----------------------------------------------------------
 
 SOFT_ONE = Space(
     {"S": (1, 3), "A": (1, 3)},
@@ -490,8 +492,8 @@ CLAIMS = (
         id="policy-cliff/effective-objective",
         source="Remark 4.1",
         statement=(
-            r"If all start laws $D_k$ coincide and $w_k = p_k$, the training objective is the value under the effective "
-            r"reward, $J(\pi) = \mathbb E_{s_0\sim D}V^\pi_{R_{eff}}(s_0)$, for every policy."
+            "If all start laws $D_k$ coincide and $w_k = p_k$, the training objective is the value under the "
+            r"effective reward, $J(\pi) = \mathbb E_{s_0\sim D}V^\pi_{R_{eff}}(s_0)$, for every policy."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, "equal start laws", "$w_k = p_k$"),
@@ -503,8 +505,8 @@ CLAIMS = (
         id="policy-cliff/effective-memory",
         source="ours, on Remark 4.1 and Section 4.2",
         statement=(
-            r"With different start laws no stationary policy, so none derived from any $R_{eff}$, need maximise $J$: a policy "
-            "that remembers where it started is strictly better."
+            "With different start laws no stationary policy, so none derived from any $R_{eff}$, need maximise $J$: a "
+            "policy that remembers where it started is strictly better."
         ),
         kind=Identity,
         premises=("two tasks that start apart and meet in a state where they want different actions",),
@@ -515,7 +517,9 @@ CLAIMS = (
     claim(
         id="policy-cliff/effective-lipschitz",
         source="Lemma 4.2",
-        statement=r"$\|R_{eff}(\cdot;\mathbf R) - R_{eff}(\cdot;\mathbf R')\|_\infty \le \max_k \|R_k - R'_k\|_\infty$.",
+        statement=(
+            r"$\|R_{eff}(\cdot;\mathbf R) - R_{eff}(\cdot;\mathbf R')\|_\infty \le \max_k \|R_k - R'_k\|_\infty$."
+        ),
         kind=Inequality,
         premises=(FINITE, WEIGHTS),
         check=_effective_lipschitz_check,
@@ -525,19 +529,19 @@ CLAIMS = (
     claim(
         id="policy-cliff/effective-q-lipschitz",
         source="Proposition 4.3",
-        statement=r"$\mathbf R \mapsto Q^*_{eff}$ is Lipschitz with constant $rac{1}{1-\gamma}$.",
+        statement=r"$\mathbf R \mapsto Q^*_{eff}$ is Lipschitz with constant $\frac{1}{1-\gamma}$.",
         kind=Inequality,
         premises=(FINITE, DISCOUNT, WEIGHTS),
         check=_effective_q_check,
         control=partial(_effective_q_check, factor=0.9),
-        control_statement=r"the constant is $rac{0.9}{1-\gamma}$.",
+        control_statement=r"the constant is $\frac{0.9}{1-\gamma}$.",
     ),
     claim(
         id="policy-cliff/effective-uhc",
         source="Lemma 4.4",
         statement=(
-            r"$\mathbf R \mapsto A^*_{eff}(s;\mathbf R)$ is non-empty valued and upper hemicontinuous; attacked with the "
-            r"exact radius of the effective reward, below which no tuple change adds an optimal action."
+            r"$\mathbf R \mapsto A^*_{eff}(s;\mathbf R)$ is non-empty valued and upper hemicontinuous; attacked with "
+            "the exact radius of the effective reward, below which no tuple change adds an optimal action."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, WEIGHTS),
@@ -549,8 +553,9 @@ CLAIMS = (
         id="policy-cliff/effective-continuity",
         source="Proposition 4.5",
         statement=(
-            r"If the optimal action for $R_{eff}$ is unique near $\mathbf R_0$, the policy is continuous at $\mathbf R_0$; "
-            r"attacked as: it does not change for $\max_k\|R_k-R_{0,k}\|_\infty < (1-\gamma)\Delta_{\min}/2$."
+            r"If the optimal action for $R_{eff}$ is unique near $\mathbf R_0$, the policy is continuous at "
+            r"$\mathbf R_0$; attacked as: it does not change for $\max_k\|R_k-R_{0,k}\|_\infty < "
+            r"(1-\gamma)\Delta_{\min}/2$."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, WEIGHTS, UNIQUE),
@@ -562,8 +567,8 @@ CLAIMS = (
         id="policy-cliff/effective-radius",
         source="ours, makes Proposition 4.5 quantitative",
         statement=(
-            r"The cliff radius of the effective reward is also that of the tuple $(R_1,\dots,R_N)$ in the maximum norm: "
-            "several reward models are not more robust than their mixture, whatever the weights."
+            r"The cliff radius of the effective reward is also that of the tuple $(R_1,\dots,R_N)$ in the maximum "
+            "norm: several reward models are not more robust than their mixture, whatever the weights."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, WEIGHTS, UNIQUE),
@@ -575,9 +580,10 @@ CLAIMS = (
         id="policy-cliff/effective-discontinuity",
         source="Proposition 4.6",
         statement=(
-            r"At a tie of $A^*_{eff}(s_0;\mathbf R_0)$ both the deterministic and the uniform selection are discontinuous in "
-            r"$\mathbf R$: moving every model by the same bump of norm at most $(1+\gamma)arepsilon$ makes $a_2$ the only "
-            r"optimal action and the uniform policy jumps by $(m-1)/m$, for $arepsilon$ down to $10^{-300}$."
+            r"At a tie of $A^*_{eff}(s_0;\mathbf R_0)$ both the deterministic and the uniform selection are "
+            r"discontinuous in $\mathbf R$: moving every model by the same bump of norm at most "
+            r"$(1+\gamma)\varepsilon$ makes $a_2$ the only optimal action and the uniform policy jumps by $(m-1)/m$, "
+            r"for $\varepsilon$ down to $10^{-300}$."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, WEIGHTS, TIED),
@@ -589,21 +595,21 @@ CLAIMS = (
         id="policy-cliff/soft-lipschitz",
         source="Proposition 4.7",
         statement=(
-            r"$d_{TV}(\pi_{\mathbf R_1,lpha}(\cdot|s), \pi_{\mathbf R_2,lpha}(\cdot|s)) \le "
-            r"rac{1}{2lpha(1-\gamma)}\|\mathbf R_1-\mathbf R_2\|_N$ for every state. The constant is the best possible: "
-            r"two absorbing states attain $rac12	anhrac{arepsilon}{lpha(1-\gamma)}$."
+            r"$d_{TV}(\pi_{\mathbf R_1,\alpha}(\cdot|s), \pi_{\mathbf R_2,\alpha}(\cdot|s)) \le "
+            r"\frac{1}{2\alpha(1-\gamma)}\|\mathbf R_1-\mathbf R_2\|_N$ for every state. The constant is the best "
+            r"possible: two absorbing states attain $\frac12\tanh\frac{\varepsilon}{\alpha(1-\gamma)}$."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, WEIGHTS, SOFT),
         check=_soft_lipschitz_check,
         control=partial(_soft_lipschitz_check, factor=0.9),
-        control_statement=r"the constant is $rac{0.9}{2lpha(1-\gamma)}$.",
+        control_statement=r"the constant is $\frac{0.9}{2\alpha(1-\gamma)}$.",
     ),
     claim(
         id="policy-cliff/soft-span",
         source="ours, sharpens Proposition 4.7",
         statement=(
-            r"$d_{TV} \le rac{\max D-\min D}{4lpha(1-\gamma	au)}$ with $D = R_1-R_2$ and $	au$ the Dobrushin "
+            r"$d_{TV} \le \frac{\max D-\min D}{4\alpha(1-\gamma\tau)}$ with $D = R_1-R_2$ and $\tau$ the Dobrushin "
             "coefficient of the transitions; it implies the paper's bound."
         ),
         kind=Inequality,
@@ -615,32 +621,32 @@ CLAIMS = (
     claim(
         id="policy-cliff/softmax-lipschitz",
         source="Lemma C.2",
-        statement=r"$\|\mathrm{softmax}(x/lpha)-\mathrm{softmax}(y/lpha)\|_1 \le rac1lpha\|x-y\|_\infty$.",
+        statement=r"$\|\mathrm{softmax}(x/\alpha)-\mathrm{softmax}(y/\alpha)\|_1 \le \frac1\alpha\|x-y\|_\infty$.",
         kind=Inequality,
         premises=(SOFT,),
         check=_softmax_check,
         control=partial(_softmax_check, factor=0.9),
-        control_statement=r"the constant is $rac{0.9}{lpha}$.",
+        control_statement=r"the constant is $\frac{0.9}{\alpha}$.",
     ),
     claim(
         id="policy-cliff/softmax-jacobian",
         source="Lemma C.2, proof",
         statement=(
-            r"$(J v)_i = rac1lpha\pi_i(v_i-ar v)$ with $ar v = \sum_k\pi_kv_k$, and $\|Jv\|_1 = 4p(1-p)/lpha \le "
-            r"1/lpha$ for sign vectors $v$ that are $+1$ with probability $p$."
+            r"$(J v)_i = \frac1\alpha\pi_i(v_i-\bar v)$ with $\bar v = \sum_k\pi_kv_k$, and "
+            r"$\|Jv\|_1 = 4p(1-p)/\alpha \le 1/\alpha$ for sign vectors $v$ that are $+1$ with probability $p$."
         ),
         kind=Identity,
         premises=(SOFT,),
         check=_jacobian,
         control=partial(_jacobian, centred=False),
-        control_statement=r"$(J v)_i = rac1lpha\pi_iv_i$.",
+        control_statement=r"$(J v)_i = \frac1\alpha\pi_iv_i$.",
     ),
     claim(
         id="policy-cliff/soft-derivative",
         source="ours, the local form of Proposition 4.7",
         statement=(
-            r"$dQ = (I-\gamma P\Pi_lpha)^{-1}dR$ and $d\pi(a|s) = rac{\pi(a|s)}{lpha}ig(dQ(s,a)-\sum_b\pi(b|s)dQ(s,b)"
-            r"ig)$, against complex-step differentiation."
+            r"$dQ = (I-\gamma P\Pi_\alpha)^{-1}dR$ and $d\pi(a|s) = "
+            r"\frac{\pi(a|s)}{\alpha}\big(dQ(s,a)-\sum_b\pi(b|s)dQ(s,b)\big)$, against complex-step differentiation."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, SOFT),
@@ -652,8 +658,9 @@ CLAIMS = (
         id="policy-cliff/soft-limit-uniform",
         source="ours, Proposition 2.10 against Section 4.4",
         statement=(
-            r"The uniform rule of Proposition 2.10 is what entropy regularisation selects as it vanishes: $\pi_{R,lpha}"
-            r"(\cdot|s)$ tends to the uniform law on $A^*(s;R)$ as $lpha	o0$. (The paper uses both rules and does not say so.)"
+            "The uniform rule of Proposition 2.10 is what entropy regularisation selects as it vanishes: "
+            r"$\pi_{R,\alpha}(\cdot|s)$ tends to the uniform law on $A^*(s;R)$ as $\alpha\to0$. (The paper uses both "
+            "rules and does not say so.)"
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT),
@@ -666,8 +673,9 @@ CLAIMS = (
         id="policy-cliff/soft-limit",
         source="ours, repairs policy-cliff/soft-limit-uniform",
         statement=(
-            r"As $lpha	o0$ the soft policy tends to $\pi_0(a|s)\propto 1[a\in A^*(s)]e^{\gamma\mathbb E[H(s')|s,a]}$ with "
-            r"$H(s)=\log\sum_{a\in A^*(s)}e^{\gamma\mathbb E[H(s')|s,a]}$: it prefers actions with more optimal futures."
+            r"As $\alpha\to0$ the soft policy tends to $\pi_0(a|s)\propto 1[a\in A^*(s)]e^{\gamma\mathbb "
+            r"E[H(s')|s,a]}$ with $H(s)=\log\sum_{a\in A^*(s)}e^{\gamma\mathbb E[H(s')|s,a]}$: it prefers actions with "
+            "more optimal futures."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT),
@@ -679,8 +687,9 @@ CLAIMS = (
         id="policy-cliff/kl-closest",
         source="Section 3.3",
         statement=(
-            "A KL penalty breaks ties towards the optimal policy that is closest to the base model: as the penalty vanishes, "
-            "its policy has the least discounted divergence from the base among all optimal policies, from every state."
+            "A KL penalty breaks ties towards the optimal policy that is closest to the base model: as the penalty "
+            "vanishes, its policy has the least discounted divergence from the base among all optimal policies, from "
+            "every state."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT, "a base policy of full support"),
@@ -691,7 +700,7 @@ CLAIMS = (
     claim(
         id="policy-cliff/soft-price",
         source="ours, on the trade-off of Section 4.4",
-        statement=r"Stability costs at most $V^*-V^{\pi_lpha} \le rac{lpha\log|A|}{1-\gamma}$.",
+        statement=r"Stability costs at most $V^*-V^{\pi_\alpha} \le \frac{\alpha\log|A|}{1-\gamma}$.",
         kind=Inequality,
         premises=(FINITE, DISCOUNT, SOFT),
         check=_price_check,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from scipy.optimize import brentq, linprog
+from scipy.optimize import linprog, root_scalar
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.experiments.papers.policy_cliff.common import (
@@ -190,7 +190,7 @@ def _certificate_check(budget: Budget, inflate: float = 1.0) -> Identity:
     return equate(REWARDS, partial(_certificate, inflate=inflate), fewer, hard=hard, proof="rational")
 
 
-# no nearer change along any direction, in three norms and in subspaces --------------------------------------------------
+# no nearer change along any direction, in three norms and in subspaces ----------------------------------------------
 
 
 def _direction(P: Array, R: Array, D: Array, gamma: Array, *, ord: float, factor: float) -> Trial | None:
@@ -241,7 +241,7 @@ def _subspace_check(budget: Budget, factor: float = 1.0) -> Inequality:
     return attack(SUBSPACES, partial(_subspace, factor=factor), budget)
 
 
-# ties ------------------------------------------------------------------------------------------------------------------
+# ties ---------------------------------------------------------------------------------------------------------------
 
 
 def _ties_lower(P: Array, q: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
@@ -278,8 +278,8 @@ def _ties_check(budget: Budget, measure: Any, constant: float = 0.5) -> Inequali
 def _every_policy(mdp: TabularMDP, best: Bools, *, exact_values: bool) -> tuple[float, float]:
     """Brute force: the distance to the cone of each policy that uses a formerly suboptimal action, and solver slack.
 
-    With ``exact_values=False`` the programs only ask for some V that no action improves on (V >= T V) with equality on the
-    policy at the new action: a relaxation in which V may be inflated elsewhere.
+    With ``exact_values=False`` the programs only ask for some V that no action improves on (V >= T V) with equality on
+    the policy at the new action: a relaxation in which V may be inflated elsewhere.
     """
     S, A = mdp.r.shape
     n, least, slack = S * A, inf, 0.0
@@ -333,7 +333,7 @@ def _ties_agree_check(budget: Budget, exact_values: bool = True) -> Identity:
     return equate(TINY_TIES, partial(_ties_agree, exact_values=exact_values), fewer)
 
 
-# the hard-max policy has no modulus of continuity ------------------------------------------------------------------------
+# the hard-max policy has no modulus of continuity -------------------------------------------------------------------
 
 
 def _blow_up(budget: Budget, exponent: float = 1.0) -> Rate:
@@ -355,7 +355,7 @@ def _blow_up(budget: Budget, exponent: float = 1.0) -> Rate:
     return rate(1 / deltas, np.array(rows), exponent=exponent, side="at least", rng=budget.rng("bootstrap"))
 
 
-# how likely a cliff is ----------------------------------------------------------------------------------------------------
+# how likely a cliff is ----------------------------------------------------------------------------------------------
 
 
 def _ties_happen(budget: Budget, outcome_rewards: bool = False) -> Probability:
@@ -379,7 +379,7 @@ def _flip(budget: Budget, share: float = 1.0) -> Probability:
     P, gamma = known_dynamics()[0]
     mdp = TabularMDP(P, inverse_bellman(P, np.tile([-1.0, 0.0], (len(P), 1)), gamma), gamma)
     pi, runs = solve(mdp).policy, 25 * budget.runs
-    sigma = float(brentq(lambda size: flip_probability(mdp, size) - 0.2, 1e-6, 1e3))
+    sigma = root_scalar(lambda size: flip_probability(mdp, size) - 0.2, bracket=(1e-6, 1e3)).root
     noise = sigma * budget.rng("noise").normal(size=(runs, *mdp.r.shape))
     optimal = (policy_gaps(mdp, pi, mdp.r[None] + noise) >= -gap_rounding(mdp, float(abs(mdp.r).max()))).all(
         axis=(1, 2)
@@ -417,8 +417,8 @@ CLAIMS = (
         id="policy-cliff/radius-closed-form",
         source=OURS,
         statement=(
-            r"$r(R) = \min_{s,a\ne\pi(s)} \Delta(s,a)/\|g_{s,a}\|_1$ equals the least change found by linear programs over "
-            "rewards and values, and by bisection along the cheapest perturbation."
+            r"$r(R) = \min_{s,a\ne\pi(s)} \Delta(s,a)/\|g_{s,a}\|_1$ equals the least change found by linear programs "
+            "over rewards and values, and by bisection along the cheapest perturbation."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, UNIQUE),
@@ -429,7 +429,9 @@ CLAIMS = (
     claim(
         id="policy-cliff/radius-certificate",
         source=OURS,
-        statement=r"The facet and its multiplier $1/\|g\|_1$ prove the radius in exact rationals of the stored numbers.",
+        statement=(
+            r"The facet and its multiplier $1/\|g\|_1$ prove the radius in exact rationals of the stored numbers."
+        ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, UNIQUE),
         check=_certificate_check,
@@ -440,7 +442,10 @@ CLAIMS = (
         claim(
             id=f"policy-cliff/radius-{name}",
             source=OURS,
-            statement=rf"No reward change of {words} norm below $\min \Delta(s,a)/\|g_{{s,a}}\|_{{{dual}}}$ ends the policy's optimality.",
+            statement=(
+                rf"No reward change of {words} norm below $\min \Delta(s,a)/\|g_{{s,a}}\|_{{{dual}}}$ ends "
+                rf"the policy's optimality."
+            ),
             kind=Inequality,
             premises=(FINITE, DISCOUNT, UNIQUE),
             check=partial(_direction_check, ord=ord),
@@ -469,7 +474,9 @@ CLAIMS = (
     claim(
         id="policy-cliff/radius-ties-lower",
         source=OURS_TIES,
-        statement=r"With ties, no new action becomes optimal below $(1-\gamma)\Delta^+/2$, $\Delta^+$ the least positive gap.",
+        statement=(
+            r"With ties, no new action becomes optimal below $(1-\gamma)\Delta^+/2$, $\Delta^+$ the least positive gap."
+        ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT),
         check=partial(_ties_check, measure=_ties_lower),
@@ -480,8 +487,8 @@ CLAIMS = (
         id="policy-cliff/radius-ties-upper",
         source=OURS_TIES,
         statement=(
-            r"With ties, some reward change of size $\Delta^+/2$ makes a new action optimal: raise the pair with the least "
-            r"positive gap by $\Delta^+/2$ and lower every other by as much."
+            r"With ties, some reward change of size $\Delta^+/2$ makes a new action optimal: raise the pair with the "
+            r"least positive gap by $\Delta^+/2$ and lower every other by as much."
         ),
         kind=Inequality,
         premises=(FINITE, DISCOUNT),
@@ -493,8 +500,8 @@ CLAIMS = (
         id="policy-cliff/radius-ties-exact",
         source=OURS_TIES,
         statement=(
-            "The radius from programs over the optimal policies' facets equals brute force over all deterministic policies "
-            "and the integer program."
+            "The radius from programs over the optimal policies' facets equals brute force over all deterministic "
+            "policies and the integer program."
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
