@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from scipy.special import logsumexp
+from scipy.special import softmax
 
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
@@ -62,11 +62,11 @@ def _tiles(ax: Axes, cells: PlaneMap, colours: Array) -> None:
 
 def _soft_policies(mdp: TabularMDP, rewards: Array, alpha: float) -> Array:
     """Soft optimal policies of many rewards at once, float[B, S, A], to the width of a colour."""
-    v = np.zeros(rewards.shape[:2])
+    flat, q = mdp.P.reshape(-1, mdp.n_states).T, rewards
     for _ in range(int(np.log(1e-6) / np.log(mdp.gamma))):
-        q = rewards + mdp.gamma * (v @ mdp.P.reshape(-1, mdp.n_states).T).reshape(rewards.shape)
-        v = alpha * logsumexp(q / alpha, axis=2)
-    return np.exp((q - v[:, :, None]) / alpha)
+        v = alpha * np.logaddexp.reduce(q / alpha, axis=2)
+        q = rewards + mdp.gamma * (v @ flat).reshape(rewards.shape)
+    return softmax(q / alpha, axis=2)
 
 
 def _table(cells: PlaneMap) -> pd.DataFrame:
@@ -206,7 +206,7 @@ def mixture_triangle() -> tuple[Figure, pd.DataFrame]:
 
 
 def monitor_map() -> tuple[Figure, pd.DataFrame]:
-    disguise, leak = 0.1, 0.4
+    disguise, leak = 0.25, 0.4
     mdp = TabularMDP(np.ones((1, 3, 1)), [[0.0, 1.0, 1 - disguise]], 0.0)
     cells = reward_plane_map(mdp, [[0.0, -1.0, -leak]], [[1.0, 0.0, 0.0]], ((0.0, 1.5), (0.0, 1.0)))
     colours = [OKABE_ITO[("green", "sky", "orange")[cell.policy[0]]] for cell in cells.cells]
@@ -251,7 +251,7 @@ FIGURES = (
     PaperFigure(
         "monitor-map",
         "Illustration: a weak grader that hacks always pass, and a monitor that fines a transparent hack by $c$ and "
-        "sees through a disguise (cost 0.1) with probability 0.4. For moderate honest success, raising the fine leads "
+        "sees through a disguise (cost 0.25) with probability 0.4. For moderate honest success, raising the fine leads "
         "to "
         "obfuscation before it leads to honesty.",
         monitor_map,
