@@ -30,7 +30,7 @@ def environment() -> dict[str, Any]:
         "source": source_hash(),
         "commit": _commit(),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": platform.system(),  # no more: a record is published
         "machine": platform.machine(),
         "cpus": cpus(),
         "packages": packages(),

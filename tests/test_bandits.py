@@ -6,14 +6,7 @@ from hypothesis import strategies as st
 from claimlab.bandits import UCB1, Bernoulli, BetaThompson, Exp3, play
 from claimlab.bandits.play import _run
 from claimlab.native import interpreted
-from claimlab.theory.strategies import seeds
-
-
-def bernoullis(max_arms=5):
-    return st.lists(st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=max_arms).map(
-        lambda means: Bernoulli(np.array(means))
-    )
-
+from claimlab.theory.strategies import bernoullis, seeds
 
 ALGORITHMS = [UCB1(), UCB1(0.5), BetaThompson(), Exp3(0.1)]  # one contract, every algorithm
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from claimlab.experiments.papers import policy_cliff
-from claimlab.experiments.papers.policy_cliff import continuity, mixture, radius
+from claimlab.experiments.papers.policy_cliff import continuity, entropy, mixture, radius, ties
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome, judge
 
@@ -56,10 +56,10 @@ def test_a_wrong_theorem_is_refuted_by_an_instance_for_the_back_of_an_envelope()
         partial(radius._lower_check, constant=0.505),
         partial(radius._upper_check, constant=0.495),
         partial(radius._direction_check, ord=2.0, factor=1.01),
-        partial(radius._ties_check, measure=radius._ties_upper, constant=0.495),
-        partial(mixture._soft_lipschitz_check, factor=0.99),
-        partial(mixture._span_check, factor=0.99),
-        partial(mixture._softmax_check, factor=0.99),
+        partial(ties._ties_check, measure=ties._ties_upper, constant=0.495),
+        partial(entropy._soft_lipschitz_check, factor=0.99),
+        partial(entropy._span_check, factor=0.99),
+        partial(entropy._softmax_check, factor=0.99),
         partial(mixture._effective_radius_check, factor=1.01),
     ],
 )

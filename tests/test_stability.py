@@ -12,14 +12,13 @@ from claimlab.mdps.convert import from_gymnasium
 from claimlab.mdps.exact import exact
 from claimlab.mdps.instances import garnet
 from claimlab.theory import stability
+from claimlab.theory.inclusion import inclusion_by_milp, inclusion_radius
 from claimlab.theory.stability import (
     cliff_radius,
     exact_radius,
     facet_distances,
     facet_normal,
     flip_probability,
-    inclusion_by_milp,
-    inclusion_radius,
     policy_gaps,
     subspace_radius,
     verify_exactly,

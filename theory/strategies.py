@@ -65,7 +65,7 @@ def simplices(draw: st.DrawFn, shape: int | tuple[int, ...]) -> Array:
     array([[1., 0., 0.],
            [1., 0., 0.]])
     """
-    weights = draw(_independent(shape, st.sampled_from([0.0, 1.0]) | UNIT))
+    weights = draw(arrays(np.float64, shape, elements=st.sampled_from([0.0, 1.0]) | UNIT))
     return _normalised(weights, np.ones(weights.shape, bool))
 
 
@@ -80,7 +80,7 @@ def rewards(
     """
     common = sorted({min(max(0.0, low), high), high, low, (low + high) / 2}, key=abs)
     elements = st.sampled_from(common) | st.floats(low, high, allow_subnormal=False)
-    return _independent(shape, elements).map(lambda r: scale * (r + 0.0))  # + 0.0: no minus zeros
+    return arrays(np.float64, shape, elements=elements).map(lambda r: scale * (r + 0.0))  # + 0.0: no minus zeros
 
 
 @st.composite
@@ -219,10 +219,10 @@ def tied_mdps(
     array([[0., 0.]])
     """
     S, A = draw(st.integers(1, max_states)), draw(st.integers(1, max_actions))
-    quarters = draw(arrays(np.int64, (S, A, 4), elements=st.integers(0, S - 1), fill=st.nothing()))
+    quarters = draw(arrays(np.int64, (S, A, 4), elements=st.integers(0, S - 1)))
     P = (quarters[..., None] == np.arange(S)).mean(axis=2)
     actions, gamma = _mask(draw, (S, A), masked), draw(gammas)
-    q = draw(_independent((S, A), st.sampled_from([0.0, 1.0, -1.0, 2.0])))
+    q = draw(arrays(np.float64, (S, A), elements=st.sampled_from([0.0, 1.0, -1.0, 2.0])))
     return with_optimal_values(_stored(draw, P, sparse), q, gamma, actions), np.where(actions, q, -np.inf)
 
 
@@ -250,7 +250,7 @@ def policies(draw: st.DrawFn, mdp: FiniteMDP) -> Array:
     >>> find(policies(mdp), lambda pi: True)
     array([[1., 0.]])
     """
-    weights = draw(_independent(mdp.r.shape, st.sampled_from([0.0, 1.0]) | UNIT))
+    weights = draw(arrays(np.float64, mdp.r.shape, elements=st.sampled_from([0.0, 1.0]) | UNIT))
     return _normalised(weights, mdp.actions)
 
 
@@ -275,11 +275,6 @@ def values(mdp: FiniteMDP, *, bound: float = 10.0) -> st.SearchStrategy[Array]:
     array([2.])
     """
     return rewards(mdp.n_states, low=-1.0, high=1.0, scale=bound)
-
-
-def _independent(shape: int | tuple[int, ...], elements: st.SearchStrategy[float]) -> st.SearchStrategy[Array]:
-    """Arrays whose entries are drawn one by one; by default Hypothesis repeats one value in most of them."""
-    return arrays(np.float64, shape, elements=elements, fill=st.nothing())
 
 
 def _finite(

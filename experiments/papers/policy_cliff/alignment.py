@@ -26,7 +26,7 @@ from claimlab.experiments.papers.policy_cliff.common import (
     TIED,
     claim,
     comparison,
-    decide,
+    decided,
     describe,
     discounted_tree,
     draw_tied,
@@ -332,13 +332,6 @@ def _monitor_check(budget: Budget, obfuscates: bool = True) -> Evidence:
     return equate(TRACES, partial(_monitor_jumps, obfuscates=obfuscates), budget)
 
 
-def _decided(measure: Any, **options: Any) -> Any:
-    def check(budget: Budget) -> Evidence:
-        return decide(budget, partial(measure, **options))
-
-    return check
-
-
 ILLUSTRATION = "illustration, of optimal policies and not of trained ones"
 
 CLAIMS = (
@@ -352,8 +345,8 @@ CLAIMS = (
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, "action optimality", "positive advantage", "reachability"),
-        check=_decided(_slacker, reachable=True),
-        control=_decided(_slacker, reachable=False),
+        check=decided(_slacker, reachable=True),
+        control=decided(_slacker, reachable=False),
         control_statement="the same when $s_0$ is never reached.",
     ),
     claim(
@@ -379,8 +372,8 @@ CLAIMS = (
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
-        check=_decided(_tie_breaker, tie=True),
-        control=_decided(_tie_breaker, tie=False),
+        check=decided(_tie_breaker, tie=True),
+        control=decided(_tie_breaker, tie=False),
         control_statement=r"the same for an action $a_2$ with gap 1.",
     ),
     claim(
@@ -405,8 +398,8 @@ CLAIMS = (
         ),
         kind=Identity,
         premises=(FINITE, r"$\gamma\in(0,1)$", "reward 1 with the token that completes a correct answer, 0 else"),
-        check=_decided(_answers, same_length=False),
-        control=_decided(_answers, same_length=True),
+        check=decided(_answers, same_length=False),
+        control=decided(_answers, same_length=True),
         control_statement="paths of equal length that reach the correct answer are equally optimal.",
         expected=Outcome.REFUTED,
     ),
@@ -419,8 +412,8 @@ CLAIMS = (
         ),
         kind=Identity,
         premises=(FINITE, r"$\gamma\in(0,1)$", "reward 1 with the token that completes a correct answer, 0 else"),
-        check=_decided(_answers, same_length=True),
-        control=_decided(_answers, same_length=False),
+        check=decided(_answers, same_length=True),
+        control=decided(_answers, same_length=False),
         control_statement="so are correct paths of different lengths.",
     ),
     claim(

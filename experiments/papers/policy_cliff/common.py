@@ -159,7 +159,7 @@ def optimal_in_0(mdp: Tied, r: Rationals) -> list[int]:
 def decide(budget: Budget, holds: Callable[[Generator], tuple[bool, Mapping[str, Any]]]) -> Identity:
     """Exact evidence: `holds` draws an instance and decides the statement on it in rationals."""
     rng, failures, witness = budget.rng("instances"), 0, None
-    count = max(10, budget.instances // 10)
+    count = max(40, budget.instances // 4)
     for _ in range(count):
         good, instance = holds(rng)
         if not good:
@@ -167,6 +167,11 @@ def decide(budget: Budget, holds: Callable[[Generator], tuple[bool, Mapping[str,
             if witness is None or len(str(instance)) < len(str(witness)):
                 witness = instance
     return Identity(float(failures), 0.0, count, "rational", witness)
+
+
+def decided(holds: Callable[..., tuple[bool, Mapping[str, Any]]], **options: Any) -> Callable[[Budget], Identity]:
+    """The check that decides ``holds(rng, **options)``."""
+    return partial(decide, holds=partial(holds, **options))
 
 
 def describe(mdp: Tied, **more: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from claimlab.experiments.papers.policy_cliff.common import (
     claim,
     comparison,
     decide,
+    decided,
     describe,
     draw_tied,
     first_change,
@@ -40,9 +41,9 @@ from claimlab.mdps.inverse import inverse_bellman
 from claimlab.mdps.planning import action_values, gaps, solve
 from claimlab.mdps.tabular import EPS, TabularMDP
 from claimlab.theory.claims import Budget
-from claimlab.theory.evidence import Evidence, Identity, Inequality
+from claimlab.theory.evidence import Identity, Inequality
 from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack
-from claimlab.theory.stability import inclusion_radius
+from claimlab.theory.inclusion import inclusion_radius
 
 # Proposition 2.4 -----------------------------------------------------------------------------------------------------
 
@@ -219,13 +220,6 @@ def _bump_check(budget: Budget, factor: float = 1.0) -> Inequality:
     return attack(POINTS, partial(_bump, factor=factor), budget)
 
 
-def _decided(measure: Any, **options: Any) -> Any:
-    def check(budget: Budget) -> Evidence:
-        return decide(budget, partial(measure, **options))
-
-    return check
-
-
 CLAIMS = (
     claim(
         id="policy-cliff/q-lipschitz",
@@ -260,8 +254,8 @@ CLAIMS = (
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
-        check=_decided(_lhc, tie=True),
-        control=_decided(_lhc, tie=False),
+        check=decided(_lhc, tie=True),
+        control=decided(_lhc, tie=False),
         control_statement="the same without a tie.",
     ),
     claim(
@@ -342,8 +336,8 @@ CLAIMS = (
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
-        check=_decided(_uniform_jump, jump_of="m"),
-        control=_decided(_uniform_jump, jump_of="half"),
+        check=decided(_uniform_jump, jump_of="m"),
+        control=decided(_uniform_jump, jump_of="half"),
         control_statement=r"the jump is $1/2$ whatever $m$.",
     ),
     claim(

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.random import Generator
 from scipy.optimize import linprog, root_scalar
 
-from claimlab.checks import Array, Bools, Ints
+from claimlab.checks import Array, Ints
 from claimlab.experiments.papers.policy_cliff.common import (
     DISCOUNT,
     FINITE,
     GAMMA,
     PERTURBED,
     SIZES,
-    TIED,
     UNIQUE,
     bandit,
     claim,
@@ -31,15 +30,12 @@ from claimlab.experiments.papers.policy_cliff.common import (
     first_change,
     hard_cases,
     known_dynamics,
-    tied_mdp,
     two_sinks,
 )
-from claimlab.experiments.papers.policy_cliff.continuity import TIES
 from claimlab.mdps.exact import exact, rationals
 from claimlab.mdps.inverse import inverse_bellman
 from claimlab.mdps.planning import solve
-from claimlab.mdps.tabular import EPS, TabularMDP
-from claimlab.theory import stability
+from claimlab.mdps.tabular import TabularMDP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Probability, Rate, probability, rate
 from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack, equate
@@ -50,7 +46,6 @@ from claimlab.theory.stability import (
     facet_distances,
     flip_probability,
     gap_rounding,
-    inclusion_radius,
     policy_gaps,
     subspace_radius,
     verify_exactly,
@@ -241,98 +236,6 @@ def _subspace_check(budget: Budget, factor: float = 1.0) -> Inequality:
     return attack(SUBSPACES, partial(_subspace, factor=factor), budget)
 
 
-# ties ---------------------------------------------------------------------------------------------------------------
-
-
-def _ties_lower(P: Array, q: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
-    mdp, best = tied_mdp(P, q, float(gamma))
-    if best.all():
-        return None
-    radius = inclusion_radius(mdp, optimal=best)
-    whole = np.round(q)
-    gap = (whole.max(axis=1, keepdims=True) - whole)[~best].min()
-    return comparison(constant * (1 - mdp.gamma) * gap, radius.radius, radius.radius - radius.lower + 64 * EPS * gap)
-
-
-def _ties_upper(P: Array, q: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
-    mdp, best = tied_mdp(P, q, float(gamma))
-    if best.all():
-        return None
-    radius = inclusion_radius(mdp, optimal=best)
-    whole = np.round(q)
-    gap = (whole.max(axis=1, keepdims=True) - whole)[~best].min()
-    return comparison(radius.lower, constant * gap, 64 * EPS * (gap + mdp.value_bound))
-
-
-def _ties_check(budget: Budget, measure: Any, constant: float = 0.5) -> Inequality:
-    sinks = two_sinks(0.9)
-    q = np.array([[1.0, 0.0], [0.0, -2.0], [0.0, -2.0]])
-    hard = [
-        {"P": sinks["P"], "q": q, "D": np.zeros((3, 2)), "gamma": sinks["gamma"]},
-        {"P": np.ones((1, 3, 1)), "q": np.array([[1.0, 1, 0]]), "D": np.zeros((1, 3)), "gamma": np.array(0.5)},
-    ]
-    fewer = budget.with_instances(max(50, budget.instances // 3))
-    return attack(TIES, partial(measure, constant=constant), fewer, hard=hard)
-
-
-def _every_policy(mdp: TabularMDP, best: Bools, *, exact_values: bool) -> tuple[float, float]:
-    """Brute force: the distance to the cone of each policy that uses a formerly suboptimal action, and solver slack.
-
-    With ``exact_values=False`` the programs only ask for some V that no action improves on (V >= T V) with equality on
-    the policy at the new action: a relaxation in which V may be inflated elsewhere.
-    """
-    S, A = mdp.r.shape
-    n, least, slack = S * A, inf, 0.0
-    r = mdp.r.ravel()
-    owner = np.repeat(np.eye(S), A, axis=0)
-    ahead = owner - mdp.gamma * mdp.P.reshape(n, S)  # V(s) - gamma P V
-    improve = np.hstack([np.eye(n), -ahead, np.zeros((n, 1))])  # r + D <= V - gamma P V
-    box = np.vstack([np.hstack([sign * np.eye(n), np.zeros((n, S)), -np.ones((n, 1))]) for sign in (1, -1)])
-    for policy in product(range(A), repeat=S):
-        pairs = np.arange(S) * A + np.array(policy)
-        new = [k for k in pairs if not best.ravel()[k]]
-        if not new:
-            continue
-        for tight in [pairs] if exact_values else [[k] for k in new]:
-            answer = linprog(
-                np.r_[np.zeros(n + S), 1],
-                A_ub=np.vstack([improve, box]),
-                b_ub=np.r_[-r, np.zeros(2 * n)],
-                A_eq=improve[tight],
-                b_eq=-r[tight],
-                bounds=[(None, None)] * (n + S) + [(0, None)],
-                options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-            )
-            weight = abs(answer.ineqlin.marginals).sum() + abs(answer.eqlin.marginals).sum()
-            slack = max(slack, 1e-10 * (1 + weight + abs(answer.x).sum()))
-            least = min(least, float(answer.fun))
-    return least, slack
-
-
-TINY_TIES = Space({"S": (1, 3), "A": (2, 2)}, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "gamma": Box("", 0.0, 0.9)})
-
-
-def _ties_agree(P: Array, q: Array, gamma: Array, *, exact_values: bool) -> Trial | None:
-    mdp, best = tied_mdp(P, q, float(gamma))
-    if best.all():
-        return None
-    ours = inclusion_radius(mdp, optimal=best)
-    brute, slack = _every_policy(mdp, best, exact_values=exact_values)
-    integer = stability.inclusion_by_milp(mdp, best)
-    # the integer program's binaries may be off by HiGHS' 1e-6, which its big constant turns into values
-    binary = 1e-6 * 4 * (mdp.value_bound + 4 / (1 - mdp.gamma))
-    against = ((abs(ours.radius - brute), slack), (abs(ours.radius - integer.radius), binary))
-    residual, rounding = max(
-        against, key=lambda pair: pair[0] - pair[1] if pair[0] > pair[1] else pair[0] / pair[1] - 1
-    )
-    return Trial(residual, rounding + ours.radius - ours.lower)
-
-
-def _ties_agree_check(budget: Budget, exact_values: bool = True) -> Identity:
-    fewer = budget.with_instances(max(15, budget.instances // 40))
-    return equate(TINY_TIES, partial(_ties_agree, exact_values=exact_values), fewer)
-
-
 # the hard-max policy has no modulus of continuity -------------------------------------------------------------------
 
 
@@ -390,7 +293,6 @@ def _flip(budget: Budget, share: float = 1.0) -> Probability:
 
 
 OURS = "ours, makes Theorem 2.7 quantitative"
-OURS_TIES = "ours, makes Lemma 2.5 quantitative"
 
 CLAIMS = (
     claim(
@@ -470,44 +372,6 @@ CLAIMS = (
         check=_subspace_check,
         control=partial(_subspace_check, factor=1.05),
         control_statement="the same with a radius 5 % larger.",
-    ),
-    claim(
-        id="policy-cliff/radius-ties-lower",
-        source=OURS_TIES,
-        statement=(
-            r"With ties, no new action becomes optimal below $(1-\gamma)\Delta^+/2$, $\Delta^+$ the least positive gap."
-        ),
-        kind=Inequality,
-        premises=(FINITE, DISCOUNT),
-        check=partial(_ties_check, measure=_ties_lower),
-        control=partial(_ties_check, measure=_ties_lower, constant=1.0),
-        control_statement=r"none does below $(1-\gamma)\Delta^+$.",
-    ),
-    claim(
-        id="policy-cliff/radius-ties-upper",
-        source=OURS_TIES,
-        statement=(
-            r"With ties, some reward change of size $\Delta^+/2$ makes a new action optimal: raise the pair with the "
-            r"least positive gap by $\Delta^+/2$ and lower every other by as much."
-        ),
-        kind=Inequality,
-        premises=(FINITE, DISCOUNT),
-        check=partial(_ties_check, measure=_ties_upper),
-        control=partial(_ties_check, measure=_ties_upper, constant=0.4),
-        control_statement=r"some change of size $0.4\,\Delta^+$ does.",
-    ),
-    claim(
-        id="policy-cliff/radius-ties-exact",
-        source=OURS_TIES,
-        statement=(
-            "The radius from programs over the optimal policies' facets equals brute force over all deterministic "
-            "policies and the integer program."
-        ),
-        kind=Identity,
-        premises=(FINITE, DISCOUNT, TIED),
-        check=_ties_agree_check,
-        control=partial(_ties_agree_check, exact_values=False),
-        control_statement=r"it equals the programs that ask only for $V \ge TV$ instead of $V = V^*$.",
     ),
     claim(
         id="policy-cliff/no-modulus",
