@@ -1,11 +1,16 @@
 """The README's code runs as printed, and its claim comes out as it says."""
 
+import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+from claimlab.experiments.papers import policy_cliff
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -41,6 +46,22 @@ def test_the_property_test_passes():
     scope["test_values_are_bounded"]()
 
 
+def test_the_headline_is_that_of_the_recorded_run():
+    record = json.loads((ROOT / "experiments" / "records" / "policy-cliff-standard.json").read_text())
+    claims = record["claims"]
+    verdicts = Counter(claim["verdict"] for claim in claims)
+    powerful = sum(
+        claim["control"] == ("supported" if claim["expected"] == "refuted" else "refuted") for claim in claims
+    )
+    headline = (
+        f"{len(claims)} claims of one paper, {verdicts['supported']} supported, {verdicts['refuted']} refuted; "
+        f"{powerful} of {len(claims)} controls as they must be"
+    )
+    assert headline in " ".join(README.split())
+    assert record["budget"]["name"] == "standard"
+    assert [claim["id"] for claim in claims] == [claim.id for claim in policy_cliff.CLAIMS]
+
+
 def test_every_file_that_the_readme_names_exists():
     for path in re.findall(r"\]\(((?!http)[^)]+)\)", README):
-        assert (Path(__file__).parent.parent / path).exists(), path
+        assert (ROOT / path).exists(), path
