@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 BUDGET ?= smoke
-OUT ?= out
+OUT ?= claimlab-out
 VENV := .venv
 BIN := $(VENV)/bin
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -171,10 +173,10 @@ def _nonempty(patterns: list[str] | None) -> Selection:
 
 
 def _show(verdicts: Ledger) -> None:
-    table = _table("claim", "verdict", "expected", "control", "tightness", "s")
+    table = _table("claim", "verdict", "control", "tightness", "s")
     for row in verdicts.rows:
         tightness, seconds = ledger.number(row.tightness), f"{row.seconds:.1f}"
-        table.add_row(*map(_coloured, (row.id, row.verdict, row.expected, row.control, tightness, seconds)))
+        table.add_row(*map(_coloured, (row.id, row.verdict, row.control, tightness, seconds)))
     _console().print(table)
     departures = [row.departure for row in verdicts.rows if not row.as_expected]
     print(f"{len(verdicts.rows) - len(departures)} of {len(verdicts.rows)} claims as expected.")
@@ -239,9 +241,13 @@ def _complain(message: str) -> None:
 
 @contextmanager
 def _one_line_errors(interrupted: str = "") -> Iterator[None]:
-    """Wrong usage ends with one line and status 2, Ctrl-C with one line and status 130."""
+    """Wrong usage ends with one line and status 2, Ctrl-C with one line and 130, a closed pipe in silence with 141."""
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # `claimlab list | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at exit
+        raise typer.Exit(141) from None
     except (WrongUsage, OSError) as error:
         _complain(str(error))
         raise typer.Exit(2) from None

@@ -125,7 +125,7 @@ def load_file(path: Path) -> ModuleType:
             exec(compile(source, str(path), "exec"), module.__dict__)  # the very bytes that were hashed
         except BaseException as error:
             del sys.modules[name]
-            if not isinstance(error, Exception):
+            if not isinstance(error, (Exception, SystemExit)):
                 raise
             raise WrongUsage(f"cannot load {path}: {type(error).__name__}: {error}.") from error
     return sys.modules[name]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
+from struct import unpack
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, tostring
 
@@ -18,12 +19,15 @@ from markupsafe import Markup, escape
 from claimlab.experiments import atomic, figures
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.ledger import ERROR, Ledger, number
+from claimlab.experiments.style import DPI
 from claimlab.theory.evidence import Outcome
 
 log = logging.getLogger(__name__)
 
 FORMULA = re.compile(r"(?<!\\)\$(.+?)(?<!\\)\$", re.DOTALL)
 READABLE = 4_000  # characters of an instance; a longer one is cut, and the ledger holds the whole
+LINE = 80  # characters up to which a nested list stands on one line
+SCALE = 130 / DPI  # pixels of the page per pixel of a figure: its 8 pt become 14 px
 # Attributes of MathML that only change its looks: links, styles and ids are dropped.
 ATTRIBUTES = re.compile(
     "accent|(column|row)(align|lines|spacing)|depth|display(style)?|fence|form|height|largeop|linethickness|[lr]space|"
@@ -37,6 +41,7 @@ class Drawn(NamedTuple):
     caption: str
     name: str
     paths: dict[str, str]
+    size: tuple[int, int]  # in the page's pixels
     error: str
 
 
@@ -74,8 +79,15 @@ def _draw(slug: str, figure: PaperFigure, folder: Path) -> Drawn:
     except OSError:  # the folder's fault, not the figure's
         raise
     except Exception as error:
-        return Drawn(figure.caption, figure.name, {}, f"{type(error).__name__}: {error}")
-    return Drawn(figure.caption, figure.name, {p.suffix[1:]: p.relative_to(folder).as_posix() for p in saved}, "")
+        return Drawn(figure.caption, figure.name, {}, (0, 0), f"{type(error).__name__}: {error}")
+    paths = {p.suffix[1:]: p.relative_to(folder).as_posix() for p in saved}
+    return Drawn(figure.caption, figure.name, paths, _size(saved.png), "")
+
+
+def _size(png: Path) -> tuple[int, int]:
+    """The size at which all figures have letters of the text's size, from the header of the file."""
+    width, height = unpack(">II", png.read_bytes()[16:24])
+    return round(width * SCALE), round(height * SCALE)
 
 
 def math(text: str) -> Markup:
@@ -105,7 +117,7 @@ def _clean(element: Element) -> None:
 
 
 def pretty(value: Any) -> str:
-    """JSON with one row of numbers a line, cut where nobody would read on."""
+    """JSON with short lists on one line each, cut where nobody would read on."""
     text = _lines(value, "")
     return text if len(text) <= READABLE else f"{text[:READABLE]}\n… cut; ledger.json holds all {len(text)} characters"
 
@@ -115,6 +127,7 @@ def _lines(value: Any, indent: str) -> str:
     if isinstance(value, dict) and value:
         entries = [f"{inner}{json.dumps(k, ensure_ascii=False)}: {_lines(v, inner)}" for k, v in value.items()]
         return "{\n" + ",\n".join(entries) + f"\n{indent}}}"
-    if isinstance(value, list) and any(isinstance(entry, (list, dict)) for entry in value):
+    line = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list) and any(isinstance(entry, (list, dict)) for entry in value) and len(line) > LINE:
         return "[\n" + ",\n".join(inner + _lines(entry, inner) for entry in value) + f"\n{indent}]"
-    return json.dumps(value, ensure_ascii=False)
+    return line

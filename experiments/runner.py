@@ -95,15 +95,15 @@ def verify(
     waiting = [unit for unit in units if unit not in results]
     if executor is None:
         for id, role in waiting:
-            settle((id, role), attempt(by_id[id], role, budget), False)
+            settle((id, role), attempt(by_id[id], role, budget, files.get(id)), False)
     else:
         for unit, result in _distributed(executor, waiting, budget, files, code):
             settle(unit, result, False)
     return ledger.assemble(claims, results, budget, environment(), files)
 
 
-def attempt(claim: Claim, role: str, budget: Budget) -> Result:
-    """Run the check or the control of a claim; whatever it raises becomes part of the result."""
+def attempt(claim: Claim, role: str, budget: Budget, file: Path | None = None) -> Result:
+    """Run the check or the control of a claim, of `file` if a user's; whatever it raises becomes part of the result."""
     start = perf_counter()
     evidence, error = None, None
     try:
@@ -113,8 +113,7 @@ def attempt(claim: Claim, role: str, budget: Budget) -> Result:
         evidence = to_json(found)
         json.dumps(evidence, allow_nan=False)
     except Exception as raised:
-        place = traceback.extract_tb(raised.__traceback__)[-1]
-        evidence, error = None, f"{_described(raised)} ({Path(place.filename).name}, line {place.lineno})"
+        evidence, error = None, f"{_described(raised)} ({_place(raised, file)})"
     return Result(evidence, error, perf_counter() - start, environment())
 
 
@@ -125,7 +124,7 @@ def perform(claim_id: str, role: str, budget: Budget, file: Path | None, code: s
         raise RuntimeError(
             f"the worker runs code {here}, this process {code}: install the same packages and sources on both."
         )
-    return attempt(catalogue.lookup(claim_id, file), role, budget)
+    return attempt(catalogue.lookup(claim_id, file), role, budget, file)
 
 
 @contextmanager
@@ -202,6 +201,14 @@ def _lost(error: BaseException) -> Result:
 
 def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _place(error: BaseException, file: Path | None) -> str:
+    """Where an error was raised, after the last line of the user's own file on the way there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if file is not None and frame.filename == str(file)]
+    places = dict.fromkeys((Path(frame.filename).name, frame.lineno) for frame in (*own[-1:], frames[-1]))
+    return "; ".join(f"{name}, line {line}" for name, line in places)
 
 
 def _locatable(claim: Claim, files: Mapping[str, Path]) -> bool:

@@ -10,6 +10,7 @@ from cycler import cycler
 
 COLUMN = 3.25  # inches: one column of a two-column page
 PAGE = 6.75  # inches: both columns
+DPI = 300  # of a PNG
 
 OKABE_ITO = {  # Okabe & Ito (2008), darkest contrast first; yellow last, as it is faint on white
     "blue": "#0072B2",
@@ -42,7 +43,7 @@ STYLE = {
     "lines.markersize": 3,
     "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
     "ps.fonttype": 42,
-    "savefig.dpi": 300,
+    "savefig.dpi": DPI,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
 }

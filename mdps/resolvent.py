@@ -2,34 +2,75 @@ r"""Linear systems with the matrix :math:`I - \gamma P_\pi`, dense or sparse: va
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import ceil, log
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, eye_array
-from scipy.sparse.linalg import bicgstab, gmres
+from scipy.linalg import lu_factor, lu_solve
+from scipy.sparse import csc_array, csr_array, eye_array
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+from scipy.sparse.linalg import bicgstab, gmres, splu
 
 from claimlab.checks import Array, Sparse
 from claimlab.mdps.tabular import EPS, TabularMDP
 
 DIRECT = 3_000  # states up to which a dense LU factorisation beats iterating
+FILL = 5_000_000  # entries that the factors of a sparse matrix may take, some 60 MB
 METHODS = 2 * (partial(bicgstab, maxiter=500), partial(gmres, maxiter=10))  # fast, and robust to its breakdowns
 
 
 def resolvent(mdp: TabularMDP, P_pi: Any, b: Array, *, transpose: bool = False) -> Array:
-    r"""Solve :math:`(I - \gamma P_\pi) x = b`, or its transpose, for one or several right-hand sides float[S, ...].
+    r"""Solve :math:`(I - \gamma P_\pi) x = b`, or its transpose, for one or several right-hand sides float[S, ...]."""
+    if _is_dense(mdp):
+        M = _dense(mdp, P_pi)
+        # less overhead than keeping the factors
+        return np.asarray(np.linalg.solve(M.T if transpose else M, b), dtype=np.float64)
+    return solver(mdp, P_pi, transpose=transpose)(b)
 
-    Dense matrices by LU; sparse ones by BiCGSTAB and GMRES with refinement, whose failures are made good by the
+
+def solver(mdp: TabularMDP, P_pi: Any, *, transpose: bool = False) -> Callable[[Array], Array]:
+    r"""The function that maps `b` to the :func:`resolvent` of `b`; what can be factored is factored once.
+
+    Dense matrices by LU, sparse ones too where the states can be ordered so that transitions stay near the diagonal
+    (chains, grids); other sparse ones by BiCGSTAB and GMRES with refinement, whose failures are made good by the
     Neumann series.  No S-by-S dense matrix is made from sparse input beyond `DIRECT` states.
     """
-    M = P_pi.T if transpose else P_pi
-    if not mdp.is_sparse or mdp.n_states <= DIRECT:
-        dense = M.toarray() if mdp.is_sparse else M
-        return np.linalg.solve(np.eye(mdp.n_states) - mdp.gamma * dense, b)
-    if b.ndim > 1:
-        return np.stack([resolvent(mdp, P_pi, column, transpose=transpose) for column in b.T], axis=1)
-    return _iterate(mdp.gamma, M.tocsr(), b, 1 if transpose else np.inf, (mdp.row_length + 4) * EPS)
+    if _is_dense(mdp):
+        factors = lu_factor(_dense(mdp, P_pi), check_finite=False)
+        return lambda b: np.asarray(lu_solve(factors, b, trans=int(transpose), check_finite=False))
+    n = mdp.n_states
+    if 2 * n * _bandwidth(P_pi) <= FILL:
+        # diagonally dominant, so no pivoting is needed, which would spoil the order
+        M = csc_array(eye_array(n) - mdp.gamma * P_pi)
+        lu = splu(M, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        return lambda b: np.asarray(lu.solve(b, "T" if transpose else "N"))
+    M, order, unit = (P_pi.T if transpose else P_pi).tocsr(), 1 if transpose else np.inf, (mdp.row_length + 4) * EPS
+
+    def iterate(b: Array) -> Array:
+        if b.ndim > 1:
+            return np.stack([iterate(column) for column in b.T], axis=1)
+        return _iterate(mdp.gamma, M, b, order, unit)
+
+    return iterate
+
+
+def _is_dense(mdp: TabularMDP) -> bool:
+    return not mdp.is_sparse or mdp.n_states <= DIRECT
+
+
+def _dense(mdp: TabularMDP, P_pi: Any) -> Array:
+    return np.asarray(np.eye(mdp.n_states) - mdp.gamma * (P_pi.toarray() if mdp.is_sparse else P_pi))
+
+
+def _bandwidth(P: Sparse) -> int:
+    """How far from the diagonal entries lie at most, in the order of Cuthill & McKee (1969)."""
+    order = reverse_cuthill_mckee(csr_array(P + P.T), symmetric_mode=True)
+    position = np.empty(len(order), np.int64)
+    position[order] = np.arange(len(order))
+    entries = P.tocoo()
+    return int(abs(position[entries.coords[0]] - position[entries.coords[1]]).max())
 
 
 def _iterate(gamma: float, M: Sparse, b: Array, order: float, unit: float) -> Array:

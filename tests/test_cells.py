@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claimlab.mdps import TabularMDP, gaps, solve
+from claimlab.mdps import TabularMDP, from_gymnasium, gaps, solve
 from claimlab.mdps.exact import policy_value_exactly, rationals, solve_exactly
 from claimlab.mdps.instances import garnet
 from claimlab.theory.cells import mixture_map, reward_plane_map, sweep
@@ -139,6 +139,55 @@ def test_a_penalty_on_one_arm_by_hand(gap):
     np.testing.assert_array_equal(path.policies, [[0], [1]])
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e9, 1e12])
+def test_a_sweep_does_not_depend_on_the_unit(unit):
+    arms = TabularMDP(np.ones((1, 3, 1)), [[0, -1, -3]], 0.5)
+    path = sweep(arms, unit * np.array([[0, 1, 2]]), high=5 / unit)
+    np.testing.assert_allclose(unit * path.breakpoints, [1, 2], rtol=1e-12)
+    np.testing.assert_array_equal(path.policies, [[0], [1], [2]])
+
+
+@pytest.mark.parametrize("apart", [1e-8, 1e-10, 1e-12])
+def test_close_breakpoints_are_told_apart(apart):
+    """0, t - 1 and 2t - 2 - apart: the middle arm is best from 1 to 1 + apart."""
+    path = sweep(TabularMDP(np.ones((1, 3, 1)), [[0, -1, -2 - apart]], 0.5), [[0, 1, 2]], high=5)
+    np.testing.assert_array_equal(path.policies, [[0], [1], [2]])
+    assert (abs(path.breakpoints - [1, 1 + apart]) <= path.errors).all()
+
+
+def test_a_large_base_reward_hides_no_direction():
+    """Rewards of 1e12 that tie: the rounding of their gaps says nothing about that of the direction's."""
+    cells = reward_plane_map(TabularMDP(np.ones((1, 2, 1)), [[1e12, 1e12]], 0.99), [[1, 0]], [[0, 0]])
+    assert sorted((int(cell.policy[0]), cell.area) for cell in cells.cells) == [(0, 2.0), (1, 2.0)]
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-9, 1e-6, 1e6, 1e12])
+def test_windows_of_any_size(size):
+    """1 + x, 1 - size/3 + y and 1 - size/4, around (0, 0)."""
+    mdp = TabularMDP(np.ones((1, 3, 1)), [[1, 1 - size / 3, 1 - size / 4]], 0.5)
+    cells = reward_plane_map(mdp, [[1, 0, 0]], [[0, 1, 0]], ((-size, size), (-size, size)))
+    areas = {int(cell.policy[0]): cell.area / size**2 for cell in cells.cells}
+    true = {1: 143 / 288 + 11 / 18, 2: 13 / 16}
+    rounded = 4 * np.finfo(float).eps / size  # of the reward, in units of the window
+    assert all(abs(areas[action] - true[action]) <= rounded + 1e-9 for action in true)
+    assert abs(sum(areas.values()) - 4) <= 1e-8
+
+
+def test_flat_and_far_windows():
+    arms = TabularMDP(np.ones((1, 3, 1)), [[0, 0, 0]], 0.0)
+    flat = reward_plane_map(arms, [[1, 0, 0]], [[0, 1, 0]], ((-1e6, 1e6), (-1e-6, 1e-6)))
+    assert len(flat.cells) == 3
+    far = reward_plane_map(arms, [[1, 0, 0]], [[0, 1, 0]], ((1e6, 1e6 + 1e-3), (0, 1e-3)))
+    np.testing.assert_array_equal(far.locate([[1e6 - 5e-4, 0], [1e6 + 5e-4, 5e-4], [1e6, 0]]), [-1, 0, 0])
+
+
+def test_corners_far_from_an_edge_do_not_spoil_its_middle():
+    """The edge from (1, -1e6) to (1, 1e6): its corners are rounded to 1e-10, so is its middle (1, 0)."""
+    arms = TabularMDP(np.ones((1, 2, 1)), [[0, 1]], 0.75)
+    cells = reward_plane_map(arms, [[1, 0]], [[1e-6, 0]], ((-1e6, 1e6), (-1e6, 1e6)))
+    assert len(cells.cells) == 2
+
+
 @pytest.mark.parametrize(
     ("window", "message"),
     [
@@ -153,6 +202,32 @@ def test_bad_windows_are_named(window, message):
     mdp = TabularMDP([[[1], [1]]], [[1, 0]], 0.5)
     with pytest.raises(ValueError, match=message):
         reward_plane_map(mdp, [[1, 0]], [[0, 1]], window)
+
+
+def test_doubled_corners_hide_no_point():
+    """Nine edges meet in the origin up to rounding; edges of length 1e-17 between them must not count as sides."""
+    P, r = np.zeros((3, 3, 3)), np.zeros((3, 3))
+    P[:, :, 0], r[0, 1] = 1, 0.25
+    rng = np.random.default_rng(0)
+    R1, R2 = rng.normal(size=(2, 3, 3))
+    plane = reward_plane_map(TabularMDP(P, r, 0.0), R1, R2, WINDOW)
+    points = rng.uniform([-3, -2], [3, 2], (300, 2))
+    where = plane.locate(points)
+    assert where.min() >= 0
+    for xy, i in zip(points, where):
+        np.testing.assert_array_equal(plane.cells[i].policy, plane.reward(*xy).argmax(axis=1))
+
+
+def test_directions_in_terminal_states_do_not_matter():
+    """A lake's hole pays nothing whatever the reward model says of it."""
+    lake = from_gymnasium("FrozenLake-v1", gamma=0.9, desc=["SFH", "FFG"])
+    R1, R2 = np.random.default_rng(3).normal(size=(2, *lake.r.shape))
+    outside = np.where(lake.terminal[:, None], 0.0, [R1, R2])
+    assert [c.policy.tolist() for c in reward_plane_map(lake, R1, R2).cells] == [
+        c.policy.tolist() for c in reward_plane_map(lake, *outside).cells
+    ]
+    np.testing.assert_array_equal(sweep(lake, R1).breakpoints, sweep(lake, outside[0]).breakpoints)
+    assert len(mixture_map(lake, [R1, R2, -R1]).cells) == len(mixture_map(lake, [*outside, -outside[0]]).cells)
 
 
 def test_bad_directions_are_named():

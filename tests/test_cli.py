@@ -143,6 +143,7 @@ def test_a_departure_is_named_and_ends_with_1(claimlab, tmp_path, changes, line)
         (["verify", "missing.py"], "missing.py: No such file or directory"),
         (["verify", "empty.py"], "empty.py must define CLAIMS"),
         (["verify", "syntax.py"], "cannot load"),
+        (["verify", "leaves.py"], "leaves.py: SystemExit: 3"),
         (["verify", "wrong.py"], "CLAIMS of"),
         (["verify", "clash.py"], "defines 'sample/better', which another module defines too"),
         (["verify", "twice.py"], "defines 'mine/one' twice"),
@@ -161,6 +162,7 @@ def test_wrong_usage_is_one_line_and_2(claimlab, tmp_path, words, message, monke
     (tmp_path / "folder/ledger.json").write_text("{")
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "syntax.py").write_text("def")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(3)")
     (tmp_path / "wrong.py").write_text("CLAIMS = [1]")
     (tmp_path / "clash.py").write_text(Path(FILE).read_text())
     write_claim(tmp_path / "twice.py", extra="CLAIMS = CLAIMS * 2")
@@ -177,6 +179,17 @@ def test_wrong_usage_is_one_line_and_2(claimlab, tmp_path, words, message, monke
 )
 def test_wrong_options_end_with_2(claimlab, words):
     assert claimlab(*words).exit_code == 2
+
+
+def test_a_reader_that_leaves_ends_it_in_silence():
+    """As in ``claimlab list | head -1``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "claimlab.experiments", "list", "--json"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert done.returncode == 141
+    assert done.stderr == ""
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

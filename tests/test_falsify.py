@@ -62,6 +62,27 @@ def test_a_true_statement_survives_and_its_tightness_is_found():
     assert evidence.ratio == 1  # the box's ends are drawn often
 
 
+def test_infinite_bounds_hide_no_violation():
+    """They say nothing; infinity over infinity would be NaN, which no ranking survives."""
+    space = Space({}, {"x": Box("", 0, 1)})
+
+    def measure(x):
+        if 0.50 < x < 0.52:
+            return Trial(1.2, 1.0)
+        return Trial(np.inf, np.inf) if x < 0.8 else Trial(float(x), 1.0)
+
+    for seed in range(20):
+        evidence = attack(space, measure, BUDGET.seeded(seed).with_instances(300))
+        assert evidence.rule(0.05)[0] is Outcome.REFUTED
+    nothing = attack(space, lambda x: Trial(np.inf, np.inf), BUDGET)
+    assert nothing.rule(0.05)[0] is Outcome.VACUOUS
+
+
+def test_a_measure_that_computes_no_number_is_an_error():
+    with pytest.raises(ArithmeticError, match="test: the measure computed no number"):
+        attack(SPACE, lambda **case: Trial(np.nan, 1.0), BUDGET)
+
+
 def test_a_false_statement_is_refuted_by_a_minimal_instance():
     evidence = attack(SPACE, lambda **case: spread(**case, bound=2.5), BUDGET)
     assert evidence.rule(0.05)[0] is Outcome.REFUTED

@@ -1,5 +1,6 @@
 """The page is well-formed, its links lead somewhere, and nothing that a user wrote becomes markup."""
 
+import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -88,6 +89,14 @@ def test_links_lead_somewhere(page):
             assert unquote(link[1:]) in ids
         elif not link.startswith("https://arxiv.org/abs/"):
             assert (folder / unquote(link)).is_file()
+
+
+def test_figures_keep_their_shape_and_are_linked(page):
+    _, _, parsed = page
+    (image,) = parsed.all("img")
+    width, height = int(image["width"]), int(image["height"])
+    assert (width, height) == (round(3.25 * 130), round(2.3 * 130))
+    assert any(link["href"] == f"#sample/{FIGURES[0].name}" for link in parsed.all("a"))
 
 
 def test_nothing_is_loaded_from_the_network(page):
@@ -180,8 +189,11 @@ def test_departures_come_first(tmp_path):
 def test_instances_are_readable():
     witness = {"P": [[1.0, 0.0], [0.5, 0.5]], "gamma": 0.9, "name": "ä", "empty": []}
     assert report.pretty(witness) == (
-        '{\n  "P": [\n    [1.0, 0.0],\n    [0.5, 0.5]\n  ],\n  "gamma": 0.9,\n  "name": "ä",\n  "empty": []\n}'
+        '{\n  "P": [[1.0, 0.0], [0.5, 0.5]],\n  "gamma": 0.9,\n  "name": "ä",\n  "empty": []\n}'
     )
+    row = [0.25] * 10
+    line = json.dumps(row)
+    assert report.pretty({"P": [row, row]}) == f'{{\n  "P": [\n    {line},\n    {line}\n  ]\n}}'
     long = report.pretty({"x": list(range(5000))})
     assert len(long) < 4100
     assert "ledger.json holds all" in long

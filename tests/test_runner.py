@@ -210,6 +210,15 @@ def test_a_check_that_fails_is_an_entry_and_the_run_goes_on(check, message):
     assert found.rows[1].departure == ""
 
 
+def test_an_error_within_the_library_names_the_users_line(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from claimlab.mdps import TabularMDP\n\ndef check(budget):\n    TabularMDP([[[1]]], [[0]], 1)\n")
+    scope = {}
+    exec(compile(file.read_bytes(), str(file), "exec"), scope)
+    result = runner.attempt(replace(SQUARE, check=scope["check"]), "check", SMOKE, file)
+    assert result.error.startswith("ValueError: gamma must lie in [0, 1), got 1. (mine.py, line 4; checks.py, line ")
+
+
 def test_errors_are_not_stored(tmp_path, monkeypatch):
     broken = replace(SQUARE, check=lambda budget: 1 / 0)
     files = {SQUARE.id: FILE}

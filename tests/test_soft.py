@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from claimlab.mdps import TabularMDP
 from claimlab.mdps.exact import exact
+from claimlab.mdps.instances import garnet
 from claimlab.mdps.regularized import soft_solve
 from claimlab.theory.soft import (
     dobrushin,
@@ -83,6 +84,46 @@ def test_the_limit_prefers_more_optimal_futures():
     limit = soft_limit(TabularMDP(P, r, 0.9))
     assert abs(limit[0, 0] - 2**0.9 / (2**0.9 + 1)) < 1e-9
     np.testing.assert_allclose(limit[1:3], [[0.5, 0.5], [1, 0]])
+
+
+def lake(r=((0, 0), (0, 0), (0, -1))):
+    """s0 chooses between a terminal state and a state with one optimal action."""
+    P = np.zeros((3, 2, 3))
+    P[0, 0, 1] = P[0, 1, 2] = P[1, :, 1] = P[2, :, 2] = 1
+    return TabularMDP(P, r, 0.9, terminal=[False, True, False])
+
+
+def test_a_terminal_state_earns_no_entropy_in_the_limit():
+    np.testing.assert_allclose(soft_limit(lake()), soft_solve(lake(), 0.01).pi, atol=1e-9)
+    base = [[0.2, 0.8], [0.5, 0.5], [0.3, 0.7]]
+    np.testing.assert_allclose(soft_limit(lake(), base), soft_solve(lake(), 0.01, base=base).pi, atol=1e-9)
+
+
+def test_a_terminal_state_pays_nothing_to_derive_by():
+    assert not soft_policy_derivative(lake(), 0.5)[:, :, 1].any()
+    sensitivity = soft_policy_sensitivity(lake(), 0.5)
+    D = 1e-6 * sensitivity.direction
+    assert abs(moved(lake(), D, 0.5).max() / 1e-6 - sensitivity.local.max()) <= 1e-3 * sensitivity.local.max()
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e6, 1e12])
+def test_the_derivative_does_not_depend_on_the_unit(unit):
+    mdp = garnet(3, 2, 2, 0.9, np.random.default_rng(0))
+    J = soft_policy_derivative(mdp, 1.0)
+    np.testing.assert_allclose(unit * soft_policy_derivative(mdp.with_reward(unit * mdp.r), unit), J, atol=1e-8)
+
+
+@pytest.mark.parametrize("gamma", [0.9, 0.9999, 1 - 1e-6])
+@pytest.mark.parametrize("alpha", [1e-6, 1.0, 1e6])
+def test_every_temperature_and_discount_has_a_derivative(alpha, gamma):
+    mdp = garnet(3, 2, 2, 0.9, np.random.default_rng(0))
+    J = soft_policy_derivative(TabularMDP(mdp.P, mdp.r, gamma), alpha)
+    assert abs(J.sum(axis=1)).max() <= 1e-9 / alpha
+    assert soft_limit(TabularMDP(mdp.P, mdp.r, gamma)).sum() == pytest.approx(3)
+
+
+def test_dobrushin_of_a_large_sparse_problem():
+    assert dobrushin(garnet(10_000, 3, 5, 0.9, np.random.default_rng(0), sparse=True)) == pytest.approx(1)
 
 
 @given(tied_mdps())

@@ -1,13 +1,15 @@
 """The distance to the cliff: closed form against rationals, against perturbations, against programs."""
 
+import time
 from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
-from claimlab.mdps import TabularMDP, gaps, optimal_actions, solve
+from claimlab.mdps import TabularMDP, gaps, optimal_actions, solve, with_optimal_values
 from claimlab.mdps.convert import from_gymnasium
 from claimlab.mdps.exact import exact
 from claimlab.mdps.instances import garnet
@@ -70,6 +72,9 @@ def test_the_radius_is_exact(mdp):
     assert abs(float(value) - c.radius) <= c.error + 1e-15 * c.radius
     assert verify_exactly(mdp, c)
     assert not verify_exactly(mdp, c._replace(radius=1.001 * c.radius + 2 * c.error))
+    assert not verify_exactly(mdp, c._replace(multiplier=1.001 * c.multiplier + 2 * c.error / c.gap))
+    farther = np.argwhere(np.isfinite(d := facet_distances(mdp)) & (d > 1.001 * c.radius + 2 * c.error))
+    assert not any(verify_exactly(mdp, c._replace(state=int(s), action=int(a))) for s, a in farther)
 
 
 @given(mdp=tabular_mdps(sparse=False), ord=st.sampled_from([np.inf, 2, 1]), seed=seeds())
@@ -130,12 +135,58 @@ def test_scales_weigh_the_entries():
 def test_one_policy_has_no_cliff():
     mdp = TabularMDP([[[0.5, 0.5]], [[0, 1]]], [[1], [0]], 0.9)
     assert cliff_radius(mdp).radius == np.inf
+    assert verify_exactly(mdp, cliff_radius(mdp))
     assert inclusion_radius(mdp).radius == np.inf
 
 
 def test_ties_have_radius_zero():
     c = cliff_radius(TabularMDP([[[1], [1]]], [[1, 1]], 0.5))
     assert (c.radius, c.unique) == (0.0, False)
+
+
+@pytest.mark.parametrize("ord", [np.inf, 2, 1])
+@pytest.mark.parametrize("size", [1e-6, 1.0])
+def test_the_error_of_a_tie_covers_what_it_may_hide(ord, size):
+    """A gap below its own error counts as 0; in units of `scale` it may still be a long way."""
+    at_zero = cliff_radius(TabularMDP([[[1], [1]]], [[1, 1]], 0.5))
+    hidden = TabularMDP([[[1], [1]]], [[1 + at_zero.error / 4, 1]], 0.5)
+    c = cliff_radius(hidden, ord=ord, scale=[[size, size]])
+    assert not c.unique
+    true = (hidden.r[0, 0] - 1) / size / {np.inf: 2, 2: np.sqrt(2), 1: 1}[ord]
+    assert abs(c.radius - true) <= c.error
+
+
+def test_a_tie_that_no_error_can_part_is_no_cliff():
+    tie = TabularMDP([[[1], [1]]], [[1, 1]], 0.5)
+    c = cliff_radius(tie, scale=[[0, 0]])
+    assert (c.radius, c.unique) == (np.inf, False)
+    assert facet_distances(tie, scale=[[0, 0]]).min() == np.inf
+
+
+def walk(n, gamma):
+    """Back or ahead on a line, 1 a step until the far end: all gaps are of one size, and no gap rules a facet out."""
+    s = np.arange(n)
+    P = csr_array((np.ones(2 * n), (np.arange(2 * n), np.c_[np.maximum(s - 1, 0), np.minimum(s + 1, n - 1)].ravel())))
+    return TabularMDP(P, np.where(s == n - 1, 0.0, -1.0)[:, None] - [0.5, 0.0], gamma)
+
+
+def test_equal_gaps_of_many_states_take_seconds():
+    mdp = walk(5_000, 0.99)
+    start = time.perf_counter()
+    c = cliff_radius(mdp)
+    distances = facet_distances(mdp, policy=c.policy)
+    assert time.perf_counter() - start < 30  # three on an idle machine
+    assert abs(distances.min() - c.radius) <= c.error
+    short = cliff_radius(walk(2_000, 0.99))  # by dense factors; the near end sees no difference
+    assert abs(short.radius - c.radius) <= short.error + c.error
+
+
+def test_a_large_dense_problem_is_factored_once():
+    mdp = garnet(1_300, 3, 5, 0.9, np.random.default_rng(0))
+    equal = with_optimal_values(mdp.P, -np.tile([0.0, 1.0, 1.0], (1_300, 1)), 0.9)
+    c = cliff_radius(equal)
+    distances = facet_distances(equal, policy=c.policy)
+    assert abs(distances.min() - c.radius) <= c.error
 
 
 def test_a_large_sparse_problem_makes_no_square_matrix():
@@ -192,6 +243,20 @@ def test_too_many_ties_give_bounds_that_hold():
     ).any()
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e6, 1e12])
+def test_inclusion_does_not_depend_on_the_unit(unit):
+    """The programs' tolerances are absolute: rewards of 1e-12 would all be zero to them."""
+    mdp = garnet(3, 2, 2, 0.9, np.random.default_rng(0))
+    scaled, best = mdp.with_reward(unit * mdp.r), optimal_actions(mdp)
+    for radius in (inclusion_radius(scaled), inclusion_by_milp(scaled, best)):
+        assert abs(radius.radius / unit - cliff_radius(mdp).radius) <= 1e-9
+        assert 0 < radius.lower <= radius.radius
+
+
+def test_inclusion_where_every_action_is_optimal():
+    assert inclusion_by_milp(BANDIT, [[True, True]]).radius == np.inf
+
+
 def test_inclusion_radius_without_ties_is_the_cliff_radius():
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -207,6 +272,13 @@ def test_a_subspace_of_everything_is_the_whole_space():
     whole = subspace_radius(mdp, np.eye(6).reshape(6, 3, 2))
     assert abs(whole.radius - c.radius) <= whole.error + c.error
     assert subspace_radius(mdp, np.ones((1, 3, 2))).radius == np.inf  # a constant shift changes nothing
+
+
+def test_directions_do_not_reach_into_terminal_states():
+    P = np.zeros((2, 2, 2))
+    P[:, :, 1] = 1
+    mdp = TabularMDP(P, [[1, 0], [0, 0]], 0.9, terminal=[False, True])
+    assert subspace_radius(mdp, [[[0, 1], [0, 1]]]).radius == 1.0
 
 
 def test_flip_probability_of_a_bandit_is_exact():
@@ -237,6 +309,8 @@ def test_gymnasium_tables_have_a_radius():
         (lambda: subspace_radius(BANDIT, np.ones((1, 2, 2))), r"directions must have shape \(J, S, A\)"),
         (lambda: flip_probability(BANDIT, 0), "sigma must lie in"),
         (lambda: inclusion_radius(BANDIT, optimal=[[2, 0]]), "optimal must hold booleans"),
+        (lambda: inclusion_radius(BANDIT, optimal=[[0, 0]]), r"optimal\[0\] is empty"),
+        (lambda: inclusion_by_milp(BANDIT, [[False, False]]), r"optimal\[0\] is empty"),
     ],
 )
 def test_bad_input_is_named(call, message):

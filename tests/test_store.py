@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from errno import ENOSPC
 from multiprocessing import get_context
 
 import pytest
@@ -91,10 +92,10 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     atomic.write(path, b"old")
 
     def full(descriptor):
-        raise OSError("disk full")
+        raise OSError(ENOSPC, "disk full")
 
     monkeypatch.setattr(atomic.os, "fsync", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=f"disk full: {str(path)!r}"):
         atomic.write(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -19,10 +19,8 @@ from numpy.typing import ArrayLike
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.planning import finest, gaps, solve
-from claimlab.mdps.tabular import TabularMDP
+from claimlab.mdps.tabular import EPS, TabularMDP
 from claimlab.theory.stability import facet_norms, gap_rounding, policy_gaps
-
-TIE = 1e-9  # gaps below this share of the value scale count as ties on an edge, where they are zero up to rounding
 
 
 class Cell(NamedTuple):
@@ -56,7 +54,7 @@ class PlaneMap(NamedTuple):
             raise ValueError(f"points must have shape (n, 2), got {xy.shape}.")
         depth = np.stack([_depth(cell.polygon, xy) for cell in self.cells])
         best = depth.argmax(axis=0)
-        tolerance = 1e-9 * float(np.ptp(self.window))
+        tolerance = 1e-9 * _width(self.window) + 8 * EPS * float(abs(self.window).max())  # border points, and rounding
         return np.where(depth[best, np.arange(len(xy))] >= -tolerance, best, -1)
 
     def distance(self, points: ArrayLike) -> Array:
@@ -84,10 +82,13 @@ def reward_plane_map(
 ) -> PlaneMap:
     """Which policy is optimal for the reward ``mdp.r + x R1 + y R2``, for every (x, y) of a window, exactly.
 
+    Gaps that vanish throughout, up to :func:`~claimlab.theory.stability.gap_rounding` of each of the three rewards,
+    count as ties; policies that tie throughout count as one.
+
     Parameters
     ----------
     R1, R2 : float[S, A]
-        The directions; missing actions are ignored.
+        The directions; entries of missing actions and of terminal states are ignored.
     window : ((x_low, x_high), (y_low, y_high)) or float[k, 2]
         A rectangle, or the corners of a convex polygon (k >= 3).
 
@@ -98,14 +99,18 @@ def reward_plane_map(
     """
     shape = mdp.r.shape
     rewards = np.stack([mdp.r, *(checks.shaped(n, R, shape, "(S, A)") for n, R in (("R1", R1), ("R2", R2)))])
-    rewards = np.where(mdp.actions, rewards, 0.0)
+    rewards = np.where(_payable(mdp), rewards, 0.0)
     corners = _window(window)
     start = corners.mean(axis=0)
     found: dict[bytes, Cell] = {}
+    steep = 2 * abs(rewards).max(axis=(1, 2)) / (1 - mdp.gamma)  # no gap changes faster in 1, x and y
+    shaken = 16 * EPS * float(steep @ (1.0, *abs(corners).max(axis=0)))  # gaps by the rounding of clipped corners
     queue = [(start, np.array([1.0, np.sqrt(2) - 1]))]  # a direction that is parallel to no edge in sight
     while queue:
         point, direction = queue.pop()
-        pi = _policy_beyond(mdp, _mix(rewards, 1.0, *point), _mix(rewards, 0.0, *direction))
+        slack = shaken + 2 * float(_noise(mdp, rewards) @ (1.0, *abs(point)))
+        tied = _ties(mdp.with_reward(_mix(rewards, 1.0, *point)), slack)
+        pi = _best_of(mdp, tied, _mix(rewards, 0.0, *direction))
         if pi.tobytes() in found:
             continue
         cell = _cell(mdp, pi, rewards, corners)
@@ -116,7 +121,10 @@ def reward_plane_map(
     cells = tuple(found.values())
     total, whole = sum(cell.area for cell in cells), _area(corners)
     if abs(total - whole) > 1e-9 * whole:
-        raise ArithmeticError(f"the cells cover {total:.12g} of the window's area {whole:.12g}.")
+        raise ArithmeticError(
+            f"the cells cover {total:.12g} of the window's area {whole:.12g}: in float64, gaps below {shaken:.3g} "
+            "cannot be told from ties in this window; a smaller one has less rounding."
+        )
     return PlaneMap(mdp, rewards, corners, cells)
 
 
@@ -126,10 +134,13 @@ def mixture_map(mdp: TabularMDP, rewards: ArrayLike) -> PlaneMap:
     The window is the triangle of weights with corners (1, 0), (0, 1), (0, 0) for R1, R2, R3: point (x, y) is the
     mixture (x, y, 1 - x - y).  The reward of `mdp` is not used.
     """
-    R = checks.array("rewards", rewards, ndim=3)
-    if R.shape != (3, *mdp.r.shape):
-        raise ValueError(f"rewards must have shape (3, S, A) = {(3, *mdp.r.shape)}, got {R.shape}.")
+    R = np.where(_payable(mdp), checks.shaped("rewards", rewards, (3, *mdp.r.shape), "(3, S, A)"), 0.0)
     return reward_plane_map(mdp.with_reward(R[2]), R[0] - R[2], R[1] - R[2], np.array([[1.0, 0], [0, 1], [0, 0]]))
+
+
+def _payable(mdp: TabularMDP) -> Bools:
+    """Where a reward may be paid: available actions of states that are not terminal."""
+    return mdp.actions & ~mdp.terminal[:, None]
 
 
 def _window(window: ArrayLike) -> Array:
@@ -153,18 +164,21 @@ def _mix(rewards: Array, base: float, x: float, y: float) -> Array:
     return np.einsum("j,jsa->sa", (base, x, y), rewards)
 
 
-def _policy_beyond(mdp: TabularMDP, reward: Array, direction: Array) -> Ints:
-    """The policy that is optimal for ``reward + eps * direction`` for all small eps > 0."""
-    here = mdp.with_reward(reward)
-    tied = _ties(here)
-    tied[np.arange(len(tied)), solve(here, finest(here)).policy] = True
+def _best_of(mdp: TabularMDP, tied: Bools, direction: Array) -> Ints:
+    """Of policies that are optimal for a reward, those of `tied` actions, one that stays so a little further on."""
     restricted = TabularMDP(mdp.P, direction, mdp.gamma, actions=tied)
     return solve(restricted, finest(restricted)).policy
 
 
-def _ties(mdp: TabularMDP) -> Bools:
+def _ties(mdp: TabularMDP, slack: float) -> Bools:
+    """Which actions may be optimal if gaps are off by their certified error and `slack`."""
     gap, error = gaps(mdp)
-    return mdp.actions & (gap <= max(error, TIE * max(mdp.value_bound, np.finfo(float).tiny)))
+    return gap <= error + slack
+
+
+def _noise(mdp: TabularMDP, rewards: Array) -> Array:
+    """Bounds on the rounding of the gaps under each reward, float[J]."""
+    return np.array([gap_rounding(mdp, float(abs(R).max())) for R in rewards])
 
 
 def _cell(mdp: TabularMDP, pi: Ints, rewards: Array, window: Array) -> Cell | None:
@@ -172,13 +186,22 @@ def _cell(mdp: TabularMDP, pi: Ints, rewards: Array, window: Array) -> Cell | No
     gap = policy_gaps(mdp, pi, rewards)
     other = mdp.actions & (np.arange(mdp.n_actions) != pi[:, None])
     planes = gap[:, other].T
-    noise = gap_rounding(mdp, float(abs(rewards).max()))
     polygon = window
-    for a, b, c in planes[abs(planes).max(axis=1) > noise]:
+    for a, b, c in planes[(abs(planes) > _noise(mdp, rewards)).any(axis=1)]:
         polygon = _clip(polygon, a, b, c)
+    polygon = _distinct(polygon, 1e-12 * _width(window))
     if len(polygon) < 3 or _area(polygon) <= 1e-14 * _area(window):
         return None
     return Cell(pi, polygon, planes, np.argwhere(other))
+
+
+def _distinct(polygon: Array, closest: float) -> Array:
+    """The corners without those that rounding has doubled: the edge between two such points anywhere."""
+    kept: list[Array] = []
+    for corner in polygon:
+        if all(np.linalg.norm(corner - other) > closest for other in kept[-1:] + kept[:1]):
+            kept.append(corner)
+    return np.array(kept).reshape(-1, 2)
 
 
 def _clip(polygon: Array, a: float, b: float, c: float) -> Array:
@@ -200,7 +223,7 @@ def _clip(polygon: Array, a: float, b: float, c: float) -> Array:
 
 def _crossings(polygon: Array, window: Array) -> list[tuple[Array, Array]]:
     """Midpoint and outward normal of every edge that does not lie on the window's border."""
-    out, size = [], float(np.ptp(window, axis=0).max())
+    out, size = [], _width(window)
     for p, q in zip(polygon, np.roll(polygon, -1, axis=0)):
         edge, middle = q - p, (p + q) / 2
         length = float(np.linalg.norm(edge))
@@ -217,6 +240,10 @@ def _depth(polygon: Array, points: Array) -> Array:
     keep = lengths > 0
     normals = np.c_[-edges[keep, 1], edges[keep, 0]] / lengths[keep, None]
     return ((points[:, None, :] - p[keep]) * normals).sum(axis=2).min(axis=1)
+
+
+def _width(window: Array) -> float:
+    return float(np.ptp(window, axis=0).min())
 
 
 def _signed_area(polygon: Array) -> float:
@@ -241,30 +268,35 @@ def sweep(mdp: TabularMDP, penalty: ArrayLike, *, low: float = 0.0, high: float 
     r"""The optimal policy of ``mdp.r + t * penalty`` for every `t` in [low, high], with its exact breakpoints.
 
     A policy's gaps are linear in `t`, so it stays optimal until the first of them vanishes; which policy follows is
-    decided as in the module's description.  Policies that tie along a whole stretch count as one.
+    decided as in the module's description.  Policies that tie along a whole stretch count as one, and so do
+    breakpoints that are closer than their errors.
 
     Parameters
     ----------
     penalty : float[S, A]
-        The reward's derivative: a length penalty, a bonus, another reward model.
+        The reward's derivative: a length penalty, a bonus, another reward model.  Entries of missing actions and of
+        terminal states are ignored.
     """
-    D = np.where(mdp.actions, checks.shaped("penalty", penalty, mdp.r.shape, "(S, A)"), 0.0)
+    D = np.where(_payable(mdp), checks.shaped("penalty", penalty, mdp.r.shape, "(S, A)"), 0.0)
     low = checks.interval("low", low, -inf, inf, "()")
     high = checks.interval("high", high, low, inf, "()")
-    rewards, other_actions = np.stack([mdp.r, D]), np.arange(mdp.n_actions)
-    of_base, of_slope = gap_rounding(mdp, float(abs(mdp.r).max())), gap_rounding(mdp, float(abs(D).max()))
-    t, breakpoints, errors, policies = low, list[float](), list[float](), list[Ints]()
+    rewards, states = np.stack([mdp.r, D]), np.arange(mdp.n_states)
+    of_base, of_slope = _noise(mdp, rewards)
+    tied = _ties(mdp.with_reward(mdp.r + low * D), of_base + abs(low) * of_slope)
+    breakpoints, errors, policies = list[float](), list[float](), list[Ints]()
     while True:
-        pi = _policy_beyond(mdp, mdp.r + t * D, D)
+        pi = _best_of(mdp, tied, D)
         policies.append(pi)
         base, slope = policy_gaps(mdp, pi, rewards)
-        falling = mdp.actions & (other_actions != pi[:, None]) & (slope < -2 * of_slope)
+        # of the tied actions none falls: `pi` is the best of them ahead
+        falling = mdp.actions & ~tied & (slope < -2 * of_slope)
         ends = -base[falling] / slope[falling]
         error = (of_base + abs(ends) * of_slope) / (-slope[falling] - of_slope)
-        later = ends > t + TIE * max(1.0, abs(t))
-        if not later.any() or ends[later].min() >= high:
+        if not len(ends) or ends.min() >= high:
             return Sweep(np.array(breakpoints), np.array(policies), np.array(errors))
-        first = int(np.flatnonzero(later)[ends[later].argmin()])
+        first = int(ends.argmin())
         t = float(ends[first])
         breakpoints.append(t)
-        errors.append(float(error[later & (ends - error <= t + error[first])].max()))
+        errors.append(float(error[ends - error <= t + error[first]].max()))
+        tied = mdp.actions & (base + t * slope <= of_base + abs(t) * of_slope + abs(slope) * error[first])
+        tied[states, pi] = True

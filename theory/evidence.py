@@ -20,7 +20,6 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from claimlab import checks
 from claimlab.checks import Array
@@ -334,6 +333,8 @@ def judge(ledger: Mapping[str, Evidence], level: float = LEVEL) -> dict[str, Ver
     statistical = [name for name, evidence in ledger.items() if isinstance(evidence, Statistical)]
     judged = dict(ledger)
     if statistical:
+        from statsmodels.stats.multitest import multipletests  # loads pandas, which most importers never need
+
         raw = [p for name in statistical for p in ledger[name].p_values or ()]
         corrected = np.asarray(multipletests(raw, alpha=level, method="holm")[1]).tolist()
         for i, name in enumerate(statistical):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,15 +32,22 @@ class Trial(NamedTuple):
     trivial: float = inf  # what one knows without the theorem: a bound not below it says nothing
 
     @property
+    def excess(self) -> float:
+        """Value minus bound; an infinite bound cannot be exceeded."""
+        return -inf if self.bound == inf else self.value - self.bound
+
+    @property
     def ratio(self) -> float:
         """Value / bound, less what the numerical error may have contributed: rounding is no tightness."""
+        if self.bound == inf:
+            return 0.0
         if self.bound > 0:
             return (self.value - self.error) / self.bound
         return inf if self.violated else 0.0
 
     @property
     def violated(self) -> bool:
-        return self.value - self.bound > self.error
+        return self.excess > self.error
 
 
 Measure = Callable[..., Trial | None]
@@ -100,10 +107,14 @@ class Simplex(Field):
 
 @dataclass(frozen=True)
 class Box(Field):
-    """Numbers between `low` and `high`; a third of the draws are integers or ends, so ties are common."""
+    """Numbers between `low` and `high`; a third of the draws are ends, a third tenths, so ties are common.
+
+    With a `step`, only its multiples: ``Box("SA", -2, 2, step=1)`` holds whole numbers.
+    """
 
     low: float = -1.0
     high: float = 1.0
+    step: float = 0.0
 
     def draw(self, rng: Generator, shape: tuple[int, ...]) -> Array:
         style = rng.integers(3)
@@ -111,29 +122,30 @@ class Box(Field):
             ends = np.unique(np.clip([self.low, 0.0, self.high], self.low, self.high))
             return np.asarray(rng.choice(ends, size=shape))
         x = np.asarray(rng.uniform(self.low, self.high, size=shape))
-        return x if style == 1 else self._clip(np.round(x * 10) / 10)
+        return self._settle(x if style == 1 else np.round(x * 10) / 10)
 
     def change(self, rng: Generator, x: Array) -> Array:
         out, at = np.array(x), tuple(rng.integers(n) for n in x.shape)
         width = self.high - self.low
         moves = [self.low, self.high, 0.0, rng.uniform(self.low, self.high), out[at] + 0.05 * width * rng.normal()]
         out[at] = moves[rng.integers(5)]
-        return self._clip(out)
+        return self._settle(out)
 
     def repair(self, x: Array) -> Array:
         return x
 
     def simpler(self, x: Array) -> Iterator[Array]:
         for grid in (1, 2, 10, 100):
-            yield self._clip(np.round(x * grid) / grid)
+            yield self._settle(np.round(x * grid) / grid)
         for at in np.ndindex(x.shape):
             for to in (0.0, np.round(x[at]), np.round(x[at] * 10) / 10):
                 out = np.array(x)
                 out[at] = to
-                yield self._clip(out)
+                yield self._settle(out)
 
-    def _clip(self, x: Array) -> Array:
-        return np.asarray(np.clip(x, self.low, self.high))
+    def _settle(self, x: Array) -> Array:
+        stepped = np.round(x / self.step) * self.step if self.step else x
+        return np.asarray(np.clip(stepped, self.low, self.high))
 
 
 def _normalised(x: Array) -> Array:
@@ -223,6 +235,8 @@ def _search(space: Space, measure: Measure, budget: Budget, hard: Iterable[Case]
         trial = measure(**case)
         counts[2] += 1
         if trial is not None:
+            if isnan(trial.ratio):  # it compares as false with everything: no violation, and no place in a ranking
+                raise ArithmeticError(f"{budget.stream}: the measure computed no number, {trial}, at {case}.")
             counts[0] += 1
             counts[1] += trial.bound < trial.trivial
             best.append((trial.ratio, int(counts[2]), case, trial))
@@ -316,7 +330,7 @@ def attack(
     witness |= {"value": trial.value, "bound": trial.bound, **case}
     return Inequality(
         ratio=trial.ratio,
-        excess=trial.value - trial.bound,
+        excess=trial.excess,
         error=trial.error,
         instances=found.instances,
         informative=found.informative,

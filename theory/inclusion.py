@@ -19,7 +19,7 @@ from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.planning import gaps, optimal_actions
 from claimlab.mdps.tabular import TabularMDP
-from claimlab.theory.stability import facet_distances, facet_normal, policy_gaps, reward_scale
+from claimlab.theory.stability import facet_distances, facet_normals, policy_gaps, reward_scale
 
 ENUMERATED = 4_096  # optimal deterministic policies up to which ties are enumerated rather than left to a MILP
 
@@ -57,8 +57,7 @@ def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None, time_
     time_limit : float
         Seconds for the MILP; see :func:`inclusion_by_milp`.
     """
-    best = optimal_actions(mdp) if optimal is None else checks.booleans("optimal", optimal, mdp.r.shape, "(S, A)")
-    best = best & mdp.actions
+    best = optimal_actions(mdp) if optimal is None else _optimal(mdp, optimal)
     weights = reward_scale(mdp)
     outside = mdp.actions & ~best & ~mdp.terminal[:, None]
     if not outside.any():
@@ -79,6 +78,18 @@ def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None, time_
     return answer._replace(lower=min(lower, answer.radius))
 
 
+def _optimal(mdp: TabularMDP, optimal: ArrayLike) -> Bools:
+    best = checks.booleans("optimal", optimal, mdp.r.shape, "(S, A)") & mdp.actions
+    if not best.any(axis=1).all():
+        raise ValueError(f"optimal[{int(best.any(axis=1).argmin())}] is empty: every state has an optimal action.")
+    return best
+
+
+def _unit(gap: Array) -> float:
+    """What rewards are measured in: the solvers' tolerances are absolute, the radius is at most the least gap."""
+    return float(gap.min()) or 1.0
+
+
 def _tie_program(mdp: TabularMDP, pi: Ints, s: int, a: int, weights: Array) -> tuple[float, float, Array]:
     r"""min ||D|| such that `pi` is optimal under r + D and `a` ties with it in `s`: value, dual bound, D.
 
@@ -88,9 +99,10 @@ def _tie_program(mdp: TabularMDP, pi: Ints, s: int, a: int, weights: Array) -> t
     """
     S, A = mdp.r.shape
     others = [(k, b) for k in range(S) for b in range(A) if mdp.actions[k, b] and b != pi[k] and not mdp.terminal[k]]
-    normals = np.stack([facet_normal(mdp, pi, k, b).ravel() * weights.ravel() for k, b in others])
-    gap = policy_gaps(mdp, pi, mdp.r[None])[0]
-    slack = np.array([gap[k, b] for k, b in others])
+    normals = facet_normals(mdp, pi, np.array(others)).reshape(len(others), -1) * weights.ravel()
+    slack = policy_gaps(mdp, pi, mdp.r[None])[0][tuple(np.transpose(others))]
+    unit = _unit(abs(slack[[others.index((s, a))]]))
+    slack = slack / unit
     n, tie = S * A, others.index((s, a))
     signs = np.where(np.arange(len(others)) == tie, 1.0, -1.0)  # tie: g.D <= -gap; elsewhere g.D >= -gap
     rows = np.hstack([signs[:, None] * normals, np.zeros((len(others), 1))])
@@ -110,17 +122,19 @@ def _tie_program(mdp: TabularMDP, pi: Ints, s: int, a: int, weights: Array) -> t
     multipliers = np.maximum(-result.ineqlin.marginals[: len(others)], 0.0)
     mass = float(abs(rows[:, :n].T @ multipliers).sum())
     dual = float(signs * slack @ multipliers) / mass if mass > 0 else 0.0
-    return float(result.fun), dual, result.x[:n].reshape(S, A) * weights
+    return unit * float(result.fun), unit * dual, unit * result.x[:n].reshape(S, A) * weights
 
 
-def inclusion_by_milp(mdp: TabularMDP, optimal: Bools, *, time_limit: float = 60.0) -> InclusionRadius:
+def inclusion_by_milp(mdp: TabularMDP, optimal: ArrayLike, *, time_limit: float = 60.0) -> InclusionRadius:
     """The same by one integer program, for many ties: variables D, V, z (z = 1 forces the action to attain V) and t.
 
     After `time_limit` seconds the best change found so far is returned, and `lower` says what is proved; at worst these
     are the reward change on one entry by its gap, and the lower end of the sandwich.
     """
-    best = optimal & mdp.actions
-    outside = mdp.actions & ~best & ~mdp.terminal[:, None]
+    time_limit = checks.interval("time_limit", time_limit, 0, inf, "()")
+    outside = mdp.actions & ~_optimal(mdp, optimal) & ~mdp.terminal[:, None]
+    if not outside.any():
+        return InclusionRadius(inf, inf, -1, -1, np.zeros(mdp.r.shape))
     gaps_, weights = np.where(outside, gaps(mdp)[0], inf), reward_scale(mdp)
     gap, (s, a) = float(gaps_.min()), map(int, np.unravel_index(gaps_.argmin(), gaps_.shape))
     by_hand = np.zeros(mdp.r.shape)
@@ -128,14 +142,15 @@ def inclusion_by_milp(mdp: TabularMDP, optimal: Bools, *, time_limit: float = 60
     S, A = mdp.r.shape
     n = S * A
     pairs = np.flatnonzero(mdp.actions)
-    big = 2 * (float(abs(mdp.r).max()) + gap) / (1 - mdp.gamma)  # raising one entry by its gap is always enough
+    unit = _unit(gaps_)
+    big = 2 * (float(abs(mdp.r).max()) + gap) / unit / (1 - mdp.gamma)  # raising one entry by its gap is always enough
     P = mdp.P if mdp.is_sparse else csr_array(mdp.P.reshape(n, S))
     owner = coo_array((np.ones(n), (np.arange(n), np.arange(n) // A)), shape=(n, S)).tocsr()
     ahead = (owner - mdp.gamma * P)[pairs]  # V(s) - gamma P V
     scaled = csr_array((weights.ravel(), (np.arange(n), np.arange(n))), shape=(n, n))
     shift, choose = scaled[pairs], csr_array(eye_array(n))[pairs]
     zero = csr_array((len(pairs), 1))
-    r = mdp.r.ravel()[pairs]
+    r = mdp.r.ravel()[pairs] / unit
     ones = csr_array(np.ones((n, 1)))
     new = csr_array(outside.reshape(1, n).astype(float))
     constraints = [
@@ -152,9 +167,9 @@ def inclusion_by_milp(mdp: TabularMDP, optimal: Bools, *, time_limit: float = 60
         integrality=np.r_[np.zeros(n + S), np.ones(n), 0],
         bounds=Bounds(np.r_[free, np.full(S, -inf), np.zeros(n), 0], np.r_[-free, np.full(S, inf), binary, inf]),
         constraints=constraints,
-        options={"mip_rel_gap": 0.0, "time_limit": checks.interval("time_limit", time_limit, 0, inf, "()")},
+        options={"mip_rel_gap": 0.0, "time_limit": time_limit},
     )
-    proved = -inf if result.mip_dual_bound is None else float(result.mip_dual_bound)
+    proved = -inf if result.mip_dual_bound is None else unit * float(result.mip_dual_bound)
     lower = max(proved, (1 - mdp.gamma) * gap / 2)
     if result.x is None:
         if result.status != 1:
@@ -162,5 +177,6 @@ def inclusion_by_milp(mdp: TabularMDP, optimal: Bools, *, time_limit: float = 60
         return InclusionRadius(gap, lower, s, a, by_hand)
     z = result.x[n + S : 2 * n + S].reshape(S, A) > 0.5
     s, a = map(int, np.argwhere(z & outside)[0])
-    D = result.x[:n].reshape(S, A) * weights
-    return InclusionRadius(float(result.fun), min(lower, float(result.fun)), s, a, D)
+    D = unit * result.x[:n].reshape(S, A) * weights
+    radius = unit * float(result.fun)
+    return InclusionRadius(radius, min(lower, radius), s, a, D)

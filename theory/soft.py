@@ -3,17 +3,18 @@ r"""How smoothly the entropy-regularised policy depends on the reward, and what 
 from __future__ import annotations
 
 from itertools import product
-from math import inf
+from math import inf, log
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps.planning import optimal_actions
 from claimlab.mdps.regularized import soft_solve
-from claimlab.mdps.tabular import TabularMDP
+from claimlab.mdps.tabular import EPS, TabularMDP
 
 
 def soft_lipschitz(alpha: float, gamma: float) -> float:
@@ -26,9 +27,16 @@ def soft_lipschitz(alpha: float, gamma: float) -> float:
 def dobrushin(mdp: TabularMDP) -> float:
     r"""Ergodicity coefficient :math:`\tau = \max d_{TV}(P(\cdot|s,a), P(\cdot|s',a'))` over all pairs of available
     pairs."""
-    S, A = mdp.r.shape
-    rows = np.stack([mdp.row(s, a) for s, a in product(range(S), range(A)) if mdp.actions[s, a]])
-    return float(max(abs(rows - row).sum(axis=1).max() for row in rows) / 2)
+    rows = csr_array(mdp.P if mdp.is_sparse else mdp.P.reshape(-1, mdp.n_states))[np.flatnonzero(mdp.actions)]
+    mass, least = np.asarray(rows.sum(axis=1)), np.inf
+    for k in range(len(mass)):
+        row = rows[[k]].toarray()[0]
+        # what each row has in common with this one; TV is half of both masses less that
+        common = np.add.reduceat(np.minimum(rows.data, row[rows.indices]), rows.indptr[:-1])
+        least = min(least, float((common - (mass + mass[k]) / 2).min()))
+        if common.min() == 0:
+            break
+    return -least
 
 
 def span_bound(mdp: TabularMDP, difference: ArrayLike, alpha: float) -> float:
@@ -56,12 +64,20 @@ def soft_policy_derivative(mdp: TabularMDP, alpha: float) -> Array:
     Ours (implicit differentiation of the soft Bellman equation).  Takes (S*A)^2 numbers: for small MDPs.
     """
     S, A = mdp.r.shape
-    pi = soft_solve(mdp, alpha).pi
+    pi = soft_solve(mdp, alpha, _finest(mdp, alpha)).pi
     P = mdp.P.toarray() if mdp.is_sparse else mdp.P.reshape(S * A, S)
     onward = (P[:, :, None] * pi).reshape(S * A, S * A)
     dQ = np.linalg.inv(np.eye(S * A) - mdp.gamma * onward).reshape(S, A, S, A)
+    dQ = np.where(mdp.actions & ~mdp.terminal[:, None], dQ, 0.0)  # nothing can be paid elsewhere
     mean = np.einsum("sb,sbtc->stc", pi, dQ)
     return pi[:, :, None, None] / alpha * (dQ - mean[:, None])
+
+
+def _finest(mdp: TabularMDP, alpha: float) -> float:
+    """A tolerance near the floor of float64 for soft values, which hold up to log A units of `alpha` a step."""
+    alpha = checks.interval("alpha", alpha, 0, inf, "()")
+    size = float(abs(mdp.r).max()) + alpha * (1 + log(mdp.n_actions))
+    return 100 * (mdp.row_length + mdp.n_actions + 32) * EPS * size / (1 - mdp.gamma) ** 2
 
 
 class SoftSensitivity(NamedTuple):
@@ -114,14 +130,14 @@ def soft_limit(mdp: TabularMDP, base: ArrayLike | None = None, *, optimal: Array
         The optimal actions; by default those whose gap is not proved positive.
     """
     best = optimal_actions(mdp) if optimal is None else checks.booleans("optimal", optimal, mdp.r.shape, "(S, A)")
-    ties = TabularMDP(mdp.P, np.zeros(mdp.r.shape), mdp.gamma, actions=best & mdp.actions)
+    ties = TabularMDP(mdp.P, np.zeros(mdp.r.shape), mdp.gamma, actions=best & mdp.actions, terminal=mdp.terminal)
     if base is None:
-        return soft_solve(ties, 1.0).pi
+        return soft_solve(ties, 1.0, _finest(ties, 1.0)).pi
     b = mdp.policy(checks.array("base", base, ndim=2), "base")
     mass = np.where(ties.actions, b, 0.0).sum(axis=1)
     if mass.min() <= 0:
         raise ValueError(f"base[{int(mass.argmin())}] gives no probability to an optimal action.")
     # soft_solve wants a policy: the rows' mass on optimal actions goes into the reward as log(mass)
     restricted = np.where(ties.actions, b, 0.0) / mass[:, None]
-    reward = np.where(ties.actions, np.log(mass)[:, None], 0.0)
-    return soft_solve(TabularMDP(mdp.P, reward, mdp.gamma, actions=ties.actions), 1.0, base=restricted).pi
+    paid = ties.with_reward(np.where(mdp.terminal, 0.0, np.log(mass))[:, None] * np.ones(mdp.r.shape))
+    return soft_solve(paid, 1.0, _finest(paid, 1.0), base=restricted).pi

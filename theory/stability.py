@@ -19,6 +19,7 @@ the occupancy polytope.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import product
 from math import inf
 from typing import Any, NamedTuple
@@ -28,13 +29,14 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from claimlab import checks
-from claimlab.checks import Array, Ints
+from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.exact import rationals, solve_linear
 from claimlab.mdps.planning import finest, gaps, solve
-from claimlab.mdps.resolvent import resolvent
+from claimlab.mdps.resolvent import DIRECT, resolvent, solver
 from claimlab.mdps.tabular import EPS, TabularMDP
 
 ALL_FACETS = 1_200  # states up to which every facet's norm is computed rather than the few that can be nearest
+BLOCK = 4_000_000  # numbers of visits that are held at once where not all pairs of states are
 
 
 class CliffRadius(NamedTuple):
@@ -48,7 +50,8 @@ class CliffRadius(NamedTuple):
     multiplier: float  # 1 / ||g||_*: the dual solution; radius = gap * multiplier
     perturbation: Array  # [S, A], of norm `radius`: adding it to the reward closes the gap
     policy: Ints  # [S], the optimal policy
-    unique: bool  # False: actions are tied, the radius is 0, and `inclusion_radius` is the question to ask
+    unique: bool  # False: actions are tied, the radius is 0 (unless `scale` lets no error part them), and
+    # `inclusion_radius` is the question to ask
 
 
 def reward_scale(mdp: TabularMDP, scale: ArrayLike | None = None) -> Array:
@@ -75,26 +78,47 @@ def facet_normal(mdp: TabularMDP, policy: ArrayLike, s: int, a: int) -> Array:
     s, a = checks.integer("s", s, 0, mdp.n_states - 1), checks.integer("a", a, 0, mdp.n_actions - 1)
     if not mdp.actions[s, a]:
         raise ValueError(f"actions[{s}, {a}] is False: that action does not exist.")
-    P_pi, _ = mdp.under(pi)
-    start = -mdp.gamma * mdp.row(s, a)
-    start[s] += 1
-    return _spread(mdp, pi, resolvent(mdp, P_pi, start, transpose=True), s, a)
+    return facet_normals(mdp, pi, np.array([[s, a]]))[0]
 
 
-def _spread(mdp: TabularMDP, pi: Ints, visits: Array, s: int, a: int) -> Array:
-    """Visits float[S] on the pairs of `pi`, less one for the pair ``(s, a)``."""
-    g = np.zeros(mdp.r.shape)
-    g[np.arange(mdp.n_states), pi] = visits
-    g[s, a] -= 1
+def facet_normals(mdp: TabularMDP, pi: Ints, facets: Ints) -> Array:
+    """The same for several facets, int[n, 2] to float[n, S, A]; arguments are trusted."""
+    (s, a), states = facets.T, np.arange(mdp.n_states)
+    visits, _ = _visits(mdp, pi)(facets)
+    g = np.zeros((len(facets), *mdp.r.shape))
+    g[:, states, pi] = visits.T
+    g[np.arange(len(facets)), s, a] -= 1
     return g
 
 
-def _dual_norm(g: Array, scale: Array, ord: float) -> float:
-    r"""The norm dual to ``||D / scale||_ord``, :math:`\|scale \cdot g\|_{ord^*}`."""
-    return float(np.linalg.norm((scale * g).ravel(), _dual_order(ord)))
+def _visits(mdp: TabularMDP, pi: Ints) -> Callable[[Ints], tuple[Array, Array]]:
+    r"""The function from facets, int[n, 2], to their :math:`g_{s,a}` on the pairs of `pi`, float[S, n].
+
+    With it a bound on the L1 error of each, float[n]: the residual, with its rounding, over :math:`1-\gamma`.
+    """
+    P_pi, _ = mdp.under(pi)
+    solve_for, backward = solver(mdp, P_pi, transpose=True), P_pi.T
+    terms = int((P_pi > 0).sum(axis=0).max()) + mdp.row_length + 4  # of the sums that make the residual
+
+    def visits(facets: Ints) -> tuple[Array, Array]:
+        s, a = facets.T
+        start = mdp.gamma * (_rows(mdp, s, pi[s]) - _rows(mdp, s, a)).T
+        x = solve_for(start)
+        residual = abs(start - x + mdp.gamma * (backward @ x)).sum(axis=0)
+        off = (residual + terms * EPS * (abs(x).sum(axis=0) + 1)) / (1 - mdp.gamma)
+        x[s, np.arange(len(s))] += 1
+        return x, off
+
+    return visits
+
+
+def _rows(mdp: TabularMDP, s: Ints, a: Ints) -> Array:
+    """``P[s, a]`` for several pairs, dense float[n, S]."""
+    return np.asarray(mdp.P[s * mdp.n_actions + a].toarray() if mdp.is_sparse else mdp.P[s, a])
 
 
 def _dual_order(ord: float) -> float:
+    """The order of the norm dual to the one of order `ord`."""
     dual = {inf: 1.0, 2.0: 2.0, 1.0: inf}.get(float(ord))
     if dual is None:
         raise ValueError(f"ord must be 1, 2 or inf, got {ord!r}.")
@@ -146,33 +170,58 @@ def facet_norms(mdp: TabularMDP, policy: ArrayLike, *, ord: float = inf, scale: 
 
 
 def _facets(mdp: TabularMDP, pi: Ints, weights: Array, ord: float) -> tuple[Array, Array, float]:
-    r"""Gap and dual norm of every facet, float[S, A] each, and a bound on the error of the norms.
-
-    The norm is 0 where there is no facet.  With :math:`X \approx M^{-1}`, :math:`M = I - \gamma P_\pi`, each row of
-    `X` is off by at most :math:`\|I - XM\|_\infty/(1-\gamma)` in L1, and a normal combines two of them.
-    """
-    states = np.arange(mdp.n_states)
+    """Gap and dual norm of every facet, float[S, A] each, and a bound on the error of the norms; 0 where none is."""
     P_pi, r_pi = mdp.under(pi)
-    visits = resolvent(mdp, P_pi, np.eye(mdp.n_states))  # row s: discounted visits from s
-    residual = np.eye(mdp.n_states) - visits + mdp.gamma * np.asarray((P_pi.T @ visits.T).T)
-    off = (float(abs(residual).sum(axis=1).max()) + mdp.n_states * EPS / (1 - mdp.gamma)) / (1 - mdp.gamma)
-    v = visits @ r_pi
+    v = resolvent(mdp, P_pi, r_pi)
     gap = np.maximum(v[:, None] - mdp.r - mdp.gamma * mdp.expect(v), 0.0)
+    free = mdp.actions & (np.arange(mdp.n_actions) != pi[:, None]) & ~mdp.terminal[:, None]
+    norms, error = np.zeros(mdp.r.shape), 0.0
+    if not mdp.is_sparse or mdp.n_states <= DIRECT:
+        return gap, *_norms_of_all(mdp, pi, free, weights, ord)
+    for facets, norm, off in _norms(mdp, pi, np.argwhere(free), weights, ord):
+        norms[tuple(facets.T)] = norm
+        error = max(error, float(off.max()))
+    return gap, norms, error
+
+
+def _norms_of_all(mdp: TabularMDP, pi: Ints, free: Bools, weights: Array, ord: float) -> tuple[Array, float]:
+    r"""Norms of all `free` facets and a bound on their error, from an S-by-S matrix.
+
+    With :math:`X \approx M^{-1}`, :math:`M = I - \gamma P_\pi`, each row of `X` is off by at most
+    :math:`\|I - XM\|_\infty/(1-\gamma)` in L1, and a normal combines two of them.
+    """
+    P_pi, _ = mdp.under(pi)
+    eye = np.eye(mdp.n_states)
+    visits = resolvent(mdp, P_pi, eye)  # row s: discounted visits from s
+    residual = eye - visits + mdp.gamma * np.asarray((P_pi.T @ visits.T).T)
+    off = (float(abs(residual).sum(axis=1).max()) + mdp.n_states * EPS / (1 - mdp.gamma)) / (1 - mdp.gamma)
     norms = np.zeros(mdp.r.shape)
     for a in range(mdp.n_actions):
-        at = states[mdp.actions[:, a] & (pi != a) & ~mdp.terminal]
+        at = np.flatnonzero(free[:, a])
         P_a = mdp.P[at * mdp.n_actions + a] if mdp.is_sparse else mdp.P[at, a]
-        flow = (visits[at] - mdp.gamma * np.asarray(P_a @ visits)) * weights[states, pi]
+        flow = (visits[at] - mdp.gamma * np.asarray(P_a @ visits)) * weights[np.arange(mdp.n_states), pi]
         norms[at, a] = np.linalg.norm(np.c_[flow, weights[at, a]], _dual_order(ord), axis=1)
-    return gap, norms, 2 * off * float(weights.max())
+    return norms, 2 * off * float(weights.max())
+
+
+def _norms(mdp: TabularMDP, pi: Ints, facets: Ints, weights: Array, ord: float) -> Iterator[tuple[Ints, Array, Array]]:
+    """The facets, int[n, 2], in blocks of growing length, the norms of each block and bounds on their errors."""
+    visits, on_policy, start, length = _visits(mdp, pi), weights[np.arange(mdp.n_states), pi], 0, 1
+    while start < len(facets):
+        block = facets[start : start + length]
+        x, off = visits(block)
+        entries = np.vstack([on_policy[:, None] * x, weights[tuple(block.T)]])
+        yield block, np.linalg.norm(entries, _dual_order(ord), axis=0), off * float(weights.max())
+        start, length = start + length, min(2 * length, 64, max(1, BLOCK // mdp.n_states))
 
 
 def cliff_radius(mdp: TabularMDP, *, ord: float = inf, scale: ArrayLike | None = None) -> CliffRadius:
     r"""The largest `rho` such that the optimal policy stays optimal under every reward change of norm below `rho`.
 
     Exact (closed form, see the module).  In the supremum norm, with every entry free to move,
-    :math:`(1-\gamma)\Delta_{\min}/2 \le r \le \Delta_{\min}/2`.  Large sparse problems solve one linear system for each
-    facet that may still be the nearest, in order of the gap, and make no S-by-S matrix.
+    :math:`(1-\gamma)\Delta_{\min}/2 \le r \le \Delta_{\min}/2`.  Large problems solve one linear system for each
+    facet that may still be the nearest, in order of the gap, and make no S-by-S matrix of their own.  A facet counts
+    as out of reach if its norm is 0 up to rounding.
 
     Parameters
     ----------
@@ -190,27 +239,24 @@ def cliff_radius(mdp: TabularMDP, *, ord: float = inf, scale: ArrayLike | None =
     gap, gap_error = gaps(mdp, solution)
     free = mdp.actions & ~mdp.terminal[:, None]
     free[np.arange(mdp.n_states), pi] = False
-    if not free.any():
-        return CliffRadius(inf, 0.0, -1, -1, inf, 0.0, np.zeros(mdp.r.shape), pi, True)
-    unique = bool((gap[free] > gap_error).all())
-    if not unique:
-        s, a = np.argwhere(free & (gap <= gap_error))[0]
-        return CliffRadius(0.0, gap_error, int(s), int(a), 0.0, 0.0, np.zeros(mdp.r.shape), pi, False)
+    tied = free & (gap <= gap_error)
+    if tied.any():
+        gap, gap_error = np.where(tied, 0.0, gap), 2 * gap_error  # a true gap below the error, and one more
     find = _nearest_of_all if mdp.n_states <= ALL_FACETS else _nearest_by_gap
     s, a, norm, least, norm_error = find(mdp, pi, np.where(free, gap, inf), weights, ord)
     if norm == 0:
-        return CliffRadius(inf, 0.0, -1, -1, inf, 0.0, np.zeros(mdp.r.shape), pi, True)
+        return CliffRadius(inf, 0.0, -1, -1, inf, 0.0, np.zeros(mdp.r.shape), pi, not tied.any())
     radius = float(gap[s, a]) / norm
-    error = (gap_error + radius * norm_error) / least + 4 * EPS * radius
+    error = (gap_error + radius * norm_error) / (least - norm_error) + 4 * EPS * radius
     move = radius * _steepest(facet_normal(mdp, pi, s, a), weights, ord)
-    return CliffRadius(radius, error, s, a, float(gap[s, a]), 1 / norm, move, pi, True)
+    return CliffRadius(radius, error, s, a, float(gap[s, a]), 1 / norm, move, pi, not tied.any())
 
 
-def _nearest_of_all(
-    mdp: TabularMDP, pi: Ints, gap: Array, weights: Array, ord: float
-) -> tuple[int, int, float, float, float]:
-    """The nearest facet (s, a), its norm, the least norm of all facets, and the error of the norms."""
-    _, norms, norm_error = _facets(mdp, pi, weights, ord)
+Nearest = tuple[int, int, float, float, float]  # a facet (s, a), its norm, the least norm in reach, the norms' error
+
+
+def _nearest_of_all(mdp: TabularMDP, pi: Ints, gap: Array, weights: Array, ord: float) -> Nearest:
+    norms, norm_error = _norms_of_all(mdp, pi, np.isfinite(gap), weights, ord)
     crossable = norms > 2 * norm_error
     if not crossable.any():
         return -1, -1, 0.0, 0.0, 0.0
@@ -219,31 +265,24 @@ def _nearest_of_all(
     return s, a, float(norms[s, a]), float(norms[crossable].min()), norm_error
 
 
-def _nearest_by_gap(
-    mdp: TabularMDP, pi: Ints, gap: Array, weights: Array, ord: float
-) -> tuple[int, int, float, float, float]:
+def _nearest_by_gap(mdp: TabularMDP, pi: Ints, gap: Array, weights: Array, ord: float) -> Nearest:
     """The same from few facets: by growing gap, until no later one can be nearer.
 
     No norm exceeds that of total mass 2 / (1 - gamma), whichever of the three it is.
     """
-    P_pi, _ = mdp.under(pi)
     largest = 2 / (1 - mdp.gamma) * float(weights.max())
+    order = np.argsort(gap, axis=None, kind="stable")[: np.isfinite(gap).sum()]
     best, nearest, least, off = inf, (-1, -1, 0.0), inf, 0.0
-    for k in np.argsort(gap, axis=None, kind="stable"):
-        s, a = divmod(int(k), mdp.n_actions)
-        if not gap[s, a] < best * largest:
+    for facets, norms, errors in _norms(mdp, pi, np.stack(divmod(order, mdp.n_actions), axis=1), weights, ord):
+        gap_here = gap[tuple(facets.T)]
+        if not gap_here[0] < best * largest:
             break
-        start = mdp.gamma * (mdp.row(s, int(pi[s])) - mdp.row(s, a))
-        visits = resolvent(mdp, P_pi, start, transpose=True)
-        residual = float(abs(start - visits + mdp.gamma * (P_pi.T @ visits)).sum())
-        visits[s] += 1
-        norm = _dual_norm(_spread(mdp, pi, visits, s, a), weights, ord)
-        norm_error = (residual + mdp.row_length * EPS * float(abs(visits).sum())) / (1 - mdp.gamma) * weights.max()
-        off = max(off, norm_error)
-        if norm > 2 * norm_error:
-            least = min(least, norm)
-            if gap[s, a] / norm < best:
-                best, nearest = gap[s, a] / norm, (s, a, norm)
+        off, crossable = max(off, float(errors.max())), norms > 2 * errors
+        distance = np.divide(gap_here, norms, out=np.full(len(norms), inf), where=crossable)
+        k = int(distance.argmin())
+        if distance[k] < best:
+            best, nearest = float(distance[k]), (int(facets[k, 0]), int(facets[k, 1]), float(norms[k]))
+        least = min(least, float(norms[crossable].min(initial=inf)))
     return *nearest, least, off
 
 
@@ -262,12 +301,13 @@ def subspace_radius(mdp: TabularMDP, directions: ArrayLike, *, ord: float = inf)
     Parameters
     ----------
     directions : float[J, S, A]
-        :math:`F_1, \dots, F_J`.  Facets that they cannot cross count as infinitely far; 0 if actions are tied across
-        them.
+        :math:`F_1, \dots, F_J`; entries of missing actions and terminal states are not read.  Facets that they cannot
+        cross count as infinitely far; 0 if actions are tied across them.
     """
     F = checks.array("directions", directions, ndim=3)
     if F.shape[1:] != mdp.r.shape:
         raise ValueError(f"directions must have shape (J, S, A) = (J, {mdp.n_states}, {mdp.n_actions}), got {F.shape}.")
+    F = F * reward_scale(mdp)
     pi = solve(mdp, finest(mdp)).policy
     gap = np.maximum(policy_gaps(mdp, pi, mdp.r[None])[0], 0.0)
     dual = _dual_order(ord)
@@ -309,29 +349,44 @@ def exact_radius(P: ArrayLike, r: ArrayLike, gamma: Any, policy: Ints) -> tuple[
     Dense ``P[S, A, S]``; a facet whose gap is negative makes the radius negative: then `policy` is not optimal.  S^3
     operations on big integers: for small MDPs.
     """
+    facets = _exact_facets(P, r, gamma, policy)
+    return min(((gap / norm, at) for at, (gap, norm) in facets.items()), default=(inf, (-1, -1)))
+
+
+def _exact_facets(P: ArrayLike, r: ArrayLike, gamma: Any, policy: Ints) -> dict[tuple[int, int], tuple[Any, Any]]:
+    """Gap and L1 norm of every facet (s, a) of the policy's cone, in exact rationals."""
     P, r, gamma = rationals(P), rationals(r), rationals(gamma).item()
     (S, A), pi = r.shape, np.asarray(policy)
     eye = rationals(np.eye(S, dtype=int))
     visits = solve_linear(eye - gamma * P[np.arange(S), pi], eye)
     v = visits @ r[np.arange(S), pi]
-    best: tuple[Any, tuple[int, int]] = (inf, (-1, -1))
-    for s, a in product(range(S), range(A)):
-        if a != pi[s]:
-            gap = v[s] - r[s, a] - gamma * (P[s, a] @ v)
-            norm = 1 + sum(abs(x) for x in visits[s] - gamma * (P[s, a] @ visits))
-            best = min(best, (gap / norm, (s, a)))
-    return best
+    return {
+        (s, a): (
+            v[s] - r[s, a] - gamma * (P[s, a] @ v),
+            1 + sum(abs(x) for x in visits[s] - gamma * (P[s, a] @ visits)),
+        )
+        for s, a in product(range(S), range(A))
+        if a != pi[s]
+    }
 
 
 def verify_exactly(mdp: TabularMDP, claimed: CliffRadius) -> bool:
     """Whether a supremum-norm certificate holds in exact rationals of the stored numbers.
 
-    The policy must be optimal, and the radius the exact one up to the claimed error.
+    The policy must be optimal, the radius the exact one up to the claimed error, and so must be the distance of the
+    facet that is named and the product of its exact gap and the multiplier.
     """
     if not mdp.actions.all() or mdp.terminal.any() or mdp.is_sparse:
         raise ValueError("verify_exactly takes dense MDPs in which every action exists and no state is terminal.")
-    exact, _ = exact_radius(mdp.P, mdp.r, mdp.gamma, claimed.policy)
-    return bool(exact >= 0) and abs(float(exact) - claimed.radius) <= claimed.error + EPS * claimed.radius
+    facets = _exact_facets(mdp.P, mdp.r, mdp.gamma, claimed.policy)
+    if not facets:
+        return claimed.radius == inf
+    least = min(gap / norm for gap, norm in facets.values())
+    if least < 0 or (claimed.state, claimed.action) not in facets:
+        return False
+    gap, norm = facets[claimed.state, claimed.action]
+    same = (least, gap / norm, float(gap) * claimed.multiplier)
+    return all(abs(float(x) - claimed.radius) <= claimed.error + 2 * EPS * claimed.radius for x in same)
 
 
 def flip_probability(mdp: TabularMDP, sigma: float) -> float:

@@ -1,6 +1,6 @@
 r"""Section 3: incomplete rewards, tie-breakers, and what they do on token trees.
 
-Propositions 3.1 and 3.2, the reading of Section 3.2 on short and long answers; and illustrations on trees and on a
+Propositions 3.1 and 3.2, the reading of Section 3.3 on short and long answers; and illustrations on trees and on a
 grader with a monitor.  The illustrations say what optimal policies do, nothing about policies trained by gradient
 descent.
 """
@@ -24,6 +24,7 @@ from claimlab.experiments.papers.policy_cliff.common import (
     SIZES,
     SOFT,
     TIED,
+    WHOLE,
     claim,
     comparison,
     decided,
@@ -48,17 +49,23 @@ from claimlab.theory.soft import soft_lipschitz
 # Proposition 3.1 ----------------------------------------------------------------------------------------------------
 
 
-def _slacker(rng: Generator, *, reachable: bool) -> tuple[bool, Mapping[str, Any]]:
+def _slacker(
+    rng: Generator, *, reachable: bool = True, gamma: Fraction | None = None
+) -> tuple[bool, Mapping[str, Any]]:
     """Conditions (i)-(iii) hold by construction; is the policy then strictly suboptimal for the true reward from mu?
 
-    State 0 has the tie.  Without reachability the start law avoids state 0 and nothing leads there.
+    State 0 has the tie.  The agent starts anywhere, or in a state of its own in front of state 0 (always so for a given
+    `gamma`, never so at a drawn discount of 0).  Without reachability that state leads to itself only.
     """
     mdp = draw_tied(rng)
+    if gamma is not None:
+        mdp = mdp._replace(gamma=gamma)
     S, A = mdp.q.shape
     train, others = mdp.reward(mdp.q), [a for a in range(A) if a != mdp.a2]
-    if not reachable:  # a state of its own that only leads to itself, in which the agent starts
+    in_front = not reachable or gamma is not None or (mdp.gamma > 0 and rng.random() < 0.5)
+    if in_front:
         P = rationals(np.zeros((S + 1, A, S + 1), int))
-        P[:S, :, :S], P[S, :, S] = mdp.P, Fraction(1)
+        P[:S, :, :S], P[S, :, 0 if reachable else S] = mdp.P, Fraction(1)
         train = np.vstack([train, rationals(np.zeros((1, A), int))])
         mu = rationals(np.eye(S + 1, dtype=int)[S])
     else:
@@ -69,7 +76,7 @@ def _slacker(rng: Generator, *, reachable: bool) -> tuple[bool, Mapping[str, Any
     pi = solution.policy.copy()
     pi[0] = next(a for a in others if solution.actions[0, a])  # an optimal policy that does not take a2
     missing = rationals(rng.integers(-2, 3, size=(S, A)))
-    if not reachable:
+    if in_front:
         missing[S - 1] = Fraction(0)
     states = np.arange(S)
     kernel = rationals(np.eye(S, dtype=int)) - mdp.gamma * P[states, pi]
@@ -79,26 +86,29 @@ def _slacker(rng: Generator, *, reachable: bool) -> tuple[bool, Mapping[str, Any
         missing[0, mdp.a2] += lacking + Fraction(1, int(rng.integers(1, 100)))
     true = train + missing
     achieved, best = solve_linear(kernel, true[states, pi]), solve_exactly(P, true, mdp.gamma).v
-    return bool(mu @ best > mu @ achieved), describe(mdp, policy=pi, missing=missing, mu=mu)
+    return bool(mu @ best > mu @ achieved), describe(mdp, P=P, train=train, policy=pi, missing=missing, mu=mu)
 
 
 SLACKER = Space(
     SIZES,
-    {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "missing": Box("SA"), "mu": Simplex("S"), "gamma": GAMMA},
+    {"P": Simplex("SAS"), "q": WHOLE, "missing": Box("SA"), "mu": Simplex("S"), "gamma": GAMMA},
 )
 
 
-def _gain(P: Array, q: Array, missing: Array, mu: Array, gamma: Array, *, discounted: bool) -> Trial | None:
-    """E[gamma^T] A_missing(s0, a2) against what the policy loses, at the pair (s0, a2) where the bound is largest."""
+def _gain(P: Array, q: Array, missing: Array, mu: Array, gamma: Array, *, discounted: bool, tied: bool) -> Trial | None:
+    """E[gamma^T] A_true(s0, a2) against what the policy loses, at the pair (s0, a2) where the bound is largest.
+
+    The advantage for the true reward is that for the missing one less the gap, which is 0 for `tied` actions.
+    """
     train, best = tied_mdp(P, q, float(gamma))
-    pi = best.argmax(axis=1)
+    pi, gap = best.argmax(axis=1), q.max(axis=1, keepdims=True) - q
     v, _ = policy_value(train.with_reward(missing), pi)
-    advantage = missing + train.gamma * train.expect(v) - v[:, None]
+    advantage = missing + train.gamma * train.expect(v) - v[:, None] - gap
     reach = occupancy(train, pi, mu).sum(axis=1)
     own = np.array([occupancy(train, pi, start)[s].sum() for s, start in enumerate(np.eye(len(mu)))])
     hitting = reach / own  # E[gamma^T] of the first visit
     weight = hitting if discounted else (hitting > 1e-9).astype(float)
-    promise = np.where(best, advantage * weight[:, None], -np.inf)
+    promise = np.where(best if tied else True, advantage * weight[:, None], -np.inf)
     if promise.max() <= 1e-9:
         return None
     true = train.with_reward(train.r + missing)
@@ -109,8 +119,8 @@ def _gain(P: Array, q: Array, missing: Array, mu: Array, gamma: Array, *, discou
     )
 
 
-def _gain_check(budget: Budget, discounted: bool = True) -> Inequality:
-    return attack(SLACKER, partial(_gain, discounted=discounted), budget)
+def _gain_check(budget: Budget, discounted: bool = True, tied: bool = True) -> Inequality:
+    return attack(SLACKER, partial(_gain, discounted=discounted, tied=tied), budget)
 
 
 # Proposition 3.2 ----------------------------------------------------------------------------------------------------
@@ -131,7 +141,7 @@ def _tie_breaker(rng: Generator, *, tie: bool) -> tuple[bool, Mapping[str, Any]]
 
 BREAKER = Space(
     {"S": (1, 4), "A": (2, 3)},
-    {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "eps": Box("", 0.01, 1.0), "gamma": GAMMA},
+    {"P": Simplex("SAS"), "q": WHOLE, "eps": Box("", 0.01, 1.0), "gamma": GAMMA},
 )
 
 
@@ -337,17 +347,38 @@ ILLUSTRATION = "illustration, of optimal policies and not of trained ones"
 CLAIMS = (
     claim(
         id="policy-cliff/incomplete-reward",
-        source="Proposition 3.1",
+        source="Proposition 3.1, but for its exception at discount 0",
         statement=(
             r"If $a_2\in A^*(s_0;R_{train})$, $A^{\pi}_{R_{missing}}(s_0,a_2) > 0$ for the policy $\pi$ optimal under "
             r"$R_{train}$, and $s_0$ is reached from $\mu$ under $\pi$, then $\pi$ is strictly suboptimal for "
             "$R_{train}+R_{missing}$ (decided in rationals)."
         ),
         kind=Identity,
-        premises=(FINITE, DISCOUNT, "action optimality", "positive advantage", "reachability"),
-        check=decided(_slacker, reachable=True),
+        premises=(
+            FINITE,
+            DISCOUNT,
+            "action optimality",
+            "positive advantage",
+            r"reachability, at $\gamma=0$ in the first step (see policy-cliff/incomplete-reward-myopic)",
+        ),
+        check=decided(_slacker),
         control=decided(_slacker, reachable=False),
         control_statement="the same when $s_0$ is never reached.",
+    ),
+    claim(
+        id="policy-cliff/incomplete-reward-myopic",
+        source="Proposition 3.1, discount 0",
+        statement=(
+            r"As printed, Proposition 3.1 includes $\gamma=0$ (Assumption 2.3) and a state $s_0$ that is reached only "
+            r"after the first step: there, too, $\pi$ is strictly suboptimal from $\mu$. (Nothing after the first step "
+            r"counts, so it need not be: the repair is $\gamma>0$ or $\mu(s_0)>0$.)"
+        ),
+        kind=Identity,
+        premises=(FINITE, r"$\gamma=0$", "action optimality", "positive advantage", "reachability"),
+        check=decided(_slacker, gamma=Fraction(0)),
+        control=decided(_slacker, gamma=Fraction(1, 2)),
+        control_statement=r"the same with $\gamma=1/2$.",
+        expected=Outcome.REFUTED,
     ),
     claim(
         id="policy-cliff/incomplete-reward-gain",
@@ -361,6 +392,19 @@ CLAIMS = (
         check=_gain_check,
         control=partial(_gain_check, discounted=False),
         control_statement=r"it is at least $A^\pi_{R_{missing}}(s_0,a_2)$ whenever $s_0$ is reached.",
+    ),
+    claim(
+        id="policy-cliff/incomplete-reward-general",
+        source="ours, generalises Proposition 3.1",
+        statement=(
+            r"Action optimality is not needed: whenever $A^\pi_{R_{train}}(s_0,a) + A^\pi_{R_{missing}}(s_0,a) > 0$, "
+            r"the loss is at least $\mathbb E_\pi[\gamma^{T}]$ times that sum."
+        ),
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, r"$\pi$ optimal for $R_{train}$"),
+        check=partial(_gain_check, tied=False),
+        control=partial(_gain_check, tied=False, discounted=False),
+        control_statement="it is at least that sum whenever $s_0$ is reached.",
     ),
     claim(
         id="policy-cliff/tie-breaker",
@@ -391,7 +435,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-cliff/accuracy-ties-lengths",
-        source="Section 3.2, Promoting Efficient Reasoning",
+        source="Section 3.3, Promoting Efficient Reasoning",
         statement=(
             "Under an accuracy-only reward, short and long reasoning paths that reach the correct answer are equally "
             "optimal (in the paper's own MDP: infinite horizon, discount below 1, deterministic concatenation)."
@@ -418,7 +462,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-cliff/tree-outcome-ties",
-        source="Section 3.2, Spurious Reasoning",
+        source="Section 3.3, Spurious Reasoning",
         statement=(
             "With an outcome reward on a token tree (4 tokens, depth 6) exactly the next tokens that keep a correct "
             "answer within reach are optimal: faithful and spurious traces tie."
@@ -431,7 +475,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-cliff/tree-bonus-snaps",
-        source="Section 3.2, Enforcing Format and Style Consistency",
+        source="Section 3.3, Enforcing Format and Style Consistency",
         statement=(
             "A process bonus of any size (down to $10^{-10}$) for beginning faithfully leaves one optimal first token "
             "where there were two: the policy snaps."
@@ -457,7 +501,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-cliff/length-penalty",
-        source="Section 3.2, Promoting Efficient Reasoning",
+        source="Section 3.3, Promoting Efficient Reasoning",
         statement=(
             r"Without discounting, a price of $3\cdot10^{-4}$ a token leaves only the most concise correct traces "
             "optimal."
@@ -470,7 +514,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-cliff/monitor-obfuscation",
-        source="Section 3.2 with the weak grader of Section 5",
+        source="Section 5.1, A Deeper Failure",
         statement=(
             r"Fining transparent hacks by $c$ moves the optimum first to the *obfuscated* hack, at $c=\delta/(1-d)$, "
             r"and to honest work only at $c=(1-\delta-q)/d$ (cost of disguise $\delta$, leak $d$, honest success $q$)."

@@ -16,12 +16,15 @@ from claimlab.mdps.convert import discounted, from_gymnasium
 from claimlab.mdps.exact import Rationals, rationals, solve_exactly
 from claimlab.mdps.instances import combination_lock, deep_sea, jao, river_swim
 from claimlab.mdps.inverse import inverse_bellman
+from claimlab.mdps.planning import gaps
 from claimlab.mdps.tabular import TabularMDP
 from claimlab.mdps.trees import token_tree
 from claimlab.theory.cells import sweep
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Identity
 from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial
+from claimlab.theory.inclusion import inclusion_radius
+from claimlab.theory.stability import cliff_radius
 
 PAPER = Paper(
     slug="policy-cliff",
@@ -42,6 +45,7 @@ WEIGHTS = "weights $w_k(s) \\ge 0$ with $\\sum_k w_k(s) = 1$, fixed while $R$ mo
 SOFT = "temperature $\\alpha > 0$"
 
 GAMMA = Box("", 0.0, 0.99)
+WHOLE = Box("SA", -2, 2, step=1)  # optimal action values with many ties
 SIZES = {"S": (1, 4), "A": (1, 3)}
 PERTURBED = Space(SIZES, {"P": Simplex("SAS"), "R": Box("SA"), "D": Box("SA"), "gamma": GAMMA})
 
@@ -86,10 +90,16 @@ def discounted_tree(vocabulary: int, depth: int, reward: Any, gamma: float) -> T
 
 
 def first_change(mdp: TabularMDP, D: Array, policy: Ints) -> tuple[float, float]:
-    """The least t >= 0 such that `policy` is not optimal just beyond ``mdp.r + t D``, and its error."""
+    """The least t >= 0 such that `policy` is not optimal just beyond ``mdp.r + t D``, and its error.
+
+    A sweep takes gaps that are small beside the values for ties; where such a gap is proved to be none, nothing is
+    known about the change, and the error is infinite.
+    """
     path = sweep(mdp, D, high=1e3)
     if not np.array_equal(path.policies[0], policy):
-        return 0.0, 0.0
+        gap, error = gaps(mdp)
+        rivals = gap[np.arange(len(policy)), path.policies[0]]
+        return 0.0, inf if rivals.max() > error else 0.0
     return (float(path.breakpoints[0]), float(path.errors[0])) if len(path.breakpoints) else (inf, 0.0)
 
 
@@ -104,10 +114,37 @@ def first_newcomer(mdp: TabularMDP, D: Array, optimal: Bools) -> tuple[float, fl
 
 
 def tied_mdp(P: Array, q: Array, gamma: float) -> tuple[TabularMDP, Bools]:
-    """The MDP whose optimal action values are `q` rounded to integers, and its optimal actions (exactly those)."""
-    whole = np.round(q)
-    best = whole == whole.max(axis=1, keepdims=True)
-    return TabularMDP(P, inverse_bellman(P, whole, gamma), gamma), best
+    """The MDP whose optimal action values are `q`, whole numbers, and its optimal actions (exactly those)."""
+    best = q == q.max(axis=1, keepdims=True)
+    return TabularMDP(P, inverse_bellman(P, q, gamma), gamma), best
+
+
+def least_positive_gap(q: Array) -> float:
+    """The least distance of a suboptimal action's value from the best in its state."""
+    gap = q.max(axis=1, keepdims=True) - q
+    return float(gap[gap > 0].min())
+
+
+def included(mdp: TabularMDP, best: Bools, D: Array, size: float, factor: float) -> Trial:
+    """`factor` times the inclusion radius against the distance, `size` a unit of `D`, of the first new action."""
+    radius = inclusion_radius(mdp, optimal=best)
+    broken_at, error = first_newcomer(mdp, D, best)
+    return comparison(factor * radius.lower, broken_at * size, error * size)
+
+
+def unchanged(mdp: TabularMDP, best: Bools, gap: float, D: Array, size: float) -> Trial:
+    """(1 - gamma) gap / 2 against the distance, `size` a unit of `D`, at which the selected policy first changes."""
+    changed_at, error = first_change(mdp, D, best.argmax(axis=1))
+    return comparison((1 - mdp.gamma) * gap / 2, changed_at * size, error * size)
+
+
+def nearest(mdp: TabularMDP, D: Array, size: float, factor: float, *, ord: float = inf) -> Trial | None:
+    """`factor` times the cliff radius against the distance, `size` a unit of `D`, at which the policy changes."""
+    c = cliff_radius(mdp, ord=ord)
+    if not c.unique or not D.any() or c.radius == inf:
+        return None
+    changed_at, error = first_change(mdp, D, c.policy)
+    return comparison(factor * c.radius, changed_at * size, c.error + error * size)
 
 
 class Tied(NamedTuple):

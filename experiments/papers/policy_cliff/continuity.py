@@ -5,9 +5,10 @@ Proposition 2.4, Lemma 2.5 with its remark, Theorem 2.7, Propositions 2.9 and 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from claimlab.experiments.papers.policy_cliff.common import (
     SIZES,
     TIED,
     UNIQUE,
+    WHOLE,
     bandit,
     claim,
     comparison,
@@ -30,12 +32,13 @@ from claimlab.experiments.papers.policy_cliff.common import (
     decided,
     describe,
     draw_tied,
-    first_change,
-    first_newcomer,
     hard_cases,
-    norm,
+    included,
+    least_positive_gap,
     optimal_in_0,
     tied_mdp,
+    two_sinks,
+    unchanged,
 )
 from claimlab.mdps.inverse import inverse_bellman
 from claimlab.mdps.planning import action_values, gaps, solve
@@ -43,7 +46,7 @@ from claimlab.mdps.tabular import EPS, TabularMDP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
 from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack
-from claimlab.theory.inclusion import inclusion_radius
+from claimlab.theory.inclusion import inclusion_by_milp, inclusion_radius
 
 # Proposition 2.4 -----------------------------------------------------------------------------------------------------
 
@@ -69,27 +72,24 @@ def _q_lipschitz_check(budget: Budget, factor: float = 1.0) -> Inequality:
 
 # Lemma 2.5 -----------------------------------------------------------------------------------------------------------
 
-TIES = Space(SIZES, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "D": Box("SA"), "gamma": GAMMA})
+TIES = Space(SIZES, {"P": Simplex("SAS"), "q": WHOLE, "D": Box("SA"), "gamma": GAMMA})
 
 
 def _uhc(P: Array, q: Array, D: Array, gamma: Array, *, factor: float) -> Trial | None:
     if not D.any():
         return None
     mdp, best = tied_mdp(P, q, float(gamma))
-    radius = inclusion_radius(mdp, optimal=best)
-    broken_at, error = first_newcomer(mdp, D, best)
-    size = float(abs(D).max())
-    return comparison(factor * radius.lower, broken_at * size, error * size)
+    return included(mdp, best, D, float(abs(D).max()), factor)
 
 
 def _steepest_ties(rng: Generator) -> Iterator[Case]:
-    """Tied instances, each with the reward change that the linear program finds cheapest."""
+    """Tied instances, each with the reward changes that the linear programs and the integer program find cheapest."""
     for _ in range(12):
         case = TIES.draw(rng)
         mdp, best = tied_mdp(case["P"], case["q"], float(case["gamma"]))
-        D = inclusion_radius(mdp, optimal=best).perturbation
-        if D.any():
-            yield case | {"D": D / abs(D).max()}
+        if not best.all():
+            for found in (inclusion_radius(mdp, optimal=best), inclusion_by_milp(mdp, best)):
+                yield case | {"D": found.perturbation / abs(found.perturbation).max()}
 
 
 def _uhc_check(budget: Budget, factor: float = 1.0) -> Inequality:
@@ -109,14 +109,10 @@ def _lhc(rng: Generator, *, tie: bool) -> tuple[bool, Mapping[str, Any]]:
 
 
 def _continuity(P: Array, q: Array, D: Array, gamma: Array, *, unique: bool) -> Trial | None:
-    """(1 - gamma) Delta / 2 against the distance at which the selected policy first changes along D."""
     mdp, best = tied_mdp(P, q, float(gamma))
     if (unique and best.sum() > len(best)) or best.all() or not D.any():
         return None
-    gap = (np.round(q).max(axis=1, keepdims=True) - np.round(q))[~best].min()
-    changed_at, error = first_change(mdp, D, best.argmax(axis=1))
-    size = float(abs(D).max())
-    return comparison((1 - mdp.gamma) * gap / 2, changed_at * size, error * size)
+    return unchanged(mdp, best, least_positive_gap(q), D, float(abs(D).max()))
 
 
 def _continuity_check(budget: Budget, unique: bool = True) -> Inequality:
@@ -142,7 +138,8 @@ def _gap_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, constant: floa
 
 def _gap_lipschitz_check(budget: Budget, constant: float = 2.0) -> Inequality:
     tight = bandit() | {"D": np.array([[-0.5, 0.5]])}
-    hard = [tight, *hard_cases(PERTURBED, budget.rng("hard"))]
+    apart = two_sinks(0.9) | {"D": 0.05 * np.array([[-1.0, 1.0], [-1.0, -1.0], [1.0, 1.0]])}  # tight with a discount
+    hard = [tight, apart, *hard_cases(PERTURBED, budget.rng("hard"))]
     return attack(PERTURBED, partial(_gap_lipschitz, constant=constant), budget, hard=hard)
 
 
@@ -167,26 +164,53 @@ def _box(P: Array, D: Array, c: Array, size: Array, gamma: Array, *, wells: int)
     return comparison(moved, bound, 4 * EPS, trivial=2.0)
 
 
+def _steepest_boxes() -> Iterator[Case]:
+    r"""State 0 stays where it is, except that the action `k` grid points from the best leads to state 1, for ever.
+
+    The rewards of state 1 and of that action rise, all others fall, by a hair more than it takes to move the maximiser:
+    :math:`(kh)^2 = 2\|D\|/(1-\gamma)`.
+    """
+    grid = np.linspace(-1, 1, 41)
+    centre = int(abs(grid - 0.5).argmin())
+    for gamma, k in product((0.0, 0.5, 0.9), (4, 8)):
+        P, D = np.zeros((2, 41, 2)), np.ones((2, 41))
+        P[0, :, 0] = P[1, :, 1] = 1
+        P[0, centre - k], D[0], D[0, centre - k] = (0, 1), -1, 1
+        size = (1 + 1e-9) * (1 - gamma) * (grid[centre] - grid[centre - k]) ** 2 / 2
+        yield {"P": P, "D": D, "c": np.array([0.5, 0.5]), "size": np.array(size), "gamma": np.array(gamma)}
+
+
 def _box_check(budget: Budget, wells: int = 1) -> Inequality:
-    return attack(BOXES, partial(_box, wells=wells), budget)
+    return attack(BOXES, partial(_box, wells=wells), budget, hard=_steepest_boxes())
 
 
 # Propositions 2.9 and 2.10 -------------------------------------------------------------------------------------------
 
+Range = tuple[Fraction, Fraction]  # of the entries of R' - R, in units of epsilon
 
-def _jumps(rng: Generator, *, tie: bool, norm_factor: Fraction) -> tuple[bool, Mapping[str, Any]]:
-    """For every epsilon: a2 becomes the only optimal action although the reward moved by at most (factor) epsilon."""
+
+def _jumps(rng: Generator, *, tie: bool, range_of: Callable[[Fraction], Range]) -> tuple[bool, Mapping[str, Any]]:
+    """For every epsilon: a2 becomes the only optimal action although each reward moved by low to high epsilon."""
     mdp = draw_tied(rng, tie=tie)
-    r0, switched = mdp.reward(mdp.q), True
+    r0, switched, (low, high) = mdp.reward(mdp.q), True, range_of(mdp.gamma)
     for eps in EPSILONS:
         _, r = mdp.bumped(eps)
-        limit = (1 + mdp.gamma if norm_factor == 0 else norm_factor) * eps
-        switched = switched and optimal_in_0(mdp, r) == [mdp.a2] and norm(r - r0) <= limit
+        moved = r - r0
+        switched = switched and optimal_in_0(mdp, r) == [mdp.a2]
+        switched = switched and low * eps <= moved.min() <= moved.max() <= high * eps
     return switched, describe(mdp)
 
 
-def _jump_check(budget: Budget, tie: bool = True, norm_factor: Fraction = Fraction(0)) -> Identity:
-    return decide(budget, partial(_jumps, tie=tie, norm_factor=norm_factor))
+def _of_the_proof(gamma: Fraction) -> Range:
+    return -(1 + gamma), 1 + gamma
+
+
+def _sharper(gamma: Fraction, *, fall: Fraction = Fraction(1), rise: Fraction = Fraction(1)) -> Range:
+    return -fall * gamma, rise
+
+
+def _jump_check(budget: Budget, tie: bool = True, range_of: Callable[[Fraction], Range] = _of_the_proof) -> Identity:
+    return decide(budget, partial(_jumps, tie=tie, range_of=range_of))
 
 
 def _uniform_jump(rng: Generator, *, jump_of: str) -> tuple[bool, Mapping[str, Any]]:
@@ -323,9 +347,9 @@ CLAIMS = (
         ),
         kind=Identity,
         premises=(FINITE, DISCOUNT, TIED),
-        check=partial(_jump_check, norm_factor=Fraction(1)),
-        control=partial(_jump_check, norm_factor=Fraction(9, 10)),
-        control_statement=r"it moves the reward by at most $0.9\,\varepsilon$.",
+        check=partial(_jump_check, range_of=_sharper),
+        control=partial(_jump_check, range_of=partial(_sharper, rise=Fraction(9, 10))),
+        control_statement=r"the entries lie in $[-\gamma\varepsilon, 0.9\,\varepsilon]$.",
     ),
     claim(
         id="policy-cliff/discontinuity-uniform",

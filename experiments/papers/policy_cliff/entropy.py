@@ -1,4 +1,4 @@
-r"""Sections 3.3 and 4.4: what entropy and KL penalties do to the reward-policy map.
+r"""Sections 3.4 and 4.4: what entropy and KL penalties do to the reward-policy map.
 
 Proposition 4.7, Lemma C.2; and ours: the sharper span bound, the exact derivative, the limit of a vanishing penalty.
 """
@@ -21,6 +21,7 @@ from claimlab.experiments.papers.policy_cliff.common import (
     SIZES,
     SOFT,
     WEIGHTS,
+    WHOLE,
     claim,
     comparison,
     hard_cases,
@@ -158,7 +159,8 @@ def _derivative(P: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, cen
     formula = np.einsum("satb,tb->sa", J, D)
     if not centred:
         pi = soft_solve(mdp, temperature).pi
-        formula = formula + pi * formula.sum() + pi / temperature * D
+        onward = (P[..., None] * pi).reshape(R.size, R.size)
+        formula = pi / temperature * np.linalg.solve(np.eye(R.size) - mdp.gamma * onward, D.ravel()).reshape(R.shape)
     residual = abs(formula - _complex_step(P, R, D, mdp.gamma, temperature)).max()
     # a relative error of pi is one of q / alpha; J is of size 1 / (alpha (1 - gamma)); its solve adds 1 / (1 - gamma)
     size = (1 + (1 + mdp.value_bound) / temperature) / (temperature * (1 - mdp.gamma) ** 2)
@@ -169,7 +171,7 @@ def _derivative_check(budget: Budget, centred: bool = True) -> Identity:
     return equate(SOFT_ONE, partial(_derivative, centred=centred), budget)
 
 
-LIMITS = Space({"S": (1, 4), "A": (1, 3)}, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "gamma": Box("", 0.0, 0.95)})
+LIMITS = Space({"S": (1, 4), "A": (1, 3)}, {"P": Simplex("SAS"), "q": WHOLE, "gamma": Box("", 0.0, 0.95)})
 
 
 def _cold(mdp: TabularMDP) -> float:
@@ -210,7 +212,7 @@ CLOSEST = Space(
     {"S": (1, 3), "A": (2, 3)},
     {
         "P": Simplex("SAS"),
-        "q": Box("SA", -2, 2),
+        "q": WHOLE,
         "base": Simplex("SA"),
         "other": Simplex("SA"),
         "gamma": Box("", 0, 0.9),
@@ -248,6 +250,21 @@ def _closest(P: Array, q: Array, base: Array, other: Array, gamma: Array, *, uni
 
 def _closest_check(budget: Budget, uniform: bool = False) -> Inequality:
     return attack(CLOSEST, partial(_closest, uniform=uniform), budget)
+
+
+def _soft_value(P: Array, R: Array, gamma: Array, alpha: Array, *, factor: float) -> Trial:
+    """The two-sided bound: where the lower side fails, that failure is the trial."""
+    mdp, temperature = TabularMDP(P, R, float(gamma)), float(alpha)
+    soft, hard = soft_solve(mdp, temperature), solve(mdp)
+    above, error = soft.v - hard.v, soft.error + hard.error
+    if (-above).max() > error:
+        return comparison((-above).max(), 0.0, error)
+    return comparison(above.max(), factor * temperature * log(mdp.n_actions) / (1 - mdp.gamma), error)
+
+
+def _soft_value_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    tied = {"P": np.ones((1, 3, 1)), "R": np.zeros((1, 3)), "gamma": np.array(0.9), "alpha": np.array(0.5)}
+    return attack(PRICED, partial(_soft_value, factor=factor), budget, hard=[tied])
 
 
 PRICED = Space(
@@ -365,7 +382,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-cliff/kl-closest",
-        source="Section 3.3",
+        source="Section 3.4, made precise",
         statement=(
             "A KL penalty breaks ties towards the optimal policy that is closest to the base model: as the penalty "
             "vanishes, its policy has the least discounted divergence from the base among all optimal policies, from "
@@ -376,6 +393,16 @@ CLAIMS = (
         check=_closest_check,
         control=partial(_closest_check, uniform=True),
         control_statement="the uniform policy over optimal actions has the least divergence.",
+    ),
+    claim(
+        id="policy-cliff/soft-value",
+        source="ours, on the trade-off of Section 4.4",
+        statement=r"The regularised value is close above: $0 \le V_\alpha-V^* \le \frac{\alpha\log|A|}{1-\gamma}$.",
+        kind=Inequality,
+        premises=(FINITE, DISCOUNT, SOFT),
+        check=_soft_value_check,
+        control=partial(_soft_value_check, factor=0.9),
+        control_statement="the upper end is 0.9 times that.",
     ),
     claim(
         id="policy-cliff/soft-price",

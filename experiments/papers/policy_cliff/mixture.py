@@ -26,17 +26,20 @@ from claimlab.experiments.papers.policy_cliff.common import (
     TIED,
     UNIQUE,
     WEIGHTS,
+    WHOLE,
     claim,
     comparison,
     decide,
     decided,
     describe,
     draw_tied,
-    first_change,
-    first_newcomer,
+    included,
+    least_positive_gap,
+    nearest,
     norm,
     optimal_in_0,
     tied_mdp,
+    unchanged,
 )
 from claimlab.mdps.exact import rationals
 from claimlab.mdps.planning import action_values, policy_value
@@ -59,7 +62,7 @@ def tuple_norm(R: Array) -> float:
 
 
 MIXED = Space(
-    SIZES | {"N": (1, 3)},
+    SIZES | {"N": (1, 4)},
     {"P": Simplex("SAS"), "w": Simplex("SN"), "R": Box("NSA"), "D": Box("NSA"), "gamma": GAMMA},
 )
 
@@ -97,8 +100,8 @@ def _effective_q_check(budget: Budget, factor: float = 1.0) -> Inequality:
 # Lemma 4.4, Proposition 4.5 -----------------------------------------------------------------------------------------
 
 MIXED_TIES = Space(
-    SIZES | {"N": (1, 3)},
-    {"P": Simplex("SAS"), "w": Simplex("SN"), "q": Box("SA", -2, 2), "D": Box("NSA"), "gamma": GAMMA},
+    SIZES | {"N": (1, 4)},
+    {"P": Simplex("SAS"), "w": Simplex("SN"), "q": WHOLE, "D": Box("NSA"), "gamma": GAMMA},
 )
 
 
@@ -116,9 +119,7 @@ def _effective_uhc(P: Array, w: Array, q: Array, D: Array, gamma: Array, *, fact
     mdp, best = tied_mdp(P, q, float(gamma))  # some tuple of rewards has this effective reward: all equal to it
     if not D.any():
         return None
-    radius = inclusion_radius(mdp, optimal=best).lower
-    broken_at, error = first_newcomer(mdp, effective(w, D), best)
-    return comparison(factor * radius, broken_at * tuple_norm(D), error * tuple_norm(D))
+    return included(mdp, best, effective(w, D), tuple_norm(D), factor)
 
 
 def _effective_uhc_check(budget: Budget, factor: float = 1.0) -> Inequality:
@@ -131,9 +132,7 @@ def _effective_continuity(P: Array, w: Array, q: Array, D: Array, gamma: Array, 
     mdp, best = tied_mdp(P, q, float(gamma))
     if (unique and best.sum() > len(best)) or best.all() or not D.any():
         return None
-    gap = (np.round(q).max(axis=1, keepdims=True) - np.round(q))[~best].min()
-    changed_at, error = first_change(mdp, effective(w, D), best.argmax(axis=1))
-    return comparison((1 - mdp.gamma) * gap / 2, changed_at * tuple_norm(D), error * tuple_norm(D))
+    return unchanged(mdp, best, least_positive_gap(q), effective(w, D), tuple_norm(D))
 
 
 def _effective_continuity_check(budget: Budget, unique: bool = True) -> Inequality:
@@ -143,11 +142,7 @@ def _effective_continuity_check(budget: Budget, unique: bool = True) -> Inequali
 
 def _effective_radius(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, factor: float) -> Trial | None:
     mdp = TabularMDP(P, effective(w, R), float(gamma))
-    c = cliff_radius(mdp)
-    if not c.unique or not D.any() or c.radius == inf:
-        return None
-    changed_at, error = first_change(mdp, effective(w, D), c.policy)
-    return comparison(factor * c.radius, changed_at * tuple_norm(D), c.error + error * tuple_norm(D))
+    return nearest(mdp, effective(w, D), tuple_norm(D), factor)
 
 
 def _effective_radius_check(budget: Budget, factor: float = 1.0) -> Inequality:

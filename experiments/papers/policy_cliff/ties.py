@@ -14,49 +14,53 @@ from claimlab.checks import Array, Bools
 from claimlab.experiments.papers.policy_cliff.common import (
     DISCOUNT,
     FINITE,
-    TIED,
+    GAMMA,
+    SIZES,
+    WHOLE,
     claim,
     comparison,
+    first_newcomer,
+    least_positive_gap,
     tied_mdp,
     two_sinks,
 )
-from claimlab.experiments.papers.policy_cliff.continuity import TIES
 from claimlab.mdps.tabular import EPS, TabularMDP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
 from claimlab.theory.falsify import Box, Simplex, Space, Trial, attack, equate
 from claimlab.theory.inclusion import inclusion_by_milp, inclusion_radius
 
+ALL_WHOLE = Space(SIZES, {"P": Simplex("SAS"), "q": WHOLE, "gamma": GAMMA})
 
-def _ties_lower(P: Array, q: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
+
+def _ties_lower(P: Array, q: Array, gamma: Array, *, constant: float) -> Trial | None:
     mdp, best = tied_mdp(P, q, float(gamma))
     if best.all():
         return None
-    radius = inclusion_radius(mdp, optimal=best)
-    whole = np.round(q)
-    gap = (whole.max(axis=1, keepdims=True) - whole)[~best].min()
+    radius, gap = inclusion_radius(mdp, optimal=best), least_positive_gap(q)
     return comparison(constant * (1 - mdp.gamma) * gap, radius.radius, radius.radius - radius.lower + 64 * EPS * gap)
 
 
-def _ties_upper(P: Array, q: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
+def _ties_upper(P: Array, q: Array, gamma: Array, *, constant: float) -> Trial | None:
+    """How far one must go in the statement's own direction until a new action is optimal, found by solving."""
     mdp, best = tied_mdp(P, q, float(gamma))
     if best.all():
         return None
-    radius = inclusion_radius(mdp, optimal=best)
-    whole = np.round(q)
-    gap = (whole.max(axis=1, keepdims=True) - whole)[~best].min()
-    return comparison(radius.lower, constant * gap, 64 * EPS * (gap + mdp.value_bound))
+    gap = q.max(axis=1, keepdims=True) - q
+    D = np.where(gap == least_positive_gap(q), 1.0, -1.0)
+    D[D > 0] = np.where(np.arange((D > 0).sum()) == 0, 1.0, -1.0)  # one pair of the least gap is enough
+    broken_at, error = first_newcomer(mdp, D, best)
+    return comparison(broken_at, constant * least_positive_gap(q), error)
 
 
 def _ties_check(budget: Budget, measure: Any, constant: float = 0.5) -> Inequality:
     sinks = two_sinks(0.9)
-    q = np.array([[1.0, 0.0], [0.0, -2.0], [0.0, -2.0]])
     hard = [
-        {"P": sinks["P"], "q": q, "D": np.zeros((3, 2)), "gamma": sinks["gamma"]},
-        {"P": np.ones((1, 3, 1)), "q": np.array([[1.0, 1, 0]]), "D": np.zeros((1, 3)), "gamma": np.array(0.5)},
+        {"P": sinks["P"], "q": np.array([[1.0, 0.0], [0.0, -2.0], [0.0, -2.0]]), "gamma": sinks["gamma"]},
+        {"P": np.ones((1, 3, 1)), "q": np.array([[1.0, 1, 0]]), "gamma": np.array(0.5)},
     ]
     fewer = budget.with_instances(max(50, budget.instances // 3))
-    return attack(TIES, partial(measure, constant=constant), fewer, hard=hard)
+    return attack(ALL_WHOLE, partial(measure, constant=constant), fewer, hard=hard)
 
 
 def _every_policy(mdp: TabularMDP, best: Bools, *, exact_values: bool) -> tuple[float, float]:
@@ -93,7 +97,7 @@ def _every_policy(mdp: TabularMDP, best: Bools, *, exact_values: bool) -> tuple[
     return least, slack
 
 
-TINY_TIES = Space({"S": (1, 3), "A": (2, 2)}, {"P": Simplex("SAS"), "q": Box("SA", -2, 2), "gamma": Box("", 0.0, 0.9)})
+TINY_TIES = Space({"S": (1, 3), "A": (2, 2)}, {"P": Simplex("SAS"), "q": WHOLE, "gamma": Box("", 0.0, 0.9)})
 
 
 def _ties_agree(P: Array, q: Array, gamma: Array, *, exact_values: bool) -> Trial | None:
@@ -153,7 +157,7 @@ CLAIMS = (
             "policies and the integer program."
         ),
         kind=Identity,
-        premises=(FINITE, DISCOUNT, TIED),
+        premises=(FINITE, DISCOUNT),
         check=_ties_agree_check,
         control=partial(_ties_agree_check, exact_values=False),
         control_statement=r"it equals the programs that ask only for $V \ge TV$ instead of $V = V^*$.",
