@@ -169,6 +169,19 @@ def dask(address: str) -> Iterator[Executor]:
         yield client.get_executor(pure=False)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the end; a process that is started meanwhile does not see it before it can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     parent = multiprocessing.parent_process()
@@ -187,7 +200,8 @@ def _distributed(
     futures: dict[Future[Result], Unit] = {}
     for id, role in units:
         try:
-            futures[executor.submit(perform, id, role, budget, files.get(id), code[id])] = id, role
+            with _uninterrupted():
+                futures[executor.submit(perform, id, role, budget, files.get(id), code[id])] = id, role
         except BrokenExecutor as broken:  # an earlier unit took its process down
             yield (id, role), _lost(broken)
     for future in as_completed(futures):

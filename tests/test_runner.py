@@ -341,6 +341,15 @@ def test_ctrl_c_is_one_line_and_loses_nothing(tmp_path):
     assert len(list((out / "results").glob("*.json"))) == 1
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no signal masks")
+def test_a_worker_that_is_still_importing_does_not_meet_ctrl_c():
+    look = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with runner._uninterrupted():
+        done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_a_check_that_takes_its_process_down_is_an_entry(tmp_path):
     file = tmp_path / "dying.py"
     file.write_text(HEAD + DYING)

@@ -14,16 +14,15 @@ from claimlab.mdps.convert import from_gymnasium
 from claimlab.mdps.exact import exact
 from claimlab.mdps.instances import garnet
 from claimlab.theory import stability
+from claimlab.theory.exact import exact_radius, verify_exactly
 from claimlab.theory.inclusion import inclusion_by_milp, inclusion_radius
 from claimlab.theory.stability import (
     cliff_radius,
-    exact_radius,
     facet_distances,
     facet_normal,
     flip_probability,
     policy_gaps,
     subspace_radius,
-    verify_exactly,
 )
 from claimlab.theory.strategies import seeds, tabular_mdps, tied_mdps
 

@@ -1,11 +1,10 @@
 r"""Exact maps of which policy is optimal where: reward planes, mixture triangles, penalty sweeps.
 
-On a plane of rewards :math:`R + xR_1 + yR_2` the policy :math:`\pi` is optimal exactly on the convex polygon where all
-its gaps
-:math:`g_{s,a}\cdot R + x\,g_{s,a}\cdot R_1 + y\,g_{s,a}\cdot R_2` are non-negative.  The polygons meet edge to edge (a
-slice of the normal fan of the occupancy polytope), so they are found by crossing edges.  Which policy lies behind an
-edge is decided without a step length: by the optimal actions at the edge's midpoint and, among those, by the best for
-the reward's derivative in the direction of the crossing.
+On a plane of rewards :math:`R + xR_1 + yR_2` the policy :math:`\pi` is optimal exactly on the convex polygon where its
+gaps :math:`g_{s,a}\cdot R + x\,g_{s,a}\cdot R_1 + y\,g_{s,a}\cdot R_2` are non-negative.  The polygons meet edge to
+edge (a slice of the normal fan of the occupancy polytope), so they are found by crossing edges.  Which policy lies
+behind an edge is decided without a step length: by the optimal actions at the edge's midpoint and, among those, by the
+best for the reward's derivative in the direction of the crossing.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@ signed vector over state-action pairs
 .. math:: g_{s,a} = \mathrm{Occ}^\pi(s) - e_{(s,a)} - \gamma \sum_k P(k|s,a)\, \mathrm{Occ}^\pi(k)
 
 (:math:`\mathrm{Occ}^\pi(s)`: row `s` of :math:`(I-\gamma P_\pi)^{-1}`, spread over the pairs :math:`(k, \pi(k))`)
-gives the gap,
-:math:`g_{s,a}\cdot R = V^\pi_R(s) - Q^\pi_R(s,a)`.  So :math:`\pi` is optimal exactly on the cone
+gives the gap, :math:`g_{s,a}\cdot R = V^\pi_R(s) - Q^\pi_R(s,a)`.  So :math:`\pi` is optimal exactly on the cone
 :math:`C_\pi = \{R : g_{s,a}\cdot R \ge 0\ \forall s,a\}`, and by duality of norms its boundary lies at
 
 .. math:: r(R) = \min_{s,\,a\ne\pi(s)} \frac{\Delta(s,a)}{\|g_{s,a}\|_*},
@@ -20,9 +19,8 @@ the occupancy polytope.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,7 +28,6 @@ from scipy import stats
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
-from claimlab.mdps.exact import rationals, solve_linear
 from claimlab.mdps.planning import finest, gaps, solve
 from claimlab.mdps.resolvent import DIRECT, resolvent, solver
 from claimlab.mdps.tabular import EPS, TabularMDP
@@ -72,8 +69,7 @@ def _deterministic(mdp: TabularMDP, policy: ArrayLike) -> Ints:
 
 
 def facet_normal(mdp: TabularMDP, policy: ArrayLike, s: int, a: int) -> Array:
-    r""":math:`g_{s,a}` of the module's formula, float[S, A]: ``(g * R).sum()`` is the gap of `a` in `s` under
-    `policy`."""
+    r""":math:`g_{s,a}` of the module's formula, float[S, A]: ``(g * R).sum()`` is the gap of `a` in `s`."""
     pi = _deterministic(mdp, policy)
     s, a = checks.integer("s", s, 0, mdp.n_states - 1), checks.integer("a", a, 0, mdp.n_actions - 1)
     if not mdp.actions[s, a]:
@@ -343,57 +339,11 @@ def policy_gaps(mdp: TabularMDP, pi: Ints, rewards: Array) -> Array:
     return v[:, :, None] - rewards - mdp.gamma * ahead
 
 
-def exact_radius(P: ArrayLike, r: ArrayLike, gamma: Any, policy: Ints) -> tuple[Any, tuple[int, int]]:
-    """Supremum-norm cliff radius of the optimal `policy` and its nearest facet, in exact rationals.
-
-    Dense ``P[S, A, S]``; a facet whose gap is negative makes the radius negative: then `policy` is not optimal.  S^3
-    operations on big integers: for small MDPs.
-    """
-    facets = _exact_facets(P, r, gamma, policy)
-    return min(((gap / norm, at) for at, (gap, norm) in facets.items()), default=(inf, (-1, -1)))
-
-
-def _exact_facets(P: ArrayLike, r: ArrayLike, gamma: Any, policy: Ints) -> dict[tuple[int, int], tuple[Any, Any]]:
-    """Gap and L1 norm of every facet (s, a) of the policy's cone, in exact rationals."""
-    P, r, gamma = rationals(P), rationals(r), rationals(gamma).item()
-    (S, A), pi = r.shape, np.asarray(policy)
-    eye = rationals(np.eye(S, dtype=int))
-    visits = solve_linear(eye - gamma * P[np.arange(S), pi], eye)
-    v = visits @ r[np.arange(S), pi]
-    return {
-        (s, a): (
-            v[s] - r[s, a] - gamma * (P[s, a] @ v),
-            1 + sum(abs(x) for x in visits[s] - gamma * (P[s, a] @ visits)),
-        )
-        for s, a in product(range(S), range(A))
-        if a != pi[s]
-    }
-
-
-def verify_exactly(mdp: TabularMDP, claimed: CliffRadius) -> bool:
-    """Whether a supremum-norm certificate holds in exact rationals of the stored numbers.
-
-    The policy must be optimal, the radius the exact one up to the claimed error, and so must be the distance of the
-    facet that is named and the product of its exact gap and the multiplier.
-    """
-    if not mdp.actions.all() or mdp.terminal.any() or mdp.is_sparse:
-        raise ValueError("verify_exactly takes dense MDPs in which every action exists and no state is terminal.")
-    facets = _exact_facets(mdp.P, mdp.r, mdp.gamma, claimed.policy)
-    if not facets:
-        return claimed.radius == inf
-    least = min(gap / norm for gap, norm in facets.values())
-    if least < 0 or (claimed.state, claimed.action) not in facets:
-        return False
-    gap, norm = facets[claimed.state, claimed.action]
-    same = (least, gap / norm, float(gap) * claimed.multiplier)
-    return all(abs(float(x) - claimed.radius) <= claimed.error + 2 * EPS * claimed.radius for x in same)
-
-
 def flip_probability(mdp: TabularMDP, sigma: float) -> float:
     r"""Upper bound on the probability that Gaussian reward errors change the optimal policy.
 
-    .. math:: \Pr(\pi \text{ not optimal for } R + \sigma Z) \le \sum_{s,a} \Phi\big(-\Delta(s,a) / (\sigma
-    \|g_{s,a}\|_2)\big)
+    .. math:: \Pr(\pi \text{ not optimal for } R + \sigma Z)
+              \le \sum_{s,a} \Phi\big(-\Delta(s,a) / (\sigma \|g_{s,a}\|_2)\big)
 
     for independent standard normal errors `Z` of all entries outside terminal states (union bound over the facets of
     the cone).  Ours.

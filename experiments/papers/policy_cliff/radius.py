@@ -39,17 +39,16 @@ from claimlab.mdps.planning import solve
 from claimlab.mdps.tabular import TabularMDP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Probability, Rate, probability, rate
+from claimlab.theory.exact import exact_radius, verify_exactly
 from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack, equate
 from claimlab.theory.stability import (
     CliffRadius,
     cliff_radius,
-    exact_radius,
     facet_distances,
     flip_probability,
     gap_rounding,
     policy_gaps,
     subspace_radius,
-    verify_exactly,
 )
 
 REWARDS = Space({"S": (1, 4), "A": (2, 3)}, {"P": Simplex("SAS"), "R": Box("SA"), "gamma": GAMMA})
