@@ -217,6 +217,11 @@ def solve(mdp: TabularMDP, tol: float = 1e-9) -> Solution:
     Policy iteration with direct solves where the dense matrix is small, modified policy iteration beyond.
     """
     checks.interval("tol", tol, 0, np.inf, "()")
+    if not isinstance(mdp, TabularMDP):
+        raise TypeError(
+            f"solve takes a discounted TabularMDP, got {type(mdp).__name__}; see backward_induction for episodic and "
+            "relative_value_iteration for average reward."
+        )
     if mdp.n_states > SMALL:
         return modified_policy_iteration(mdp, tol)
     solution = policy_iteration(mdp)

@@ -24,7 +24,7 @@ from claimlab.mdps import (
 )
 from claimlab.mdps import resolvent as linear
 from claimlab.mdps.exact import exact, policy_value_exactly, rational_mdp
-from claimlab.mdps.instances import garnet
+from claimlab.mdps.instances import episodic_river_swim, garnet
 from claimlab.mdps.linear_program import flow_residual
 from claimlab.mdps.planning import certify, improve
 from claimlab.theory.strategies import deterministic_policies, policies, tabular_mdps, tied_mdps, values
@@ -287,3 +287,8 @@ def test_bad_models_are_named(arguments, message):
 
 def test_distance_is_exact():
     assert distance(np.array([0.1]), exact(TabularMDP([[[1.0]]], [[0.1]], 0.0)).v) == 0
+
+
+def test_solve_names_the_solver_of_another_criterion():
+    with pytest.raises(TypeError, match="got EpisodicMDP; see backward_induction"):
+        solve(episodic_river_swim(4, 5))

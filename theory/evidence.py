@@ -92,10 +92,11 @@ class Identity(Evidence):
             return Outcome.VACUOUS, "no instance met the premises."
         if not isfinite(self.rounding):
             return Outcome.INCONCLUSIVE, "the rounding error has no certified bound: exact arithmetic would decide."
-        comparison = f"residual {self.residual:.3g}, certified rounding {self.rounding:.3g}, {self.instances} instances"
-        if self.residual <= self.rounding:
-            return Outcome.SUPPORTED, f"{comparison} ({self.proof})."
-        return Outcome.REFUTED, f"{comparison} ({self.proof})."
+        over = f"over {self.instances} instance{'s' if self.instances != 1 else ''} ({self.proof})."
+        if self.rounding == self.residual == 0:
+            return Outcome.SUPPORTED, f"exact {over}"
+        found = f"residual {self.residual:.3g}, certified rounding {self.rounding:.3g}, {over}"
+        return (Outcome.SUPPORTED if self.residual <= self.rounding else Outcome.REFUTED), found
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.planning import gaps, optimal_actions
 from claimlab.mdps.tabular import TabularMDP
-from claimlab.theory.stability import facet_distances, facet_normals, policy_gaps, reward_scale
+from claimlab.theory.stability import cliff_radius, facet_distances, facet_normals, policy_gaps, reward_scale
 
 ENUMERATED = 4_096  # optimal deterministic policies up to which ties are enumerated rather than left to a MILP
 
@@ -28,7 +28,7 @@ class InclusionRadius(NamedTuple):
     """The distance to the nearest reward under which a formerly suboptimal action becomes optimal."""
 
     radius: float
-    lower: float  # certified: no smaller change does it
+    lower: float  # no smaller change does it: proved by dual solutions (by HiGHS, to its tolerance, in a MILP)
     state: int
     action: int
     perturbation: Array  # [S, A]
@@ -62,8 +62,13 @@ def inclusion_radius(mdp: TabularMDP, *, optimal: ArrayLike | None = None, time_
     outside = mdp.actions & ~best & ~mdp.terminal[:, None]
     if not outside.any():
         return InclusionRadius(inf, inf, -1, -1, np.zeros(mdp.r.shape))
-    if prod(int(n) for n in best.sum(axis=1)) > ENUMERATED:
+    policies = prod(int(n) for n in best.sum(axis=1))
+    if policies > ENUMERATED:
         return inclusion_by_milp(mdp, best, time_limit=time_limit)
+    if policies == 1:  # nothing is tied: the nearest facet of the one optimal policy, without a program
+        c = cliff_radius(mdp)
+        if c.unique and np.array_equal(c.policy, best.argmax(axis=1)):
+            return InclusionRadius(c.radius, c.radius - c.error, c.state, c.action, c.perturbation)
     answer, lower = InclusionRadius(inf, inf, -1, -1, np.zeros(mdp.r.shape)), inf
     for choice in product(*(np.flatnonzero(row) for row in best)):
         pi = np.array(choice)
