@@ -1,6 +1,5 @@
 """Instances against their closed forms, their sources' numbers, and each other."""
 
-import time
 from collections import Counter
 from itertools import combinations, product
 from math import comb, log, sqrt
@@ -223,10 +222,8 @@ def garnet_subsets(rows, S, b):
     return mdp.P.indices.reshape(-1, b).tolist()
 
 
-def test_large_garnet_is_quick():
-    start = time.perf_counter()
+def test_large_garnet():
     mdp = garnet(100_000, 4, 8, 0.99, np.random.default_rng(0), sparse=True)
-    assert time.perf_counter() - start < 10  # about half a second on an idle core
     assert mdp.P.nnz == 100_000 * 4 * 8
 
 
@@ -330,11 +327,9 @@ def test_token_tree_rewards_come_in_three_forms():
 
 
 def test_large_token_tree():
-    start = time.perf_counter()
     mdp = token_tree(4, 6, lambda x: (x == 3).mean(axis=1))
     assert (mdp.n_states, mdp.horizon, mdp.is_sparse) == (1366, 6, True)  # 1 + 4 + ... + 4**5, and the end
     assert backward_induction(mdp).v[0, 0] == 1
-    assert time.perf_counter() - start < 5  # some milliseconds, and compilation
 
 
 # --- rewards made to measure -----------------------------------------------------------------------------------------

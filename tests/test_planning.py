@@ -1,4 +1,3 @@
-import time
 from functools import partial
 
 import numpy as np
@@ -212,12 +211,10 @@ def test_a_good_start_is_used():
         modified_policy_iteration(mdp, start=[0.0])
 
 
-def test_large_sparse_problem_in_a_second_or_so():
+def test_large_sparse_problem_in_few_sweeps():
     mdp = garnet(10_000, 3, 5, 0.99, np.random.default_rng(0), sparse=True)
-    solve(garnet(500, 2, 2, 0.5, np.random.default_rng(0), sparse=True))  # compiles the kernel
-    start = time.perf_counter()
     solution = solve(mdp, 1e-8)
-    assert time.perf_counter() - start < 5  # half a second on an idle machine
+    assert solution.iterations <= 100  # plain value iteration needs thousands: 0.99^n must fall below 1e-10
     evaluation = policy_value(mdp, solution.policy)
     assert abs(evaluation.v - solution.v).max() <= evaluation.error + 2 * solution.error
     d = occupancy(mdp, solution.policy)
