@@ -26,7 +26,6 @@ from claimlab.experiments.papers.policy_cliff.common import (
     TIED,
     WHOLE,
     claim,
-    comparison,
     decided,
     describe,
     discounted_tree,
@@ -114,7 +113,7 @@ def _gain(P: Array, q: Array, missing: Array, mu: Array, gamma: Array, *, discou
     true = train.with_reward(train.r + missing)
     optimum, achieved = solve(true), policy_value(true, pi)
     lost = float(mu @ (optimum.v - achieved.v))
-    return comparison(
+    return Trial(
         promise.max(), lost, optimum.error + achieved.error + 256 * EPS * (1 + true.value_bound) / (1 - true.gamma)
     )
 
@@ -155,7 +154,7 @@ def _margin(P: Array, q: Array, eps: Array, gamma: Array, *, discounted: bool) -
     values, error = action_values(mdp.with_reward(mdp.r + bonus))
     margin = values[0, 1] - np.delete(values[0], 1).max()
     claimed = (1 - mdp.gamma if discounted else 1.0) * float(eps)
-    return comparison(claimed, margin, 2 * error + 64 * EPS * (1 + mdp.value_bound) / (1 - mdp.gamma))
+    return Trial(claimed, margin, 2 * error + 64 * EPS * (1 + mdp.value_bound) / (1 - mdp.gamma))
 
 
 def _margin_check(budget: Budget, discounted: bool = True) -> Inequality:
@@ -268,7 +267,7 @@ def _tree_soft(size: Array, alpha: Array, seed: Array, *, hard: bool) -> Trial:
             policies.append(soft.pi[0])
             error += soft.error / (2 * temperature)
     moved = abs(policies[1] - policies[0]).sum() / 2
-    return comparison(moved, soft_lipschitz(temperature, TREE_GAMMA) * bonus, error, trivial=1.0)
+    return Trial(moved, soft_lipschitz(temperature, TREE_GAMMA) * bonus, error, trivial=1.0)
 
 
 def _tree_soft_check(budget: Budget, hard: bool = False) -> Inequality:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
+from scipy.optimize import linprog
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.convert import discounted, from_gymnasium
@@ -24,7 +25,7 @@ from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Identity
 from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial
 from claimlab.theory.inclusion import inclusion_radius
-from claimlab.theory.stability import cliff_radius
+from claimlab.theory.stability import cliff_radius, policy_gaps
 
 PAPER = Paper(
     slug="policy-cliff",
@@ -125,17 +126,23 @@ def least_positive_gap(q: Array) -> float:
     return float(gap[gap > 0].min())
 
 
-def included(mdp: TabularMDP, best: Bools, D: Array, size: float, factor: float) -> Trial:
+def included(mdp: TabularMDP, best: Bools, D: Array, size: float, factor: float) -> Trial | None:
     """`factor` times the inclusion radius against the distance, `size` a unit of `D`, of the first new action."""
+    if size == 0:
+        return None
     radius = inclusion_radius(mdp, optimal=best)
     broken_at, error = first_newcomer(mdp, D, best)
-    return comparison(factor * radius.lower, broken_at * size, error * size)
+    return Trial(factor * radius.lower, broken_at * size, error * size)
 
 
-def unchanged(mdp: TabularMDP, best: Bools, gap: float, D: Array, size: float) -> Trial:
+def unchanged(P: Array, q: Array, gamma: Array, D: Array, size: float, *, unique: bool) -> Trial | None:
     """(1 - gamma) gap / 2 against the distance, `size` a unit of `D`, at which the selected policy first changes."""
+    mdp, best = tied_mdp(P, q, float(gamma))
+    if (unique and best.sum() > len(best)) or best.all() or size == 0:
+        return None
+    gap = least_positive_gap(q)
     changed_at, error = first_change(mdp, D, best.argmax(axis=1))
-    return comparison((1 - mdp.gamma) * gap / 2, changed_at * size, error * size)
+    return Trial((1 - mdp.gamma) * gap / 2, changed_at * size, error * size)
 
 
 def nearest(mdp: TabularMDP, D: Array, size: float, factor: float, *, ord: float = inf) -> Trial | None:
@@ -144,7 +151,33 @@ def nearest(mdp: TabularMDP, D: Array, size: float, factor: float, *, ord: float
     if not c.unique or not D.any() or c.radius == inf:
         return None
     changed_at, error = first_change(mdp, D, c.policy)
-    return comparison(factor * c.radius, changed_at * size, c.error + error * size)
+    return Trial(factor * c.radius, changed_at * size, c.error + error * size)
+
+
+def least_gap(mdp: TabularMDP, policy: Ints) -> float:
+    """The least gap of an action that `policy`, an optimal one, does not take."""
+    other = np.arange(mdp.n_actions) != policy[:, None]
+    return float(policy_gaps(mdp, policy, mdp.r[None])[0][other].min())
+
+
+def cheapest(mdp: TabularMDP, rows: Array, limits: Array, equalities: Array, values: Array) -> tuple[float, float]:
+    """min ||D|| over (D, V, t) with ``rows @ (D, V, t) <= limits``, ``equalities @ (D, V, t) = values``, |D| <= t.
+
+    Returns the value and the effect that the solver's feasibility tolerance can have on it (by the multipliers).
+    """
+    S, n, tolerance = mdp.n_states, mdp.r.size, 1e-10
+    box = np.vstack([np.hstack([sign * np.eye(n), np.zeros((n, S)), -np.ones((n, 1))]) for sign in (1, -1)])
+    answer = linprog(
+        np.r_[np.zeros(n + S), 1],
+        A_ub=np.vstack([rows, box]),
+        b_ub=np.r_[limits, np.zeros(2 * n)],
+        A_eq=equalities,
+        b_eq=values,
+        bounds=[(None, None)] * (n + S) + [(0, None)],
+        options={"primal_feasibility_tolerance": tolerance, "dual_feasibility_tolerance": tolerance},
+    )
+    weight = abs(answer.ineqlin.marginals).sum() + abs(answer.eqlin.marginals).sum()
+    return float(answer.fun), float(tolerance * (1 + weight + abs(answer.x).sum()))
 
 
 class Tied(NamedTuple):
@@ -193,6 +226,12 @@ def optimal_in_0(mdp: Tied, r: Rationals) -> list[int]:
     return [int(a) for a in np.flatnonzero(solve_exactly(mdp.P, r, mdp.gamma).actions[0])]
 
 
+def uniform_jump(before: list[int], after: list[int]) -> Fraction:
+    """Total variation between the uniform laws on two sets of actions."""
+    p, q = ({a: Fraction(1, len(best)) for a in best} for best in (before, after))
+    return sum((abs(p.get(a, Fraction(0)) - q.get(a, Fraction(0))) for a in {*p, *q}), Fraction(0)) / 2
+
+
 def decide(budget: Budget, holds: Callable[[Generator], tuple[bool, Mapping[str, Any]]]) -> Identity:
     """Exact evidence: `holds` draws an instance and decides the statement on it in rationals."""
     rng, failures, witness = budget.rng("instances"), 0, None
@@ -214,7 +253,3 @@ def decided(holds: Callable[..., tuple[bool, Mapping[str, Any]]], **options: Any
 def describe(mdp: Tied, **more: Any) -> dict[str, Any]:
     """A rational instance in printable form."""
     return {"P": mdp.P, "q": mdp.q, "gamma": mdp.gamma, "a2": mdp.a2, **more}
-
-
-def comparison(value: float, bound: float, error: float, trivial: float = inf) -> Trial:
-    return Trial(float(value), float(bound), float(error), float(trivial))

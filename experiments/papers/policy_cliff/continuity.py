@@ -27,18 +27,17 @@ from claimlab.experiments.papers.policy_cliff.common import (
     WHOLE,
     bandit,
     claim,
-    comparison,
     decide,
     decided,
     describe,
     draw_tied,
     hard_cases,
     included,
-    least_positive_gap,
     optimal_in_0,
     tied_mdp,
     two_sinks,
     unchanged,
+    uniform_jump,
 )
 from claimlab.mdps.inverse import inverse_bellman
 from claimlab.mdps.planning import action_values, gaps, solve
@@ -55,7 +54,7 @@ def _q_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, factor: float) -
     before, after = TabularMDP(P, R, float(gamma)), TabularMDP(P, R + D, float(gamma))
     (q0, e0), (q1, e1) = action_values(before), action_values(after)
     moved = float(abs(after.r - before.r).max())
-    return comparison(
+    return Trial(
         abs(q1 - q0).max(),
         factor * moved / (1 - before.gamma),
         e0 + e1 + 8 * EPS * (before.value_bound + after.value_bound),
@@ -76,8 +75,6 @@ TIES = Space(SIZES, {"P": Simplex("SAS"), "q": WHOLE, "D": Box("SA"), "gamma": G
 
 
 def _uhc(P: Array, q: Array, D: Array, gamma: Array, *, factor: float) -> Trial | None:
-    if not D.any():
-        return None
     mdp, best = tied_mdp(P, q, float(gamma))
     return included(mdp, best, D, float(abs(D).max()), factor)
 
@@ -109,10 +106,7 @@ def _lhc(rng: Generator, *, tie: bool) -> tuple[bool, Mapping[str, Any]]:
 
 
 def _continuity(P: Array, q: Array, D: Array, gamma: Array, *, unique: bool) -> Trial | None:
-    mdp, best = tied_mdp(P, q, float(gamma))
-    if (unique and best.sum() > len(best)) or best.all() or not D.any():
-        return None
-    return unchanged(mdp, best, least_positive_gap(q), D, float(abs(D).max()))
+    return unchanged(P, q, gamma, D, float(abs(D).max()), unique=unique)
 
 
 def _continuity_check(budget: Budget, unique: bool = True) -> Inequality:
@@ -129,7 +123,7 @@ def _gap_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, constant: floa
     q1, e1 = action_values(after)
     kept = q1[~other][:, None] - q1
     moved = float(abs(after.r - before.r).max())
-    return comparison(
+    return Trial(
         gap0[other].min() - kept[other].min(),
         constant * moved / (1 - before.gamma),
         e0 + 2 * e1 + 8 * EPS * (before.value_bound + after.value_bound),
@@ -161,7 +155,7 @@ def _box(P: Array, D: Array, c: Array, size: Array, gamma: Array, *, wells: int)
     moved = abs(grid[solve(mdp).policy] - centre[:, 0]).max()
     slack = 1e-12 / (1 - mdp.gamma)  # rounding of q may move a maximiser among values that equal up to it
     bound = np.sqrt((2 * float(size) + slack) / (1 - mdp.gamma))
-    return comparison(moved, bound, 4 * EPS, trivial=2.0)
+    return Trial(moved, bound, 4 * EPS, trivial=2.0)
 
 
 def _steepest_boxes() -> Iterator[Case]:
@@ -220,8 +214,7 @@ def _uniform_jump(rng: Generator, *, jump_of: str) -> tuple[bool, Mapping[str, A
     jumps = set()
     for eps in EPSILONS:
         before, after = optimal_in_0(mdp, mdp.reward(mdp.q)), optimal_in_0(mdp, mdp.bumped(eps)[1])
-        p, q = ({a: Fraction(1, len(best)) for a in best} for best in (before, after))
-        jumps.add(sum(abs(p.get(a, Fraction(0)) - q.get(a, Fraction(0))) for a in {*p, *q}) / 2)
+        jumps.add(uniform_jump(before, after))
     return jumps == {claimed}, describe(mdp, jumps=sorted(map(str, jumps)), claimed=claimed)
 
 
@@ -235,9 +228,9 @@ def _bump(s: Array, a: Array, s1: Array, a1: Array, s0: Array, a0: Array, delta:
     x, y, centre = (np.array([float(u), float(w)]) for u, w in ((s, a), (s1, a1), (s0, a0)))
     phi = [max(0.0, 1 - abs(z - centre).max() / float(delta)) for z in (x, y)]
     if not all(0 <= value <= 1 for value in phi):
-        return comparison(np.inf, 1.0, 0.0)
+        return Trial(np.inf, 1.0, 0.0)
     bound = factor * abs(x - y).max() / float(delta)
-    return comparison(abs(phi[0] - phi[1]), bound, 16 * EPS / float(delta), trivial=1.0)
+    return Trial(abs(phi[0] - phi[1]), bound, 16 * EPS / float(delta), trivial=1.0)
 
 
 def _bump_check(budget: Budget, factor: float = 1.0) -> Inequality:

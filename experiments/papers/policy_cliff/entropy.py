@@ -23,7 +23,6 @@ from claimlab.experiments.papers.policy_cliff.common import (
     WEIGHTS,
     WHOLE,
     claim,
-    comparison,
     hard_cases,
     tied_mdp,
     two_sinks,
@@ -52,7 +51,7 @@ def _soft_lipschitz(P: Array, w: Array, R: Array, D: Array, gamma: Array, alpha:
     bound = factor * soft_lipschitz(float(alpha), float(gamma)) * tuple_norm((R + D) - R)
     # a softmax moves by at most half its argument's error, in the supremum norm, over alpha (Lemma C.2)
     error = (before.error + after.error) / (2 * float(alpha)) + 16 * EPS
-    return comparison(_tv(before.pi, after.pi), bound, error, trivial=1.0)
+    return Trial(_tv(before.pi, after.pi), bound, error, trivial=1.0)
 
 
 def _soft_witness(size: float = 1e-3) -> Case:
@@ -87,7 +86,7 @@ def _span(P: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, factor: f
     error = (before.error + after.error) / (2 * float(alpha)) + 16 * EPS
     bound = factor * span_bound(mdp, (R + D) - R, float(alpha))
     paper = soft_lipschitz(float(alpha), mdp.gamma) * float(abs((R + D) - R).max())
-    return comparison(_tv(before.pi, after.pi), bound, error, trivial=min(1.0, paper))
+    return Trial(_tv(before.pi, after.pi), bound, error, trivial=min(1.0, paper))
 
 
 def _span_check(budget: Budget, factor: float = 1.0) -> Inequality:
@@ -103,7 +102,7 @@ def _softmax(x: Array, d: Array, alpha: Array, *, factor: float) -> Trial:
     y, temperature = x + d, float(alpha)
     moved = abs(softmax(x / temperature) - softmax(y / temperature)).sum()
     bound = factor * abs(y - x).max() / temperature
-    return comparison(moved, bound, 64 * EPS * (1 + abs(x).max() / temperature), trivial=2.0)
+    return Trial(moved, bound, 64 * EPS * (1 + abs(x).max() / temperature), trivial=2.0)
 
 
 def _softmax_check(budget: Budget, factor: float = 1.0) -> Inequality:
@@ -245,7 +244,7 @@ def _closest(P: Array, q: Array, base: Array, other: Array, gamma: Array, *, uni
     # log-ratios of the policy are off by 2 error / alpha and by the ties' rounding; log(pi / base) is at most log(30)
     off = 2 * soft.error / cold + 16 * EPS * (1 + mdp.value_bound) / (cold * (1 - mdp.gamma))
     error = 2 * off * (1 + log(30)) / (1 - mdp.gamma) ** 2
-    return comparison(mine[s], theirs[s], error)
+    return Trial(mine[s], theirs[s], error)
 
 
 def _closest_check(budget: Budget, uniform: bool = False) -> Inequality:
@@ -258,8 +257,8 @@ def _soft_value(P: Array, R: Array, gamma: Array, alpha: Array, *, factor: float
     soft, hard = soft_solve(mdp, temperature), solve(mdp)
     above, error = soft.v - hard.v, soft.error + hard.error
     if (-above).max() > error:
-        return comparison((-above).max(), 0.0, error)
-    return comparison(above.max(), factor * temperature * log(mdp.n_actions) / (1 - mdp.gamma), error)
+        return Trial((-above).max(), 0.0, error)
+    return Trial(above.max(), factor * temperature * log(mdp.n_actions) / (1 - mdp.gamma), error)
 
 
 def _soft_value_check(budget: Budget, factor: float = 1.0) -> Inequality:
@@ -278,7 +277,7 @@ def _price(P: Array, R: Array, gamma: Array, alpha: Array, *, factor: float) -> 
     achieved = policy_value(mdp, soft.pi)
     bound = factor * temperature * log(mdp.n_actions) / (1 - mdp.gamma)
     error = hard.error + achieved.error + 2 * soft.error / (1 - mdp.gamma)
-    return comparison((hard.v - achieved.v).max(), bound, error, trivial=2 * mdp.value_bound)
+    return Trial((hard.v - achieved.v).max(), bound, error, trivial=2 * mdp.value_bound)
 
 
 def _price_check(budget: Budget, factor: float = 1.0) -> Inequality:

@@ -14,11 +14,10 @@ from scipy.special import softmax
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.papers.policy_cliff.alignment import STRATEGIES
-from claimlab.experiments.papers.policy_cliff.common import bandit, two_sinks
+from claimlab.experiments.papers.policy_cliff.common import bandit, least_gap, two_sinks
 from claimlab.experiments.style import COLUMN, OKABE_ITO, PAGE
 from claimlab.mdps.convert import from_gymnasium
 from claimlab.mdps.instances import garnet
-from claimlab.mdps.planning import solve
 from claimlab.mdps.tabular import TabularMDP
 from claimlab.theory.cells import PlaneMap, mixture_map, reward_plane_map
 from claimlab.theory.stability import cliff_radius, facet_distances
@@ -148,7 +147,7 @@ def radius_against_gap() -> tuple[Figure, pd.DataFrame]:
             rows.append((name, TabularMDP(case["P"], case["R"], gamma)))
     found = [(name, cliff_radius(mdp), mdp) for name, mdp in rows]
     data = pd.DataFrame(
-        {"instance": name, "states": mdp.n_states, "gap": _least_gap(mdp), "radius": c.radius}
+        {"instance": name, "states": mdp.n_states, "gap": least_gap(mdp, c.policy), "radius": c.radius}
         for name, c, mdp in found
         if c.unique
     )
@@ -168,13 +167,6 @@ def radius_against_gap() -> tuple[Figure, pd.DataFrame]:
     ax.set(xlabel=r"least gap $\Delta_{\min}$", ylabel="cliff radius", title=r"$\gamma = 0.9$")
     ax.legend(loc="upper left")
     return fig, data
-
-
-def _least_gap(mdp: TabularMDP) -> float:
-    solution = solve(mdp)
-    q = mdp.r + mdp.gamma * mdp.expect(solution.v)
-    gap = q.max(axis=1, keepdims=True) - q
-    return float(gap[np.arange(mdp.n_actions) != solution.policy[:, None]].min())
 
 
 def mixture_triangle() -> tuple[Figure, pd.DataFrame]:

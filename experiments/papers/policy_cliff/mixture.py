@@ -28,18 +28,17 @@ from claimlab.experiments.papers.policy_cliff.common import (
     WEIGHTS,
     WHOLE,
     claim,
-    comparison,
     decide,
     decided,
     describe,
     draw_tied,
     included,
-    least_positive_gap,
     nearest,
     norm,
     optimal_in_0,
     tied_mdp,
     unchanged,
+    uniform_jump,
 )
 from claimlab.mdps.exact import rationals
 from claimlab.mdps.planning import action_values, policy_value
@@ -72,7 +71,7 @@ MIXED = Space(
 def _effective_lipschitz(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, mass: float) -> Trial:
     moved = tuple_norm((R + D) - R)
     difference = abs(effective(mass * w, R + D) - effective(mass * w, R)).max()
-    return comparison(difference, moved, 16 * EPS * (1 + moved), trivial=2 * mass * max(1.0, moved))
+    return Trial(difference, moved, 16 * EPS * (1 + moved), trivial=2 * mass * max(1.0, moved))
 
 
 def _effective_lipschitz_check(budget: Budget, mass: float = 1.0) -> Inequality:
@@ -83,7 +82,7 @@ def _effective_q(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, factor
     before = TabularMDP(P, effective(w, R), float(gamma))
     after = TabularMDP(P, effective(w, R + D), float(gamma))
     (q0, e0), (q1, e1) = action_values(before), action_values(after)
-    return comparison(
+    return Trial(
         abs(q1 - q0).max(),
         factor * tuple_norm((R + D) - R) / (1 - before.gamma),
         e0 + e1 + 16 * EPS * (before.value_bound + after.value_bound + 1 / (1 - before.gamma)),
@@ -117,8 +116,6 @@ def _steepest_mixed(rng: Generator) -> Iterator[Case]:
 
 def _effective_uhc(P: Array, w: Array, q: Array, D: Array, gamma: Array, *, factor: float) -> Trial | None:
     mdp, best = tied_mdp(P, q, float(gamma))  # some tuple of rewards has this effective reward: all equal to it
-    if not D.any():
-        return None
     return included(mdp, best, effective(w, D), tuple_norm(D), factor)
 
 
@@ -129,10 +126,7 @@ def _effective_uhc_check(budget: Budget, factor: float = 1.0) -> Inequality:
 
 
 def _effective_continuity(P: Array, w: Array, q: Array, D: Array, gamma: Array, *, unique: bool) -> Trial | None:
-    mdp, best = tied_mdp(P, q, float(gamma))
-    if (unique and best.sum() > len(best)) or best.all() or not D.any():
-        return None
-    return unchanged(mdp, best, least_positive_gap(q), effective(w, D), tuple_norm(D))
+    return unchanged(P, q, gamma, effective(w, D), tuple_norm(D), unique=unique)
 
 
 def _effective_continuity_check(budget: Budget, unique: bool = True) -> Inequality:
@@ -171,11 +165,9 @@ def _effective_jumps(rng: Generator, *, tie: bool) -> tuple[bool, Mapping[str, A
     for eps in EPSILONS:
         moved = models + (mdp.bumped(eps)[1] - r0)[None]
         after = optimal_in_0(mdp, np.einsum("sn,nsa->sa", w, moved))
-        p, q = ({a: Fraction(1, len(best)) for a in best} for best in (before, after))
-        jump = sum(abs(p.get(a, Fraction(0)) - q.get(a, Fraction(0))) for a in {*p, *q}) / 2
+        jump = uniform_jump(before, after)
         near = norm(moved - models) <= (1 + mdp.gamma) * eps
-        holds = holds and near and after == [mdp.a2] and jump == Fraction(mdp.ties - 1, mdp.ties)
-        holds = holds and jump > 0
+        holds = holds and near and after == [mdp.a2] and jump == Fraction(mdp.ties - 1, mdp.ties) > 0
     return holds, describe(mdp, w=w, models=models)
 
 
@@ -217,14 +209,13 @@ def _history(rng: Generator, *, same: bool) -> tuple[bool, Mapping[str, Any]]:
 
     Everything is enumerated: J is linear in the policy at z, so deterministic policies attain both optima.
     """
-    p = Fraction(int(rng.integers(1, 10)), 10)
+    p = Fraction(int(rng.integers(1, 10)), 10) if same else Fraction(1, 2)
     starts = [Fraction(int(rng.integers(0, 11)), 10) for _ in range(2)]  # probability of x under each task
     if same:
         starts[1] = starts[0]
     elif starts[0] == starts[1]:
         starts = [Fraction(1), Fraction(0)]
     gamma = Fraction(["1/2", "9/10", "99/100"][rng.integers(3)])
-    p = Fraction(1, 2) if not same else p
     weight = {(0, "x"): p * starts[0], (0, "y"): p * (1 - starts[0])}
     weight |= {(1, "x"): (1 - p) * starts[1], (1, "y"): (1 - p) * (1 - starts[1])}
 
@@ -258,7 +249,7 @@ CLAIMS = (
             "policy that remembers where it started is strictly better."
         ),
         kind=Identity,
-        premises=("two tasks that start apart and meet in a state where they want different actions",),
+        premises=("two equally likely tasks that start apart and meet in a state where they want different actions",),
         check=decided(_history, same=False),
         control=decided(_history, same=True),
         control_statement="the same with equal start laws.",

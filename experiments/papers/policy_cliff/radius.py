@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from scipy.optimize import linprog, root_scalar
+from scipy.optimize import root_scalar
 
 from claimlab.checks import Array, Ints
 from claimlab.experiments.papers.policy_cliff.common import (
@@ -24,12 +24,13 @@ from claimlab.experiments.papers.policy_cliff.common import (
     SIZES,
     UNIQUE,
     bandit,
+    cheapest,
     claim,
-    comparison,
     discounted_tree,
     first_change,
     hard_cases,
     known_dynamics,
+    least_gap,
     nearest,
     two_sinks,
 )
@@ -68,9 +69,8 @@ def _lower(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None
     if found is None:
         return None
     mdp, c = found
-    other = np.arange(mdp.n_actions) != c.policy[:, None]
-    least = policy_gaps(mdp, c.policy, mdp.r[None])[0][other].min()
-    return comparison(constant * (1 - mdp.gamma) * least, c.radius, c.error + gap_rounding(mdp, 1.0))
+    claimed = constant * (1 - mdp.gamma) * least_gap(mdp, c.policy)
+    return Trial(claimed, c.radius, c.error + gap_rounding(mdp, 1.0))
 
 
 def _upper(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None:
@@ -78,9 +78,7 @@ def _upper(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None
     if found is None:
         return None
     mdp, c = found
-    other = np.arange(mdp.n_actions) != c.policy[:, None]
-    least = policy_gaps(mdp, c.policy, mdp.r[None])[0][other].min()
-    return comparison(c.radius, constant * least, c.error + gap_rounding(mdp, 1.0))
+    return Trial(c.radius, constant * least_gap(mdp, c.policy), c.error + gap_rounding(mdp, 1.0))
 
 
 def _exactly(P: Array, R: Array, gamma: Array, *, lower: float | None, upper: float | None) -> tuple[Any, Any]:
@@ -111,35 +109,21 @@ def _upper_check(budget: Budget, constant: float = 0.5) -> Inequality:
 
 
 def _by_programs(mdp: TabularMDP, pi: Ints) -> tuple[float, float]:
-    """Least ||D|| with a facet closed, by a linear program a facet over (D, V, t) that knows nothing of occupancies.
-
-    Returns the value and the effect that the solver's feasibility tolerance can have on it (by the multipliers).
-    """
+    """Least ||D|| with a facet closed, by a linear program a facet that knows nothing of occupancies; and its slack."""
     S, A = mdp.r.shape
     n, best, slack = S * A, inf, 0.0
     P_pi, r_pi = mdp.under(pi)
     take = np.zeros((S, n))
     take[np.arange(S), np.arange(S) * A + pi] = 1
     equalities = np.hstack([-take, np.eye(S) - mdp.gamma * P_pi, np.zeros((S, 1))])  # V = r_pi + D_pi + gamma P_pi V
-    box = np.vstack([np.hstack([sign * np.eye(n), np.zeros((n, S)), -np.ones((n, 1))]) for sign in (1, -1)])
     for s, a in product(range(S), range(A)):
         if a == pi[s]:
             continue
-        row = np.zeros(n + S + 1)  # V(s) - D(s, a) - gamma P V <= r(s, a)
-        row[s * A + a] = -1
-        row[n : n + S] = np.eye(S)[s] - mdp.gamma * mdp.row(s, a)
-        answer = linprog(
-            np.r_[np.zeros(n + S), 1],
-            A_ub=np.vstack([row, box]),
-            b_ub=np.r_[mdp.r[s, a], np.zeros(2 * n)],
-            A_eq=equalities,
-            b_eq=r_pi,
-            bounds=[(None, None)] * (n + S) + [(0, None)],
-            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-        )
-        weight = abs(answer.ineqlin.marginals).sum() + abs(answer.eqlin.marginals).sum()
-        tolerance = 1e-10 * (1 + weight + abs(answer.x[:n]).sum() + abs(answer.x[n:]).sum())
-        best, slack = min(best, float(answer.fun)), max(slack, tolerance)
+        row = np.zeros((1, n + S + 1))  # V(s) - D(s, a) - gamma P V <= r(s, a)
+        row[0, s * A + a] = -1
+        row[0, n : n + S] = np.eye(S)[s] - mdp.gamma * mdp.row(s, a)
+        value, tolerance = cheapest(mdp, row, mdp.r[s, [a]], equalities, r_pi)
+        best, slack = min(best, value), max(slack, tolerance)
     return best, slack
 
 
@@ -222,7 +206,7 @@ def _subspace(P: Array, R: Array, F: Array, x: Array, gamma: Array, *, factor: f
     if radius.radius == changed_at == inf:
         return None
     size = float(abs(x).max())
-    return comparison(factor * radius.radius, changed_at * size, radius.error + error * size)
+    return Trial(factor * radius.radius, changed_at * size, radius.error + error * size)
 
 
 def _subspace_check(budget: Budget, factor: float = 1.0) -> Inequality:

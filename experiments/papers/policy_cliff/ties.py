@@ -8,7 +8,6 @@ from math import inf
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
 
 from claimlab.checks import Array, Bools
 from claimlab.experiments.papers.policy_cliff.common import (
@@ -17,8 +16,8 @@ from claimlab.experiments.papers.policy_cliff.common import (
     GAMMA,
     SIZES,
     WHOLE,
+    cheapest,
     claim,
-    comparison,
     first_newcomer,
     least_positive_gap,
     tied_mdp,
@@ -38,7 +37,7 @@ def _ties_lower(P: Array, q: Array, gamma: Array, *, constant: float) -> Trial |
     if best.all():
         return None
     radius, gap = inclusion_radius(mdp, optimal=best), least_positive_gap(q)
-    return comparison(constant * (1 - mdp.gamma) * gap, radius.radius, radius.radius - radius.lower + 64 * EPS * gap)
+    return Trial(constant * (1 - mdp.gamma) * gap, radius.radius, radius.radius - radius.lower + 64 * EPS * gap)
 
 
 def _ties_upper(P: Array, q: Array, gamma: Array, *, constant: float) -> Trial | None:
@@ -50,7 +49,7 @@ def _ties_upper(P: Array, q: Array, gamma: Array, *, constant: float) -> Trial |
     D = np.where(gap == least_positive_gap(q), 1.0, -1.0)
     D[D > 0] = np.where(np.arange((D > 0).sum()) == 0, 1.0, -1.0)  # one pair of the least gap is enough
     broken_at, error = first_newcomer(mdp, D, best)
-    return comparison(broken_at, constant * least_positive_gap(q), error)
+    return Trial(broken_at, constant * least_positive_gap(q), error)
 
 
 def _ties_check(budget: Budget, measure: Any, constant: float = 0.5) -> Inequality:
@@ -75,25 +74,14 @@ def _every_policy(mdp: TabularMDP, best: Bools, *, exact_values: bool) -> tuple[
     owner = np.repeat(np.eye(S), A, axis=0)
     ahead = owner - mdp.gamma * mdp.P.reshape(n, S)  # V(s) - gamma P V
     improve = np.hstack([np.eye(n), -ahead, np.zeros((n, 1))])  # r + D <= V - gamma P V
-    box = np.vstack([np.hstack([sign * np.eye(n), np.zeros((n, S)), -np.ones((n, 1))]) for sign in (1, -1)])
     for policy in product(range(A), repeat=S):
         pairs = np.arange(S) * A + np.array(policy)
         new = [k for k in pairs if not best.ravel()[k]]
         if not new:
             continue
         for tight in [pairs] if exact_values else [[k] for k in new]:
-            answer = linprog(
-                np.r_[np.zeros(n + S), 1],
-                A_ub=np.vstack([improve, box]),
-                b_ub=np.r_[-r, np.zeros(2 * n)],
-                A_eq=improve[tight],
-                b_eq=-r[tight],
-                bounds=[(None, None)] * (n + S) + [(0, None)],
-                options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-            )
-            weight = abs(answer.ineqlin.marginals).sum() + abs(answer.eqlin.marginals).sum()
-            slack = max(slack, 1e-10 * (1 + weight + abs(answer.x).sum()))
-            least = min(least, float(answer.fun))
+            value, tolerance = cheapest(mdp, improve, -r, improve[tight], -r[tight])
+            least, slack = min(least, value), max(slack, tolerance)
     return least, slack
 
 
@@ -110,9 +98,7 @@ def _ties_agree(P: Array, q: Array, gamma: Array, *, exact_values: bool) -> Tria
     # the integer program's binaries may be off by HiGHS' 1e-6, which its big constant turns into values
     binary = 1e-6 * 4 * (mdp.value_bound + 4 / (1 - mdp.gamma))
     against = ((abs(ours.radius - brute), slack), (abs(ours.radius - integer.radius), binary))
-    residual, rounding = max(
-        against, key=lambda pair: pair[0] - pair[1] if pair[0] > pair[1] else pair[0] / pair[1] - 1
-    )
+    residual, rounding = max(against, key=lambda pair: pair[0] / pair[1])
     return Trial(residual, rounding + ours.radius - ours.lower)
 
 
