@@ -18,7 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from claimlab.experiments import atomic, catalogue, environment, figures, ledger, report, runner
+from claimlab.experiments import atomic, benchmarks, catalogue, environment, figures, ledger, report, runner
+from claimlab.experiments.benchmarks import document, machine, race, render
+from claimlab.experiments.benchmarks.aggregate import Document, ours_failed
+from claimlab.experiments.benchmarks.race import Race, Track
 from claimlab.experiments.catalogue import Selection
 from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.ledger import Ledger
@@ -39,6 +42,7 @@ Patterns = Annotated[
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where results, ledger, figures and report are.")]
 OUT = Path("claimlab-out")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "claimlab"
 
 
 class BudgetName(StrEnum):
@@ -97,9 +101,7 @@ def verify(
         selection = _nonempty(patterns)
         atomic.require_writable(out)
         if json_file:
-            atomic.require_writable(json_file.parent)
-            if json_file.is_dir():
-                raise WrongUsage(f"--json takes a file, got the folder {json_file}.")
+            _require_file(json_file)
         with (
             runner.dask(dask) if dask else runner.pool(workers or environment.cpus()) as executor,
             _progress(2 * len(selection.claims)) as progress,
@@ -153,6 +155,106 @@ def write_report(*, out: Out = OUT) -> None:
             raise typer.Exit(1)
 
 
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Races; default: all.")] = None,
+    *,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the records here too.")
+    ] = None,
+    out: Out = OUT,
+    peers: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The libraries' environments; default: in the user's cache.")
+    ] = None,
+    install: Annotated[bool, typer.Option("--prepare", help="Only make the environments that are missing.")] = False,
+    threads: Annotated[str, typer.Option(metavar="N,...", help="Numbers of threads.")] = "1",
+    reps: Annotated[int, typer.Option(min=1, metavar="N", help="Repetitions of a measurement.")] = 5,
+    limit: Annotated[float, typer.Option(min=1, metavar="S", help="CPU seconds of a library for a case.")] = 60,
+    only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Only this case; repeat for more.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Measure nothing: show a race that was written.")
+    ] = None,
+) -> None:
+    """Race ours against other libraries, on the same instances at the same certified error.
+
+    Writes DIR/bench.json, and the tables and the figure of each race into DIR/bench.  Exit status: 0 ours was right
+    everywhere, 1 it was not, 2 wrong usage.
+    """
+    file = out / "bench.json"
+    with _one_line_errors(interrupted=f"the measurements so far are in {file}."):
+        if source and (names or only or install):
+            raise WrongUsage("--from measures nothing: leave out races, --only and --prepare.")
+        races = benchmarks.choose(names or [], only or [])
+        track = Track(peers or CACHE / "peers", CACHE / "instances", _numbers("--threads", threads), reps, limit)
+        if install:
+            for solver in race.missing(races, track):
+                print(f"installing {solver.name}", flush=True)
+                race.install(solver, track)
+            return
+        atomic.require_writable(out)
+        if json_file:
+            _require_file(json_file)
+        documents = document.read(source) if source else _raced(races, track, file)
+        for path in (file, json_file):
+            if path:
+                document.write(path, documents)
+        if not _show_races(document.read(file), out / "bench"):
+            raise typer.Exit(1)
+
+
+def _require_file(path: Path) -> None:
+    """An error before any work if `path`, what --json says, cannot be written."""
+    atomic.require_writable(path.parent)
+    if path.is_dir():
+        raise WrongUsage(f"--json takes a file, got the folder {path}.")
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers between commas, ascending."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise WrongUsage(f"{option} takes whole numbers of at least 1 between commas, got {text!r}.")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _raced(races: list[Race], track: Track, file: Path) -> list[Document]:
+    """Measure all; what there is so far is always in `file`."""
+    documents: list[Document] = []
+    for entered in races:
+        print("instances, reference values, and the machine", flush=True)
+        prepared = [race.prepare(case, track.instances) for case in entered.cases]
+        surveyed, found = list(machine.survey(prepared, track)), []
+        with _bar(total := len(entered.cases) * len(entered.solvers)) as show:
+            for measurement in race.run(entered, prepared, track):
+                found.append(measurement)
+                document.write(file, [*documents, document.compose(entered, prepared, track, surveyed, found)])
+                number = len({(m["case"], m["solver"]) for m in found})
+                line = render.line(measurement)
+                show(number, line, f"[{number}/{total}] {line}")
+        documents.append(document.compose(entered, prepared, track, surveyed, found))
+    return documents
+
+
+def _show_races(documents: list[Document], folder: Path) -> bool:
+    """Print and write tables and figures; False if ours has failed somewhere."""
+    failures = []
+    for found in documents:
+        for threads in found["threads"]:
+            print(render.unit(found, threads))
+            table = _table(*render.header(found))
+            table.columns[0].no_wrap = True
+            for row in render.rows(found, threads):
+                table.add_row(*row)
+            _console().print(table)
+        print("\n".join(render.conclusion(found)))
+        atomic.write(folder / f"{found['race']}.md", render.markdown(found).encode())
+        print(figures.save(render.figure(found), folder).pdf)
+        failures += ours_failed(found["records"])
+    for failure in failures:
+        _complain(f"ours failed: {failure}")
+    return not failures
+
+
 def _report(verdicts: Ledger, out: Path) -> bool:
     """Write the report and print where; False if a figure is missing."""
     files = sorted({row.file for row in verdicts.rows if row.file})
@@ -186,15 +288,21 @@ def _show(verdicts: Ledger) -> None:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[Done], None]]:
-    """A bar on a terminal, a line for each unit otherwise."""
+    with _bar(total) as show:
+        yield lambda done: show(done.number, _name(done), _line(done))
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int, str, str], None]]:
+    """What shows a number, its description and its line: a bar on a terminal, a line for each otherwise."""
     console = _console()
     if not console.is_terminal:
-        yield lambda done: print(_line(done), flush=True)
+        yield lambda number, description, line: print(line, flush=True)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=total)
-        yield lambda done: bar.update(task, completed=done.number, description=_name(done))
+        yield lambda number, description, line: bar.update(task, completed=number, description=description)
 
 
 def _line(done: Done) -> str:

@@ -1,6 +1,8 @@
 """Finite MDPs: models, instances, exact and certified solvers."""
 
 from claimlab.mdps.average import AverageEvaluation, AverageSolution, gain_and_bias, relative_value_iteration
+from claimlab.mdps.balls import KL, L1, Ball, ChiSquare, TotalVariation
+from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.blackjack import blackjack_state, blackjack_table
 from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
 from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
@@ -11,6 +13,16 @@ from claimlab.mdps.exact import (
     rationals,
     solve_exactly,
     solve_linear,
+)
+from claimlab.mdps.games import (
+    BestResponses,
+    GameSolution,
+    MarkovGame,
+    MatrixSolution,
+    best_responses,
+    shapley_iteration,
+    solve_game,
+    solve_matrix_game,
 )
 from claimlab.mdps.gridworlds import cliff_walking, gridworld
 from claimlab.mdps.instances import (
@@ -35,6 +47,7 @@ from claimlab.mdps.planning import (
     action_values,
     bellman,
     gaps,
+    krylov_policy_iteration,
     modified_policy_iteration,
     occupancy,
     optimal_actions,
@@ -50,29 +63,55 @@ from claimlab.mdps.regularized import (
     soft_solve,
     soft_value_iteration,
 )
+from claimlab.mdps.robust import (
+    robust_policy_value,
+    robust_value_iteration,
+    solve_robust,
+    worst_transitions,
+)
+from claimlab.mdps.simulate import (
+    Returns,
+    Rollouts,
+    monte_carlo_returns,
+    propagate_counts,
+    rollouts,
+)
 from claimlab.mdps.storage import load, save
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, TabularMDP
 from claimlab.mdps.trees import TokenTree, token_tree
 
 __all__ = [
+    "KL",
+    "L1",
     "AverageEvaluation",
     "AverageMDP",
     "AverageSolution",
+    "Ball",
+    "BestResponses",
+    "ChiSquare",
     "EpisodicMDP",
     "EpisodicSolution",
     "Evaluation",
     "ExactSolution",
+    "GameSolution",
     "LPSolution",
+    "MDPBatch",
+    "MarkovGame",
+    "MatrixSolution",
     "NotConverged",
     "QuantEconArrays",
+    "Returns",
+    "Rollouts",
     "SoftSolution",
     "Solution",
     "TabularMDP",
     "TokenTree",
+    "TotalVariation",
     "action_values",
     "average_river_swim",
     "backward_induction",
     "bellman",
+    "best_responses",
     "blackjack_state",
     "blackjack_table",
     "chain",
@@ -95,33 +134,44 @@ __all__ = [
     "gridworld",
     "inverse_bellman",
     "jao",
+    "krylov_policy_iteration",
     "load",
     "long_run",
     "modified_policy_iteration",
+    "monte_carlo_returns",
     "occupancy",
     "optimal_actions",
     "optimal_actions_exactly",
     "policy_iteration",
     "policy_value",
     "policy_value_exactly",
+    "propagate_counts",
     "rationals",
     "relative_value_iteration",
     "river_swim",
+    "robust_policy_value",
+    "robust_value_iteration",
+    "rollouts",
     "save",
+    "shapley_iteration",
     "soft_maximum",
     "soft_policy_iteration",
     "soft_solve",
     "soft_value_iteration",
     "solve",
     "solve_exactly",
+    "solve_game",
     "solve_linear",
     "solve_lp",
+    "solve_matrix_game",
+    "solve_robust",
     "time_limited",
     "to_quantecon",
     "token_tree",
     "two_states",
     "value_iteration",
     "with_optimal_values",
+    "worst_transitions",
 ]
 
 assert __name__ == "claimlab.mdps", "write `import claimlab.mdps`: `mdps` alone would load a second copy"

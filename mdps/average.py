@@ -20,11 +20,14 @@ from scipy.sparse.linalg import spsolve
 
 from claimlab import checks
 from claimlab.checks import Array, Ints, Sparse
-from claimlab.mdps.planning import SMALL, NotConverged, improve, rounding
+from claimlab.mdps.planning import SMALL, NotConverged, improve
 from claimlab.mdps.resolvent import DIRECT
-from claimlab.mdps.tabular import EPS, AverageMDP
+from claimlab.mdps.sweeps import Sweeps
+from claimlab.mdps.tabular import EPS, AverageMDP, rounding
+from claimlab.native import threads_or_default
 
 DAMPING = 0.75  # the share of a step that is taken; below 1, so that every chain becomes aperiodic
+QUICK = 0.9  # factor by which the span falls in a sweep where no damping is needed
 PERIOD = 32  # sweeps before the chain structure is looked at
 
 
@@ -47,11 +50,14 @@ class AverageEvaluation(NamedTuple):
     error: float  # certified bound on the error of `gain`
 
 
-def relative_value_iteration(mdp: AverageMDP, tol: float = 1e-9, *, max_sweeps: int = 1_000_000) -> AverageSolution:
+def relative_value_iteration(
+    mdp: AverageMDP, tol: float = 1e-9, *, max_sweeps: int = 1_000_000, threads: int | None = None
+) -> AverageSolution:
     r"""Iterate :math:`v \leftarrow v + \tau (Lv - v)`, which is value iteration for :math:`(1-\tau) I + \tau P`.
 
     The transformed chains are aperiodic and have the same policies, bias and gains times :math:`\tau` (Puterman 2005,
-    Section 8.5.4).  Small MDPs now and then try the bias of the greedy policy as `v`, so slow mixing costs little.
+    Section 8.5.4).  As long as that makes the span of :math:`Lv - v` fall quickly, steps are taken whole,
+    :math:`\tau = 1`.  Small MDPs now and then try the bias of the greedy policy as `v`, so slow mixing costs little.
 
     Raises
     ------
@@ -65,20 +71,23 @@ def relative_value_iteration(mdp: AverageMDP, tol: float = 1e-9, *, max_sweeps: 
     0.5
     """
     checks.interval("tol", tol, 0, np.inf, "()")
-    v, sweeps, best, stalled = np.zeros(mdp.n_states), 0, np.inf, 0
+    v, sweeps, best, stalled, damping = np.zeros(mdp.n_states), 0, np.inf, 0, 1.0
+    tv, work = np.empty(mdp.n_states), Sweeps(mdp, 1.0, threads_or_default(threads))
     while True:
-        tv, policy = improve(mdp, v, 1.0)
-        low, high, slack = _bounds(mdp, v, tv)
+        change = work.improve(v, tv)
+        low, high, slack = _outward(mdp, v, change.low, change.high, work.slack)
         sweeps += 1
         stalled = stalled + 1 if best <= high - low <= 100 * slack else 0
         reached = (high - low) / 2 <= tol or not np.isfinite(high - low)
         if reached or sweeps >= max_sweeps or stalled > 50 + mdp.n_states:
             break
+        damping = damping if high - low < QUICK * best else DAMPING
         best = min(best, high - low)
         if sweeps >= PERIOD and sweeps & (sweeps - 1) == 0:
-            _refuse_varying_gain(mdp, v, tv, policy, sweeps)
-        jump = _bias(mdp, policy, high - low) if sweeps % PERIOD == 0 and mdp.n_states <= SMALL else None
-        v = _centred(v + DAMPING * (tv - v) if jump is None else jump)
+            _refuse_varying_gain(mdp, v, tv, work.policy, sweeps)
+        jump = _bias(mdp, work.policy, high - low) if sweeps % PERIOD == 0 and mdp.n_states <= SMALL else None
+        v = _centred(v + damping * (tv - v) if jump is None else jump)
+    policy = work.policy
     gain = (low + high) / 2
     solution = AverageSolution(gain, v - v[0], policy, (high - low) / 2 + EPS * abs(gain), sweeps)
     if not solution.error <= tol:
@@ -125,8 +134,12 @@ def gain_and_bias(mdp: AverageMDP, pi: ArrayLike) -> AverageEvaluation:
 def _bounds(mdp: AverageMDP, v: Array, tv: Array, *, terms: int = 0) -> tuple[float, float, float]:
     """Outward bounds on the gain from the computed backup `tv` of `v`, and how much of them is for rounding."""
     d = tv - v
-    slack = rounding(mdp, v, terms=terms) + 2 * mdp.row_error * float(abs(v).max()) + EPS * float(abs(d).max())
-    return float(d.min()) - slack, float(d.max()) + slack, 2 * slack
+    return _outward(mdp, v, float(d.min()), float(d.max()), rounding(mdp, v, terms=terms))
+
+
+def _outward(mdp: AverageMDP, v: Array, low: float, high: float, slack: float) -> tuple[float, float, float]:
+    slack += 2 * mdp.row_error * float(abs(v).max()) + EPS * max(abs(low), abs(high))
+    return low - slack, high + slack, 2 * slack
 
 
 def _centred(v: Array) -> Array:

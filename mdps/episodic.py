@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
-from claimlab.mdps.planning import Evaluation, improve, rounding
-from claimlab.mdps.tabular import EPS, EpisodicMDP
+from claimlab.mdps.planning import Evaluation
+from claimlab.mdps.sweeps import Sweeps
+from claimlab.mdps.tabular import EPS, EpisodicMDP, rounding
+from claimlab.native import threads_or_default
 
 
 class EpisodicSolution(NamedTuple):
@@ -26,18 +28,24 @@ class EpisodicSolution(NamedTuple):
     error: float  # certified bound on max |v - v*| over all steps
 
 
-def backward_induction(mdp: EpisodicMDP) -> EpisodicSolution:
+def backward_induction(mdp: EpisodicMDP, *, threads: int | None = None) -> EpisodicSolution:
     """Optimal values and a greedy policy for each step to go.
+
+    Once values change little from step to step, only the states whose best two actions are close are looked at again
+    (see :mod:`claimlab.mdps.kernels`), so a long horizon costs little more than the evaluation of a policy.
 
     >>> climb = EpisodicMDP(P=[[[1, 0], [0, 1]], [[0, 1], [0, 1]]], r=[[0, 0], [1, 0]], horizon=3)
     >>> backward_induction(climb).v[0]
     array([2., 3.])
     """
     H, S = mdp.horizon, mdp.n_states
-    v, policy, error = np.zeros((H + 1, S)), np.zeros((H, S), np.int64), 0.0
+    v, policy, error = np.empty((H + 1, S)), np.empty((H, S), np.int64), 0.0
+    v[H] = 0
+    sweeps = Sweeps(mdp, 1.0, threads_or_default(threads))
     for h in reversed(range(H)):
-        v[h], policy[h] = improve(mdp, v[h + 1], 1.0)
-        error = (1 + mdp.row_error) * error + rounding(mdp, v[h + 1])
+        sweeps.improve(v[h + 1], v[h])
+        policy[h] = sweeps.greedy.policy
+        error = (1 + mdp.row_error) * error + sweeps.slack
     return EpisodicSolution(v, policy, error)
 
 

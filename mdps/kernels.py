@@ -1,27 +1,424 @@
-"""Compiled sweeps over CSR rows: plain functions on arrays that trust their arguments."""
+r"""Compiled sweeps over the states of an MDP: plain functions on arrays that trust their arguments.
+
+Rows of `P` come in three layouts.  *CSR* rows are read where they lie; rows of exactly `width` entries, which is most
+of them where all are short, take a loop without a counter.  *Union* rows keep, for each state, the successors of all
+its actions once, so that neighbouring values are fetched once and not once an action (grids).  *Dense* rows are whole.
+
+Every function works on the states ``start <= s < stop``, so that blocks can run side by side.  Missing actions have
+reward minus infinity.  `width` and `each` are tuples of which only the lengths count, the entries of a row and the
+actions of a state: a length is a constant to the compiler, and a loop of constant length is unrolled.  Indices are
+unsigned, because Python's negative ones cost a test each.
+
+What makes a sweep cheap is the *lead* of the greedy action over the second best.  Between two values that differ by x,
+action values of a state change by the rows' means of x, so their differences change by at most the span of x (times
+gamma, see :meth:`claimlab.mdps.sweeps.Sweeps.improve`).  As long as the sum of these spans, the `drift`, has not used
+up the lead, the same action is greedy, for sure, and the sweep reads that action's row only.
+"""
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from claimlab.checks import Array, Bools, Ints
-from claimlab.native import kernel
+from claimlab.checks import Array, Ints
+from claimlab.native import fast_kernel, kernel
+
+Unsigned = Any  # uint32 or uint64 array
+U = np.uint64  # arithmetic between signed and unsigned 64-bit numbers would be in floating point
+LARGEST = float(np.finfo(np.float64).max)
+Width = tuple[int, ...]
+
+
+class Greedy(NamedTuple):
+    """The greedy policy of a sweep and its rows, kept together for the sweeps that follow."""
+
+    policy: Ints  # [S]; -1 before the first sweep
+    lead: Array  # [S], drift at which the state must be looked at again
+    successors: Unsigned  # [S, width]
+    weights: Array  # [S, width]; with width 0, rows are long and read where they lie
+    reward: Array  # [S]
+
+
+@fast_kernel
+def improve_csr(
+    indptr: Unsigned,
+    indices: Unsigned,
+    data: Array,
+    r: Array,
+    gamma: float,
+    v: Array,
+    out: Array,
+    drift: float,
+    margin: float,
+    greedy: Greedy,
+    width: Width,
+    each: Width,
+    start: int,
+    stop: int,
+) -> tuple[float, float, int]:
+    """The optimality operator; its least and largest change of `v`, and the number of states whose action changed."""
+    n_actions, b = (len(each) or r.shape[1]), U(len(width))
+    low, high, changed, finite = np.inf, -np.inf, 0, True
+    for s in range(start, stop):
+        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
+            best = _chosen(indptr, indices, data, gamma, v, greedy, width, s, n_actions)
+        else:
+            arg, best, second = 0, -np.inf, -np.inf
+            first = s * n_actions
+            k: Any = U(indptr[first])
+            if len(width) > 0 and U(indptr[first + n_actions]) - k == U(n_actions) * b:
+                for a in range(n_actions):  # all rows of the state are full
+                    total = 0.0
+                    for j in range(b):
+                        total += data[k + j] * v[indices[k + j]]
+                    k += b
+                    q = r[s, a] + gamma * total
+                    second = max(second, min(q, best))  # no branch: which action is best cannot be foretold
+                    arg = a if q > best else arg
+                    best = max(best, q)
+            else:
+                for a in range(n_actions):
+                    total = 0.0
+                    for k in range(U(indptr[first + a]), U(indptr[first + a + 1])):
+                        total += data[k] * v[indices[k]]
+                    q = r[s, a] + gamma * total
+                    second = max(second, min(q, best))  # no branch: which action is best cannot be foretold
+                    arg = a if q > best else arg
+                    best = max(best, q)
+            greedy.lead[s] = best - second - margin + drift
+            if greedy.policy[s] != arg:
+                changed += 1
+                greedy.policy[s], greedy.reward[s] = arg, r[s, arg]
+                if len(width) > 0:
+                    k = U(indptr[first + arg])
+                    length = U(indptr[first + arg + 1]) - k
+                    for j in range(b):
+                        greedy.successors[s, j] = indices[k + j] if j < length else 0
+                        greedy.weights[s, j] = data[k + j] if j < length else 0.0
+        out[s] = best
+        d = best - v[s]
+        low, high = min(low, d), max(high, d)
+        finite &= abs(d) <= LARGEST
+    return (low, high, changed) if finite else (np.nan, np.nan, changed)
+
+
+@fast_kernel
+def _chosen(
+    indptr: Unsigned,
+    indices: Unsigned,
+    data: Array,
+    gamma: float,
+    v: Array,
+    greedy: Greedy,
+    width: Width,
+    s: int,
+    n_actions: int,
+) -> float:
+    """The value of the greedy action of `s`, one step ahead of `v`."""
+    total = 0.0
+    if len(width) > 0:
+        for j in range(len(width)):
+            total += greedy.weights[s, j] * v[greedy.successors[s, j]]
+    else:
+        row = s * n_actions + greedy.policy[s]
+        for k in range(U(indptr[row]), U(indptr[row + 1])):
+            total += data[k] * v[indices[k]]
+    return greedy.reward[s] + gamma * total
+
+
+@fast_kernel
+def improve_union(
+    successors: Unsigned,
+    weights: Array,
+    r: Array,
+    gamma: float,
+    v: Array,
+    out: Array,
+    drift: float,
+    margin: float,
+    greedy: Greedy,
+    width: Width,
+    each: Width,
+    start: int,
+    stop: int,
+) -> tuple[float, float, int]:
+    """:func:`improve_csr` for successors int[S, width] and weights float[S, A, width]."""
+    b, x = len(width), np.empty(len(width))
+    low, high, changed, finite = np.inf, -np.inf, 0, True
+    for s in range(start, stop):
+        for j in range(b):
+            x[j] = v[successors[s, j]]
+        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
+            total = 0.0
+            for j in range(b):
+                total += greedy.weights[s, j] * x[j]
+            best = greedy.reward[s] + gamma * total
+        else:
+            arg, best, second = 0, -np.inf, -np.inf
+            for a in range(len(each) or r.shape[1]):
+                total = 0.0
+                for j in range(b):
+                    total += weights[s, a, j] * x[j]
+                q = r[s, a] + gamma * total
+                second = max(second, min(q, best))
+                arg = a if q > best else arg
+                best = max(best, q)
+            greedy.lead[s] = best - second - margin + drift
+            if greedy.policy[s] != arg:
+                changed += 1
+                greedy.policy[s], greedy.reward[s] = arg, r[s, arg]
+                for j in range(b):
+                    greedy.weights[s, j] = weights[s, arg, j]
+        out[s] = best
+        d = best - v[s]
+        low, high = min(low, d), max(high, d)
+        finite &= abs(d) <= LARGEST
+    return (low, high, changed) if finite else (np.nan, np.nan, changed)
+
+
+@fast_kernel
+def improve_dense(
+    P: Array,
+    r: Array,
+    gamma: float,
+    v: Array,
+    out: Array,
+    drift: float,
+    margin: float,
+    greedy: Greedy,
+    start: int,
+    stop: int,
+) -> tuple[float, float, int]:
+    """:func:`improve_csr` for P float[S, A, S]."""
+    low, high, changed, finite = np.inf, -np.inf, 0, True
+    for s in range(start, stop):
+        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
+            best = greedy.reward[s] + gamma * _mean(P[s, greedy.policy[s]], v)
+        else:
+            arg, best, second = 0, -np.inf, -np.inf
+            for a in range(r.shape[1]):
+                q = r[s, a] + gamma * _mean(P[s, a], v)
+                second = max(second, min(q, best))
+                arg = a if q > best else arg
+                best = max(best, q)
+            greedy.lead[s] = best - second - margin + drift
+            if greedy.policy[s] != arg:
+                changed += 1
+                greedy.policy[s], greedy.reward[s] = arg, r[s, arg]
+        out[s] = best
+        d = best - v[s]
+        low, high = min(low, d), max(high, d)
+        finite &= abs(d) <= LARGEST
+    return (low, high, changed) if finite else (np.nan, np.nan, changed)
+
+
+@fast_kernel
+def _mean(p: Array, v: Array) -> float:
+    total = 0.0
+    for t in range(v.size):
+        total += p[t] * v[t]
+    return total
+
+
+@fast_kernel
+def evaluate_short(
+    greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, start: int, stop: int
+) -> tuple[float, float, int]:
+    """One evaluation sweep of the greedy policy, from its rows of `width` entries; its extreme changes of `v`."""
+    low, high = np.inf, -np.inf
+    for s in range(start, stop):
+        total = 0.0
+        for j in range(len(width)):
+            total += greedy.weights[s, j] * v[greedy.successors[s, j]]
+        out[s] = greedy.reward[s] + gamma * total
+        d = out[s] - v[s]
+        low, high = min(low, d), max(high, d)
+    return low, high, 0
+
+
+@fast_kernel
+def evaluate_csr(
+    indptr: Unsigned,
+    indices: Unsigned,
+    data: Array,
+    n_actions: int,
+    greedy: Greedy,
+    gamma: float,
+    v: Array,
+    out: Array,
+    start: int,
+    stop: int,
+) -> tuple[float, float, int]:
+    """:func:`evaluate_short` for long rows."""
+    low, high = np.inf, -np.inf
+    for s in range(start, stop):
+        out[s] = _chosen(indptr, indices, data, gamma, v, greedy, (), s, n_actions)
+        d = out[s] - v[s]
+        low, high = min(low, d), max(high, d)
+    return low, high, 0
+
+
+@fast_kernel
+def evaluate_dense(
+    P: Array, greedy: Greedy, gamma: float, v: Array, out: Array, start: int, stop: int
+) -> tuple[float, float, int]:
+    """:func:`evaluate_short` for P float[S, A, S]."""
+    low, high = np.inf, -np.inf
+    for s in range(start, stop):
+        out[s] = greedy.reward[s] + gamma * _mean(P[s, greedy.policy[s]], v)
+        d = out[s] - v[s]
+        low, high = min(low, d), max(high, d)
+    return low, high, 0
+
+
+@fast_kernel
+def gauss_seidel_csr(
+    indptr: Unsigned, indices: Unsigned, data: Array, r: Array, gamma: float, v: Array, backward: bool
+) -> None:
+    """One sweep of the optimality operator in place, in ascending or descending order of the states."""
+    n_states, n_actions = r.shape
+    for i in range(n_states):
+        s, best = (n_states - 1 - i if backward else i), -np.inf
+        for a in range(n_actions):
+            total = 0.0
+            for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
+                total += data[k] * v[indices[k]]
+            best = max(best, r[s, a] + gamma * total)
+        v[s] = best
+
+
+@fast_kernel
+def gauss_seidel_union(
+    successors: Unsigned,
+    weights: Array,
+    r: Array,
+    gamma: float,
+    v: Array,
+    backward: bool,
+    width: Width,
+    each: Width,
+) -> None:
+    """:func:`gauss_seidel_csr` for union rows."""
+    n_states, b, x = len(r), len(width), np.empty(len(width))
+    for i in range(n_states):
+        s, best = (n_states - 1 - i if backward else i), -np.inf
+        for j in range(b):
+            x[j] = v[successors[s, j]]
+        for a in range(len(each) or r.shape[1]):
+            total = 0.0
+            for j in range(b):
+                total += weights[s, a, j] * x[j]
+            best = max(best, r[s, a] + gamma * total)
+        v[s] = best
+
+
+@fast_kernel
+def extremes(v: Array, previous: Array) -> tuple[float, float, float]:
+    """Least and largest entry of v - previous, and the largest of abs(v); NaN if one is; `v` is stored in previous."""
+    low, high, largest, finite = np.inf, -np.inf, 0.0, True
+    for s in range(v.size):
+        x = v[s] - previous[s]
+        low, high, largest = min(low, x), max(high, x), max(largest, abs(v[s]))
+        finite &= abs(x) <= LARGEST
+        previous[s] = v[s]
+    return (low, high, largest) if finite else (np.nan, np.nan, np.nan)
 
 
 @kernel
-def sweep(
-    indptr: Ints, indices: Ints, data: Array, r: Array, gamma: float, actions: Bools, v: Array, tv: Array, policy: Ints
-) -> None:
-    """Optimality operator: ``tv[s] = max_a r[s, a] + gamma P[s, a] v`` and the first maximiser in `policy`."""
-    n_states, n_actions = r.shape
+def union_width(indptr: Unsigned, indices: Unsigned, n_states: int, n_actions: int, limit: int) -> int:
+    """The largest number of distinct successors of a state, or limit + 1 if that is less."""
+    width, found = 0, np.empty(limit + 1, indices.dtype)
     for s in range(n_states):
-        best, best_q = 0, -np.inf
+        count = 0
+        for k in range(U(indptr[s * n_actions]), U(indptr[(s + 1) * n_actions])):
+            j = 0
+            while j < count and found[j] != indices[k]:
+                j += 1
+            if j == count:
+                found[j] = indices[k]
+                count += 1
+            if count > limit:
+                return count
+        width = max(width, count)
+    return width
+
+
+@kernel
+def union_rows(
+    indptr: Unsigned, indices: Unsigned, data: Array, n_actions: int, successors: Unsigned, weights: Array
+) -> None:
+    """Fill successors[S, width] and weights[S, A, width]."""
+    n_states, width = successors.shape
+    weights[:] = 0.0
+    for s in range(n_states):
+        count = 0
         for a in range(n_actions):
-            if actions[s, a]:
-                row, total = s * n_actions + a, 0.0
-                for k in range(indptr[row], indptr[row + 1]):
-                    total += data[k] * v[indices[k]]
-                q = r[s, a] + gamma * total
-                if q > best_q:
-                    best, best_q = a, q
-        tv[s], policy[s] = best_q, best
+            for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
+                j = 0
+                while j < count and successors[s, j] != indices[k]:
+                    j += 1
+                if j == count:
+                    successors[s, j] = indices[k]
+                    count += 1
+                weights[s, a, j] += data[k]
+        for j in range(count, width):
+            successors[s, j] = s  # of weight 0
+
+
+@fast_kernel
+def correct(greedy: Greedy, gamma: float, d: Array, e: Array, tol: float, limit: int, width: Width) -> None:
+    r"""Solve :math:`(I - \gamma P_\pi) e = d` by BiCGSTAB (van der Vorst 1992) from 0, to a residual of at most `tol`.
+
+    `e` is the smoothed sequence (Zhou & Walker 1994), whose residual never grows in the Euclidean norm, so that a solve
+    that is cut short after `limit` products, or breaks down, is still a step ahead.  The sums that it needs are taken
+    while its vectors are in registers.
+    """
+    n = d.size
+    x, raw, p, v, t, smooth = np.zeros(n), d.copy(), d.copy(), np.empty(n), np.empty(n), d.copy()
+    rho, products = 0.0, 0
+    for s in range(n):
+        e[s] = 0.0
+        rho += d[s] * d[s]
+    while products < limit:
+        against = 0.0
+        for s in range(n):
+            total = 0.0
+            for j in range(len(width)):
+                total += greedy.weights[s, j] * p[greedy.successors[s, j]]
+            v[s] = p[s] - gamma * total
+            against += d[s] * v[s]
+        if against == 0.0 or rho == 0.0:
+            break
+        alpha = rho / against
+        for s in range(n):
+            raw[s] -= alpha * v[s]
+        along, square = 0.0, 0.0
+        for s in range(n):
+            total = 0.0
+            for j in range(len(width)):
+                total += greedy.weights[s, j] * raw[greedy.successors[s, j]]
+            t[s] = raw[s] - gamma * total
+            along += t[s] * raw[s]
+            square += t[s] * t[s]
+        omega = along / square if square > 0.0 else 0.0
+        rho_next, apart, distance = 0.0, 0.0, 0.0
+        for s in range(n):
+            x[s] += alpha * p[s] + omega * raw[s]
+            raw[s] -= omega * t[s]
+            rho_next += d[s] * raw[s]
+            step = raw[s] - smooth[s]
+            apart += smooth[s] * step
+            distance += step * step
+        products += 2
+        eta = -apart / distance if distance > 0.0 else 0.0
+        beta = rho_next / rho * (alpha / omega) if omega != 0.0 else 0.0
+        largest = 0.0
+        for s in range(n):
+            e[s] += eta * (x[s] - e[s])
+            smooth[s] += eta * (raw[s] - smooth[s])
+            largest = max(largest, abs(smooth[s]))
+            p[s] = raw[s] + beta * (p[s] - omega * v[s])
+        if not largest > tol or omega == 0.0:
+            break
+        rho = rho_next

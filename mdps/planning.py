@@ -15,6 +15,7 @@ worse for its sign.  So the bounds hold for the stored numbers, not for an ideal
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,12 +23,20 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
-from claimlab.mdps.kernels import sweep
 from claimlab.mdps.resolvent import resolvent as resolvent
+from claimlab.mdps.resolvent import solver
+from claimlab.mdps.sweeps import Change, Sweeps
 from claimlab.mdps.tabular import EPS, FiniteMDP, TabularMDP
+from claimlab.mdps.tabular import SUBNORMAL as SUBNORMAL
+from claimlab.mdps.tabular import rounding as rounding
+from claimlab.native import threads_or_default
 
 SMALL = 300  # states up to which policy iteration with direct solves is the fastest
-SUBNORMAL = float(np.finfo(np.float64).smallest_subnormal)  # what an operation may lose to underflow
+FACTOR, MOST = 1, 0.1
+FRUITLESS = 20  # loose corrections without a smaller residual, after which policies are evaluated directly
+CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
+KRYLOV = 400  # products with the policy's matrix for one loose correction
+PATIENCE = 100  # evaluation sweeps still to come, as things go, at which sweeping is slow
 
 
 class NotConverged(RuntimeError):
@@ -65,16 +74,6 @@ def bellman(mdp: TabularMDP, v: ArrayLike) -> Array:
     return backup(mdp, checks.shaped("v", v, (mdp.n_states,), "(S,)"), mdp.gamma)
 
 
-def rounding(mdp: FiniteMDP, v: Array, gamma: float = 1.0, *, terms: int = 0) -> float:
-    """Bound on the float64 error of a backup of `v`, and of a weighted mean of such backups over `terms` actions.
-
-    These are n + 4 (+ terms) operations on numbers of the size of r and v, each off by half of EPS (Higham 2002, 3.1):
-    the bound is twice what is needed, and the other half pays for the arithmetic done with it.
-    """
-    operations = mdp.row_length + 4 + terms
-    return operations * (EPS * float(abs(mdp.r).max() + gamma * abs(v).max()) + SUBNORMAL)
-
-
 def contraction(mdp: TabularMDP) -> tuple[float, float]:
     """Bounds on gamma times the row sums of `P`, outward-rounded; an error where they do not prove a contraction."""
     less, more = mdp.gamma * (1 - mdp.row_error), mdp.gamma * (1 + mdp.row_error)  # row_error holds an EPS to spare
@@ -109,7 +108,10 @@ def series(mdp: TabularMDP, d: Array, slack: float) -> tuple[float, float]:
 
 
 def _conclude(mdp: TabularMDP, v: Array, tv: Array, policy: Ints, iterations: int) -> Solution:
-    low, high = certify(mdp, v, tv)
+    return _middle(tv, policy, *certify(mdp, v, tv), iterations)
+
+
+def _middle(tv: Array, policy: Ints, low: float, high: float, iterations: int) -> Solution:
     middle = tv + (low + high) / 2
     error = (high - low) / 2 + EPS * float(abs(middle).max() + abs(low) + abs(high))
     return Solution(middle, policy, error, iterations)
@@ -117,18 +119,16 @@ def _conclude(mdp: TabularMDP, v: Array, tv: Array, policy: Ints, iterations: in
 
 def improve(mdp: FiniteMDP, v: Array, gamma: float) -> tuple[Array, Ints]:
     """The optimality operator on `v`, float[S], and a greedy policy, int[S] (the first of tied actions)."""
-    if mdp.is_sparse:
-        P, tv, policy = mdp.P, np.empty(mdp.n_states), np.empty(mdp.n_states, np.int64)
-        sweep(P.indptr, P.indices, P.data, mdp.r, gamma, mdp.actions, v, tv, policy)
-        return tv, policy
     q = backup(mdp, v, gamma)
     policy = q.argmax(axis=1)
     return q[np.arange(len(q)), policy], policy
 
 
-def value_iteration(mdp: TabularMDP, tol: float = 1e-10, *, max_sweeps: int = 1_000_000) -> Solution:
+def value_iteration(
+    mdp: TabularMDP, tol: float = 1e-10, *, max_sweeps: int = 1_000_000, threads: int | None = None
+) -> Solution:
     """Apply the optimality operator until the span certificate falls to `tol`."""
-    return modified_policy_iteration(mdp, tol, depth=0, max_sweeps=max_sweeps)
+    return modified_policy_iteration(mdp, tol, depth=0, max_sweeps=max_sweeps, threads=threads)
 
 
 def modified_policy_iteration(
@@ -138,30 +138,138 @@ def modified_policy_iteration(
     depth: int = 100,
     max_sweeps: int = 1_000_000,
     start: ArrayLike | None = None,
+    threads: int | None = None,
 ) -> Solution:
     """Between improvements, evaluate the greedy policy for up to `depth` sweeps (Puterman & Shin 1978), from `start`.
 
-    Evaluation stops early once the span of its residual is a tenth of the improvement's: sweeping on would refine the
-    value of a policy that the next improvement changes.  A tolerance below the floor of float64 is given up once the
-    certificate is down to a small multiple of what it would be without any residual and has stopped falling; further
-    away the span may rise for a while, since one improvement may change one state of a long chain.
+    Evaluation stops early: sweeping on would refine the value of a policy that the next improvement changes.  A tenth
+    of the improvement's span is enough at first, less as fewer states change their action.  Improvements look again
+    only at the states where values have drifted further than the lead of their action, which is exact.
     """
-    checks.interval("tol", tol, 0, np.inf, "()")
-    v = np.zeros(mdp.n_states) if start is None else checks.shaped("start", start, (mdp.n_states,), "(S,)")
-    sweeps, best, stalled = 0, np.inf, 0
+    tol, sweeps, v = _begin(mdp, tol, start, threads)
+    return _within(tol, _modify(mdp, sweeps, v, tol, depth, max_sweeps, np.inf)[0], "sweeps")
+
+
+def krylov_policy_iteration(
+    mdp: TabularMDP,
+    tol: float = 1e-10,
+    *,
+    max_iterations: int = 10_000,
+    start: ArrayLike | None = None,
+    threads: int | None = None,
+) -> Solution:
+    r"""Gauss–Seidel sweeps of the optimality operator in turn with solutions of the greedy policy's equations.
+
+    For MDPs in which news travels slowly (grids, chains, discounts near 1).  A sweep carries a reward across the whole
+    state space in the order of the states, and the next in the other; the correction
+    :math:`(I - \gamma P_\pi)^{-1}(Tv - v)` then settles what remains within the policy.  It is solved by BiCGSTAB and
+    loosely, since the policy will change, or by a direct method where that stalls or rows are long.
+    """
+    tol, sweeps, v = _begin(mdp, tol, start, threads)
+    return _within(tol, _accelerate(mdp, sweeps, v, tol, max_iterations), "iterations")
+
+
+def _begin(mdp: TabularMDP, tol: float, start: ArrayLike | None, threads: int | None) -> tuple[float, Sweeps, Array]:
+    """The tolerance checked, a workspace and the first values: by default those of the mean best reward for ever."""
+    tol = checks.interval("tol", tol, 0, np.inf, "()")
+    sweeps = Sweeps(mdp, mdp.gamma, threads_or_default(threads))
+    if start is not None:
+        v = np.array(checks.shaped("start", start, (mdp.n_states,), "(S,)"))
+    else:
+        best = reduce(np.maximum, sweeps.r.T)  # several times faster than a maximum along short rows
+        v = best + mdp.gamma / (1 - mdp.gamma) * best.mean()
+    return tol, sweeps, v
+
+
+class _Progress:
+    """Whether the certificate has arrived at `tol`, or at the floor of float64, or has stopped falling near it.
+
+    A tolerance below the floor is given up once the certificate is down to a small multiple of what it would be without
+    any residual and has stopped falling; further away the span may rise for a while, since one improvement may change
+    one state of a long chain.
+    """
+
+    def __init__(self, mdp: TabularMDP, tol: float) -> None:
+        self.mdp, self.tol, self.best, self.stalled = mdp, tol, np.inf, 0
+
+    def bounds(self, change: Change, slack: float) -> tuple[float, float, bool]:
+        """Shifts of a backup that enclose the optimum, given its rounding, and whether to stop with them."""
+        low, high = series(self.mdp, np.array([change.low, change.high]), slack)
+        floor = float(np.ptp(series(self.mdp, np.zeros(1), slack)))
+        self.stalled = self.stalled + 1 if self.best <= high - low <= 100 * floor else 0
+        reached = (high - low) / 2 <= self.tol or high - low <= 2 * floor
+        over = reached or self.stalled > 50 or not np.isfinite(high - low)
+        self.best = min(self.best, high - low)
+        return low, high, over
+
+
+def _modify(
+    mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, depth: int, max_sweeps: int, patience: float
+) -> tuple[Solution, bool]:
+    """Modified policy iteration; False with what there is once it would take more than `patience` sweeps yet."""
+    tv, used, progress = np.empty_like(v), 0, _Progress(mdp, tol)
+    enough = 0.7 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)  # a third of the span that certifies tol
     while True:
-        tv, policy = improve(mdp, v, mdp.gamma)
-        sweeps += 1
-        low, high = certify(mdp, v, tv)
-        floor = float(np.ptp(series(mdp, np.zeros(1), rounding(mdp, v, mdp.gamma))))
-        stalled = stalled + 1 if best <= high - low <= 100 * floor else 0
-        reached = (high - low) / 2 <= tol or high - low <= 2 * floor
-        if reached or sweeps >= max_sweeps or stalled > 50 or not np.isfinite(high - low):
+        change = sweeps.improve(v, tv)
+        used += 1
+        low, high, over = progress.bounds(change, sweeps.slack)
+        if over or used >= max_sweeps:
+            return _middle(tv, sweeps.policy, low, high, used), True
+        v, tv = tv, v
+        share = FACTOR * change.changed / mdp.n_states
+        target = max(min(MOST, share) * (change.high - change.low), enough)
+        v, tv, done, hopeful = _evaluate(sweeps, v, tv, target, enough, depth, patience)
+        used += done
+        if not hopeful:
+            sweeps.improve(v, tv)
+            return _middle(tv, sweeps.policy, *certify(mdp, v, tv), used + 1), False
+
+
+def _evaluate(
+    sweeps: Sweeps, v: Array, w: Array, target: float, enough: float, depth: int, patience: float
+) -> tuple[Array, Array, int, bool]:
+    """Up to `depth` evaluation sweeps of the policy from `v`, until the residual's span is at most `target`.
+
+    Returns the value, shifted by the middle of its residual's series, a spare array, the sweeps made, and whether the
+    span falls fast enough to be at `enough` within `patience` sweeps.
+    """
+    first, change, gamma = 0.0, Change(0.0, 0.0, 0), sweeps.gamma
+    for done in range(1, depth + 1):
+        change = sweeps.evaluate(v, w)
+        v, w = w, v
+        span = change.high - change.low
+        if not span > target:
             break
-        best = min(best, high - low)
-        v, used = _evaluate(mdp, tv + (low + high) / 2, policy, 0.1 * float(np.ptp(tv - v)), depth)
-        sweeps += used
-    return _within(tol, _conclude(mdp, v, tv, policy, sweeps), "sweeps")
+        first = first or span
+        if done % 8 == 0 and done * np.log(enough / span) < patience * np.log(span / first):
+            return v, w, done, False
+    if depth:
+        v += gamma / (1 - gamma) * (change.low + change.high) / 2
+    return v, w, done if depth else 0, True
+
+
+def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_iterations: int) -> Solution:
+    tv, progress = np.empty_like(v), _Progress(mdp, tol)
+    direct = not sweeps.fixed_width or sweeps.bandwidth <= CHAIN
+    least, fruitless = np.inf, 0
+    enough = 0.3 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)
+    for iteration in range(1, max_iterations + 1):
+        for backward in (True, False, True, False):
+            sweeps.gauss_seidel(v, backward=backward)
+        change = sweeps.improve(v, tv)
+        low, high, over = progress.bounds(change, sweeps.slack)
+        if over or iteration == max_iterations:
+            break
+        d, size = tv - v, max(-change.low, change.high)
+        fruitless = 0 if size < least else fruitless + 1
+        least = min(least, size) if iteration > 1 else np.inf  # the first correction may carry values far
+        direct = direct or fruitless > FRUITLESS
+        v, tv = tv, v
+        if direct:
+            v += solver(mdp, mdp.under(sweeps.greedy.policy)[0])(d) - d
+            continue
+        v += sweeps.correction(d, max(0.1 * size, enough), KRYLOV) - d
+    return _middle(tv, sweeps.policy, low, high, iteration)
 
 
 def _within(tol: float, solution: Solution, unit: str) -> Solution:
@@ -170,19 +278,6 @@ def _within(tol: float, solution: Solution, unit: str) -> Solution:
             f"tolerance {tol:g} asked, {solution.error:.3g} certified after {solution.iterations} {unit}.", solution
         )
     return solution
-
-
-def _evaluate(mdp: TabularMDP, v: Array, policy: Ints, span: float, depth: int) -> tuple[Array, int]:
-    """Up to `depth` evaluation sweeps of `policy` from `v`, until the residual's span is at most `span`."""
-    if depth == 0:
-        return v, 0
-    P_pi, r_pi = mdp.under(policy)
-    for used in range(1, depth + 1):
-        w = r_pi + mdp.gamma * (P_pi @ v)
-        if np.ptp(w - v) <= span:
-            return w, used
-        v = w
-    return v, depth
 
 
 def policy_iteration(mdp: TabularMDP, *, max_iterations: int = 10_000) -> Solution:
@@ -211,10 +306,19 @@ def policy_iteration(mdp: TabularMDP, *, max_iterations: int = 10_000) -> Soluti
     raise NotConverged(f"no fixed point after {max_iterations} improvements.", best)
 
 
-def solve(mdp: TabularMDP, tol: float = 1e-9) -> Solution:
-    """Solve `mdp` so that ``max |v - v*| <= tol``, proved; the method is chosen from its size.
+def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None) -> Solution:
+    """Solve `mdp` so that ``max |v - v*| <= tol``, proved; the method is chosen from the problem.
 
-    Policy iteration with direct solves where the dense matrix is small, modified policy iteration beyond.
+    Policy iteration with direct solves where the dense matrix is small.  Else modified policy iteration; and as soon as
+    its sweeps turn out to need more than a hundred more, :func:`krylov_policy_iteration`.  Each can also be called by
+    its name.
+
+    Parameters
+    ----------
+    mdp : TabularMDP
+    tol : float
+    threads : int, optional
+        How many to use; by default ``NUMBA_NUM_THREADS``, or every core.  The solution does not depend on it.
     """
     checks.interval("tol", tol, 0, np.inf, "()")
     if not isinstance(mdp, TabularMDP):
@@ -222,12 +326,18 @@ def solve(mdp: TabularMDP, tol: float = 1e-9) -> Solution:
             f"solve takes a discounted TabularMDP, got {type(mdp).__name__}; see backward_induction for episodic and "
             "relative_value_iteration for average reward."
         )
-    if mdp.n_states > SMALL:
-        return modified_policy_iteration(mdp, tol)
-    solution = policy_iteration(mdp)
-    if solution.error <= tol or not np.isfinite(solution.v).all():
-        return _within(tol, solution, "iterations")
-    return modified_policy_iteration(mdp, tol, start=solution.v)
+    start = None
+    if mdp.n_states <= SMALL:
+        solution = policy_iteration(mdp)
+        if solution.error <= tol or not np.isfinite(solution.v).all():
+            return _within(tol, solution, "iterations")
+        start = solution.v
+    tol, sweeps, v = _begin(mdp, tol, start, threads)
+    solution, arrived = _modify(mdp, sweeps, v, tol, depth=PATIENCE, max_sweeps=1_000_000, patience=PATIENCE)
+    if not arrived:
+        found = _accelerate(mdp, sweeps, solution.v, tol, max_iterations=10_000)
+        solution = found._replace(iterations=solution.iterations + found.iterations)
+    return _within(tol, solution, "iterations")
 
 
 def policy_value(mdp: TabularMDP, pi: ArrayLike) -> Evaluation:

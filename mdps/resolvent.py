@@ -17,6 +17,7 @@ from claimlab.checks import Array, Sparse
 from claimlab.mdps.tabular import EPS, TabularMDP
 
 DIRECT = 3_000  # states up to which a dense LU factorisation beats iterating
+NARROW = 50  # times the bandwidth is at most the number of states where banded factors beat dense ones
 FILL = 5_000_000  # entries that the factors of a sparse matrix may take, some 60 MB
 METHODS = 2 * (partial(bicgstab, maxiter=500), partial(gmres, maxiter=10))  # fast, and robust to its breakdowns
 
@@ -37,11 +38,12 @@ def solver(mdp: TabularMDP, P_pi: Any, *, transpose: bool = False) -> Callable[[
     (chains, grids); other sparse ones by BiCGSTAB and GMRES with refinement, whose failures are made good by the
     Neumann series.  No S-by-S dense matrix is made from sparse input beyond `DIRECT` states.
     """
-    if _is_dense(mdp):
+    n, dense = mdp.n_states, _is_dense(mdp)
+    bandwidth = n if not mdp.is_sparse or n <= NARROW else _bandwidth(P_pi)
+    if dense and NARROW * bandwidth >= n:
         factors = lu_factor(_dense(mdp, P_pi), check_finite=False)
         return lambda b: np.asarray(lu_solve(factors, b, trans=int(transpose), check_finite=False))
-    n = mdp.n_states
-    if 2 * n * _bandwidth(P_pi) <= FILL:
+    if 2 * n * bandwidth <= FILL:
         # diagonally dominant, so no pivoting is needed, which would spoil the order
         M = csc_array(eye_array(n) - mdp.gamma * P_pi)
         lu = splu(M, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})

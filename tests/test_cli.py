@@ -175,7 +175,13 @@ def test_wrong_usage_is_one_line_and_2(claimlab, tmp_path, words, message, monke
 
 
 @pytest.mark.parametrize(
-    "words", [["verify", "--budget", "huge"], ["verify", "--seed", "-1"], ["verify", "--workers", "0"], ["bench"]]
+    "words",
+    [
+        ["verify", "--budget", "huge"],
+        ["verify", "--seed", "-1"],
+        ["verify", "--workers", "0"],
+        ["bench", "--reps", "0"],
+    ],
 )
 def test_wrong_options_end_with_2(claimlab, words):
     assert claimlab(*words).exit_code == 2

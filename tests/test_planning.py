@@ -12,9 +12,11 @@ from claimlab.mdps import (
     action_values,
     bellman,
     gaps,
+    krylov_policy_iteration,
     modified_policy_iteration,
     occupancy,
     optimal_actions,
+    planning,
     policy_iteration,
     policy_value,
     solve,
@@ -32,12 +34,22 @@ from .oracles import CLOSE_TO_ONE, MODERATE, distance, hard_mdps, tolerance, wit
 
 EPS = np.finfo(float).eps
 
+
+def as_if_large(mdp, tol):
+    """`solve` by the methods for MDPs beyond policy iteration."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "SMALL", 0)
+        return solve(mdp, tol)
+
+
 SOLVERS = {  # name: (solver of (mdp, tol), discounts it is tried with, whether it promises tol)
     "value_iteration": (value_iteration, MODERATE, True),
     "modified_policy_iteration": (modified_policy_iteration, MODERATE, True),
     "shallow": (partial(modified_policy_iteration, depth=3), MODERATE, True),
     "policy_iteration": (lambda mdp, tol: policy_iteration(mdp), CLOSE_TO_ONE, True),
+    "krylov_policy_iteration": (krylov_policy_iteration, CLOSE_TO_ONE, True),
     "solve": (solve, CLOSE_TO_ONE, True),
+    "solve as if large": (as_if_large, CLOSE_TO_ONE, True),
     "solve_lp": (lambda mdp, tol: solve_lp(mdp), CLOSE_TO_ONE, False),
 }
 

@@ -15,7 +15,7 @@ from claimlab.theory.evidence import (
     probability,
     rate,
 )
-from claimlab.theory.falsify import Box, Simplex, Space, Trial, attack, equate
+from claimlab.theory.falsify import Box, Simplex, Space, Trial, Trials, attack, equate
 
 __all__ = [
     "BUDGETS",
@@ -36,6 +36,7 @@ __all__ = [
     "Simplex",
     "Space",
     "Trial",
+    "Trials",
     "Verdict",
     "attack",
     "comparison",

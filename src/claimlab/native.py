@@ -69,8 +69,8 @@ def kernel(function: F) -> F:
 def fast_kernel(function: F) -> F:
     """A kernel whose sums may be taken in any order and with fused multiply-adds, so that they run in vector registers.
 
-    For kernels whose error bounds count roundings and hold for every order (Higham 2002, Section 3.1); NaN, infinities
-    and the sign of comparisons keep their meaning.
+    For kernels whose error bounds count roundings and hold for every order (Higham 2002, Section 3.1).  Comparisons with
+    NaN and infinities keep their meaning; ``np.isfinite`` does not, so compare with the largest number instead.
     """
     return cast(F, numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})(function))
 

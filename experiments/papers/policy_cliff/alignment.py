@@ -30,19 +30,23 @@ from claimlab.experiments.papers.policy_cliff.common import (
     describe,
     discounted_tree,
     draw_tied,
+    expect,
+    many,
     norm,
-    tied_mdp,
+    tied_batch,
 )
+from claimlab.mdps import batched
+from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.episodic import backward_induction
 from claimlab.mdps.exact import rationals, solve_exactly, solve_linear
-from claimlab.mdps.planning import action_values, occupancy, optimal_actions, policy_value, solve
+from claimlab.mdps.planning import optimal_actions
 from claimlab.mdps.regularized import soft_value_iteration
 from claimlab.mdps.tabular import EPS, EpisodicMDP, TabularMDP
 from claimlab.mdps.trees import TokenTree
 from claimlab.theory.cells import sweep
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Evidence, Identity, Inequality, Outcome
-from claimlab.theory.falsify import Box, Simplex, Space, Trial, attack, equate
+from claimlab.theory.falsify import Box, Simplex, Space, Trial, Trials, attack, equate
 from claimlab.theory.soft import soft_lipschitz
 
 # Proposition 3.1 ----------------------------------------------------------------------------------------------------
@@ -94,32 +98,30 @@ SLACKER = Space(
 )
 
 
-def _gain(P: Array, q: Array, missing: Array, mu: Array, gamma: Array, *, discounted: bool, tied: bool) -> Trial | None:
+def _gain(P: Array, q: Array, missing: Array, mu: Array, gamma: Array, *, discounted: bool, tied: bool) -> Trials:
     """E[gamma^T] A_true(s0, a2) against what the policy loses, at the pair (s0, a2) where the bound is largest.
 
     The advantage for the true reward is that for the missing one less the gap, which is 0 for `tied` actions.
     """
-    train, best = tied_mdp(P, q, float(gamma))
-    pi, gap = best.argmax(axis=1), q.max(axis=1, keepdims=True) - q
-    v, _ = policy_value(train.with_reward(missing), pi)
-    advantage = missing + train.gamma * train.expect(v) - v[:, None] - gap
-    reach = occupancy(train, pi, mu).sum(axis=1)
-    own = np.array([occupancy(train, pi, start)[s].sum() for s, start in enumerate(np.eye(len(mu)))])
+    train, best = tied_batch(P, q, gamma)
+    pi, gap = best.argmax(axis=2), q.max(axis=2, keepdims=True) - q
+    v, _ = batched.policy_value(MDPBatch(P, missing, gamma), pi)
+    advantage = missing + gamma[:, None, None] * expect(P, v) - v[..., None] - gap
+    reach = batched.occupancy(train, pi, mu).visits.sum(axis=2)
+    starts = np.eye(mu.shape[1])
+    own = np.stack([batched.occupancy(train, pi, start).visits[:, s].sum(axis=1) for s, start in enumerate(starts)], 1)
     hitting = reach / own  # E[gamma^T] of the first visit
     weight = hitting if discounted else (hitting > 1e-9).astype(float)
-    promise = np.where(best if tied else True, advantage * weight[:, None], -np.inf)
-    if promise.max() <= 1e-9:
-        return None
-    true = train.with_reward(train.r + missing)
-    optimum, achieved = solve(true), policy_value(true, pi)
-    lost = float(mu @ (optimum.v - achieved.v))
-    return Trial(
-        promise.max(), lost, optimum.error + achieved.error + 256 * EPS * (1 + true.value_bound) / (1 - true.gamma)
-    )
+    promise = np.where(best if tied else True, advantage * weight[..., None], -np.inf).max(axis=(1, 2))
+    true = MDPBatch(P, train.r + missing, gamma)
+    optimum, achieved = batched.solve(true, np.inf), batched.policy_value(true, pi)
+    lost = (mu * (optimum.v - achieved.v)).sum(axis=1)
+    error = optimum.error + achieved.error + 256 * EPS * (1 + true.value_bound) / (1 - gamma)
+    return Trials(promise, lost, error, holds=promise > 1e-9)
 
 
 def _gain_check(budget: Budget, discounted: bool = True, tied: bool = True) -> Inequality:
-    return attack(SLACKER, partial(_gain, discounted=discounted, tied=tied), budget)
+    return attack(SLACKER, partial(_gain, discounted=discounted, tied=tied), many(budget), batched=True)
 
 
 # Proposition 3.2 ----------------------------------------------------------------------------------------------------
@@ -144,24 +146,24 @@ BREAKER = Space(
 )
 
 
-def _margin(P: Array, q: Array, eps: Array, gamma: Array, *, discounted: bool) -> Trial | None:
+def _margin(P: Array, q: Array, eps: Array, gamma: Array, *, discounted: bool) -> Trials:
     """Adding eps to the reward of one tied action: by how much is it then better than every other?"""
     tied = np.round(q)
-    tied[0, 1] = tied[0, 0] = tied[0].max()
-    mdp, _ = tied_mdp(P, tied, float(gamma))
-    bonus = np.zeros(mdp.r.shape)
-    bonus[0, 1] = float(eps)
-    values, error = action_values(mdp.with_reward(mdp.r + bonus))
-    margin = values[0, 1] - np.delete(values[0], 1).max()
-    claimed = (1 - mdp.gamma if discounted else 1.0) * float(eps)
-    return Trial(claimed, margin, 2 * error + 64 * EPS * (1 + mdp.value_bound) / (1 - mdp.gamma))
+    tied[:, 0, 1] = tied[:, 0, 0] = tied[:, 0].max(axis=1)
+    mdps, _ = tied_batch(P, tied, gamma)
+    bonus = np.zeros(q.shape)
+    bonus[:, 0, 1] = eps
+    values, error = batched.action_values(MDPBatch(P, mdps.r + bonus, gamma))
+    margin = values[:, 0, 1] - np.delete(values[:, 0], 1, axis=1).max(axis=1)
+    claimed = (1 - gamma if discounted else 1.0) * eps
+    return Trials(claimed, margin, 2 * error + 64 * EPS * (1 + mdps.value_bound) / (1 - gamma))
 
 
 def _margin_check(budget: Budget, discounted: bool = True) -> Inequality:
     loops = np.zeros((2, 2, 2))
     loops[0, 0, 0] = loops[0, 1, 1] = loops[1, :, 1] = 1  # the rival action stays and so shares the future gain
     hard = [{"P": loops, "q": np.zeros((2, 2)), "eps": np.array(0.5), "gamma": np.array(g)} for g in (0.5, 0.9, 0.99)]
-    return attack(BREAKER, partial(_margin, discounted=discounted), budget, hard=hard)
+    return attack(BREAKER, partial(_margin, discounted=discounted), many(budget), batched=True, hard=hard)
 
 
 # short and long answers ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
 from itertools import product
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -33,32 +34,35 @@ from claimlab.experiments.papers.policy_cliff.common import (
     draw_tied,
     hard_cases,
     included,
+    many,
     optimal_in_0,
+    tied_batch,
     tied_mdp,
     two_sinks,
     unchanged,
     uniform_jump,
 )
-from claimlab.mdps.inverse import inverse_bellman
-from claimlab.mdps.planning import action_values, gaps, solve
-from claimlab.mdps.tabular import EPS, TabularMDP
+from claimlab.mdps import batched
+from claimlab.mdps.batched import MDPBatch
+from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack
+from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, Trials, attack
 from claimlab.theory.inclusion import inclusion_by_milp, inclusion_radius
 
 # Proposition 2.4 -----------------------------------------------------------------------------------------------------
 
 
-def _q_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, factor: float) -> Trial:
-    before, after = TabularMDP(P, R, float(gamma)), TabularMDP(P, R + D, float(gamma))
-    (q0, e0), (q1, e1) = action_values(before), action_values(after)
-    moved = float(abs(after.r - before.r).max())
-    return Trial(
-        abs(q1 - q0).max(),
-        factor * moved / (1 - before.gamma),
-        e0 + e1 + 8 * EPS * (before.value_bound + after.value_bound),
-        trivial=before.value_bound + after.value_bound,  # |q1 - q0| <= |q1| + |q0|
+def _q_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, factor: float) -> Trials:
+    before, after = MDPBatch(P, R, gamma), MDPBatch(P, R + D, gamma)
+    (q0, e0), (q1, e1) = batched.action_values(before), batched.action_values(after)
+    moved = abs(after.r - before.r).max(axis=(1, 2))
+    size = before.value_bound + after.value_bound
+    return Trials(
+        abs(q1 - q0).max(axis=(1, 2)),
+        factor * moved / (1 - gamma),
+        e0 + e1 + 8 * EPS * size,
+        trivial=size,  # |q1 - q0| <= |q1| + |q0|
     )
 
 
@@ -66,7 +70,7 @@ def _q_lipschitz_check(budget: Budget, factor: float = 1.0) -> Inequality:
     rng = budget.rng("hard")
     shift = bandit(gamma=0.9) | {"D": np.ones((1, 2))}  # a constant shift of the reward attains the bound
     hard = [shift, *hard_cases(PERTURBED, rng)]
-    return attack(PERTURBED, partial(_q_lipschitz, factor=factor), budget, hard=hard)
+    return attack(PERTURBED, partial(_q_lipschitz, factor=factor), many(budget), batched=True, hard=hard)
 
 
 # Lemma 2.5 -----------------------------------------------------------------------------------------------------------
@@ -113,20 +117,21 @@ def _continuity_check(budget: Budget, unique: bool = True) -> Inequality:
     return attack(TIES, partial(_continuity, unique=unique), budget, hard=_steepest_ties(budget.rng("hard")))
 
 
-def _gap_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, constant: float) -> Trial | None:
-    before = TabularMDP(P, R, float(gamma))
-    gap0, e0 = gaps(before)
-    other = np.arange(before.n_actions) != solve(before).policy[:, None]
-    if not other.any() or gap0[other].min() <= e0:
-        return None
-    after = before.with_reward(before.r + D)
-    q1, e1 = action_values(after)
-    kept = q1[~other][:, None] - q1
-    moved = float(abs(after.r - before.r).max())
-    return Trial(
-        gap0[other].min() - kept[other].min(),
-        constant * moved / (1 - before.gamma),
+def _gap_lipschitz(P: Array, R: Array, D: Array, gamma: Array, *, constant: float) -> Trials:
+    if R.shape[2] == 1:
+        return Trials(0.0, 0.0, holds=False)  # no gaps
+    before, after = MDPBatch(P, R, gamma), MDPBatch(P, R + D, gamma)
+    solutions = batched.solve(before, inf)
+    (gap0, e0), (q1, e1) = batched.gaps(before, solutions), batched.action_values(after)
+    other = np.arange(R.shape[2]) != solutions.policy[..., None]
+    kept = np.take_along_axis(q1, solutions.policy[..., None], axis=2) - q1
+    least0, least1 = (np.where(other, gap, inf).min(axis=(1, 2)) for gap in (gap0, kept))
+    moved = abs(after.r - before.r).max(axis=(1, 2))
+    return Trials(
+        least0 - least1,
+        constant * moved / (1 - gamma),
         e0 + 2 * e1 + 8 * EPS * (before.value_bound + after.value_bound),
+        holds=least0 > e0,
     )
 
 
@@ -134,7 +139,7 @@ def _gap_lipschitz_check(budget: Budget, constant: float = 2.0) -> Inequality:
     tight = bandit() | {"D": np.array([[-0.5, 0.5]])}
     apart = two_sinks(0.9) | {"D": 0.05 * np.array([[-1.0, 1.0], [-1.0, -1.0], [1.0, 1.0]])}  # tight with a discount
     hard = [tight, apart, *hard_cases(PERTURBED, budget.rng("hard"))]
-    return attack(PERTURBED, partial(_gap_lipschitz, constant=constant), budget, hard=hard)
+    return attack(PERTURBED, partial(_gap_lipschitz, constant=constant), many(budget), batched=True, hard=hard)
 
 
 BOXES = Space(
@@ -143,19 +148,18 @@ BOXES = Space(
 )
 
 
-def _box(P: Array, D: Array, c: Array, size: Array, gamma: Array, *, wells: int) -> Trial | None:
+def _box(P: Array, D: Array, c: Array, size: Array, gamma: Array, *, wells: int) -> Trials:
     r"""Actions on a grid of [-1, 1] with q(s, a) = -(a - c_s)^2, or with a second maximum at -c_s."""
-    grid = np.linspace(-1, 1, D.shape[1])
-    centre = grid[abs(grid - c[:, None]).argmin(axis=1)][:, None]
+    grid = np.linspace(-1, 1, D.shape[2])
+    centre = grid[abs(grid - c[..., None]).argmin(axis=2)][..., None]
     q = -((grid - centre) ** 2) if wells == 1 else -((grid**2 - centre**2) ** 2)
-    if not D.any():
-        return None
-    D = float(size) * D / abs(D).max()
-    mdp = TabularMDP(P, inverse_bellman(P, q, float(gamma)) + D, float(gamma))
-    moved = abs(grid[solve(mdp).policy] - centre[:, 0]).max()
-    slack = 1e-12 / (1 - mdp.gamma)  # rounding of q may move a maximiser among values that equal up to it
-    bound = np.sqrt((2 * float(size) + slack) / (1 - mdp.gamma))
-    return Trial(moved, bound, 4 * EPS, trivial=2.0)
+    largest = abs(D).max(axis=(1, 2))
+    D = (size / np.where(largest > 0, largest, 1.0))[:, None, None] * D
+    mdps = MDPBatch(P, tied_batch(P, q, gamma)[0].r + D, gamma)
+    moved = abs(grid[batched.solve(mdps, inf).policy] - centre[..., 0]).max(axis=1)
+    slack = 1e-12 / (1 - gamma)  # rounding of q may move a maximiser among values that equal up to it
+    bound = np.sqrt((2 * size + slack) / (1 - gamma))
+    return Trials(moved, bound, 4 * EPS, trivial=2.0, holds=largest > 0)
 
 
 def _steepest_boxes() -> Iterator[Case]:
@@ -175,7 +179,7 @@ def _steepest_boxes() -> Iterator[Case]:
 
 
 def _box_check(budget: Budget, wells: int = 1) -> Inequality:
-    return attack(BOXES, partial(_box, wells=wells), budget, hard=_steepest_boxes())
+    return attack(BOXES, partial(_box, wells=wells), budget, batched=True, hard=_steepest_boxes())
 
 
 # Propositions 2.9 and 2.10 -------------------------------------------------------------------------------------------
@@ -223,18 +227,18 @@ def _uniform_jump(rng: Generator, *, jump_of: str) -> tuple[bool, Mapping[str, A
 POINTS = Space({}, {name: Box("", 0, 1) for name in ("s", "a", "s1", "a1", "s0", "a0")} | {"delta": Box("", 0.01, 1)})
 
 
-def _bump(s: Array, a: Array, s1: Array, a1: Array, s0: Array, a0: Array, delta: Array, *, factor: float) -> Trial:
+def _bump(s: Array, a: Array, s1: Array, a1: Array, s0: Array, a0: Array, delta: Array, *, factor: float) -> Trials:
     """|phi(x) - phi(y)| against factor * d(x, y) / delta, with phi checked to lie in [0, 1] on the way."""
-    x, y, centre = (np.array([float(u), float(w)]) for u, w in ((s, a), (s1, a1), (s0, a0)))
-    phi = [max(0.0, 1 - abs(z - centre).max() / float(delta)) for z in (x, y)]
-    if not all(0 <= value <= 1 for value in phi):
-        return Trial(np.inf, 1.0, 0.0)
-    bound = factor * abs(x - y).max() / float(delta)
-    return Trial(abs(phi[0] - phi[1]), bound, 16 * EPS / float(delta), trivial=1.0)
+    x, y, centre = (np.stack(point, axis=1) for point in ((s, a), (s1, a1), (s0, a0)))
+    phi = np.array([np.maximum(0.0, 1 - abs(z - centre).max(axis=1) / delta) for z in (x, y)])
+    outside = ((phi < 0) | (phi > 1)).any(axis=0)
+    bound = factor * abs(x - y).max(axis=1) / delta
+    moved = np.where(outside, inf, abs(phi[0] - phi[1]))
+    return Trials(moved, np.where(outside, 1.0, bound), 16 * EPS / delta, trivial=1.0)
 
 
 def _bump_check(budget: Budget, factor: float = 1.0) -> Inequality:
-    return attack(POINTS, partial(_bump, factor=factor), budget)
+    return attack(POINTS, partial(_bump, factor=factor), many(budget), batched=True)
 
 
 CLAIMS = (

@@ -6,7 +6,7 @@ Proposition 4.7, Lemma C.2; and ours: the sharper span bound, the exact derivati
 from __future__ import annotations
 
 from functools import partial
-from math import log
+from math import inf, log
 from typing import Any
 
 import numpy as np
@@ -24,34 +24,38 @@ from claimlab.experiments.papers.policy_cliff.common import (
     WHOLE,
     claim,
     hard_cases,
+    many,
     tied_mdp,
     two_sinks,
 )
 from claimlab.experiments.papers.policy_cliff.mixture import MIXED, effective, tuple_norm
-from claimlab.mdps.planning import policy_value, solve
+from claimlab.mdps import batched
+from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.regularized import soft_solve
 from claimlab.mdps.tabular import EPS, TabularMDP
+from claimlab.theory.batched import dobrushin
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Outcome
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack, equate
-from claimlab.theory.soft import soft_limit, soft_lipschitz, soft_policy_derivative, span_bound
+from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, Trials, attack, equate
+from claimlab.theory.soft import soft_limit, soft_policy_derivative
 
 # Proposition 4.7, Lemma C.2, the span bound -------------------------------------------------------------------------
 
 SOFT_MIXED = Space(MIXED.sizes, {**MIXED.fields, "alpha": Box("", 0.05, 2.0)})
 
 
-def _tv(p: Array, q: Array) -> float:
-    return float(abs(p - q).sum(axis=1).max() / 2)
+def _tv(p: Array, q: Array) -> Array:
+    """The largest total variation over the states of each instance."""
+    return np.asarray(abs(p - q).sum(axis=2).max(axis=1) / 2)
 
 
-def _soft_lipschitz(P: Array, w: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, factor: float) -> Trial:
-    before = soft_solve(TabularMDP(P, effective(w, R), float(gamma)), float(alpha))
-    after = soft_solve(TabularMDP(P, effective(w, R + D), float(gamma)), float(alpha))
-    bound = factor * soft_lipschitz(float(alpha), float(gamma)) * tuple_norm((R + D) - R)
+def _soft_lipschitz(P: Array, w: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, factor: float) -> Trials:
+    before = batched.soft_solve(MDPBatch(P, effective(w, R), gamma), alpha)
+    after = batched.soft_solve(MDPBatch(P, effective(w, R + D), gamma), alpha)
+    bound = factor * tuple_norm((R + D) - R) / (2 * alpha * (1 - gamma))
     # a softmax moves by at most half its argument's error, in the supremum norm, over alpha (Lemma C.2)
-    error = (before.error + after.error) / (2 * float(alpha)) + 16 * EPS
-    return Trial(_tv(before.pi, after.pi), bound, error, trivial=1.0)
+    error = (before.error + after.error) / (2 * alpha) + 16 * EPS
+    return Trials(_tv(before.pi, after.pi), bound, error, trivial=1.0)
 
 
 def _soft_witness(size: float = 1e-3) -> Case:
@@ -71,7 +75,7 @@ def _soft_witness(size: float = 1e-3) -> Case:
 
 def _soft_lipschitz_check(budget: Budget, factor: float = 1.0) -> Inequality:
     hard = [_soft_witness(), *hard_cases(SOFT_MIXED, budget.rng("hard"))]
-    return attack(SOFT_MIXED, partial(_soft_lipschitz, factor=factor), budget, hard=hard)
+    return attack(SOFT_MIXED, partial(_soft_lipschitz, factor=factor), many(budget), batched=True, hard=hard)
 
 
 SOFT_PERTURBED = Space(
@@ -80,34 +84,34 @@ SOFT_PERTURBED = Space(
 )
 
 
-def _span(P: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, factor: float) -> Trial:
-    mdp = TabularMDP(P, R, float(gamma))
-    before, after = soft_solve(mdp, float(alpha)), soft_solve(mdp.with_reward(R + D), float(alpha))
-    error = (before.error + after.error) / (2 * float(alpha)) + 16 * EPS
-    bound = factor * span_bound(mdp, (R + D) - R, float(alpha))
-    paper = soft_lipschitz(float(alpha), mdp.gamma) * float(abs((R + D) - R).max())
-    return Trial(_tv(before.pi, after.pi), bound, error, trivial=min(1.0, paper))
+def _span(P: Array, R: Array, D: Array, gamma: Array, alpha: Array, *, factor: float) -> Trials:
+    mdps, moved = MDPBatch(P, R, gamma), (R + D) - R
+    before, after = batched.soft_solve(mdps, alpha), batched.soft_solve(MDPBatch(P, R + D, gamma), alpha)
+    error = (before.error + after.error) / (2 * alpha) + 16 * EPS
+    bound = factor * np.ptp(moved, axis=(1, 2)) / (4 * alpha * (1 - gamma * dobrushin(mdps)))
+    paper = abs(moved).max(axis=(1, 2)) / (2 * alpha * (1 - gamma))
+    return Trials(_tv(before.pi, after.pi), bound, error, trivial=np.minimum(1.0, paper))
 
 
 def _span_check(budget: Budget, factor: float = 1.0) -> Inequality:
     witness = {name: x for name, x in _soft_witness().items() if name != "w"}
     hard = [witness | {"R": witness["R"][0], "D": witness["D"][0]}, *hard_cases(SOFT_PERTURBED, budget.rng("hard"))]
-    return attack(SOFT_PERTURBED, partial(_span, factor=factor), budget, hard=hard)
+    return attack(SOFT_PERTURBED, partial(_span, factor=factor), many(budget), batched=True, hard=hard)
 
 
 LOGITS = Space({"A": (1, 5)}, {"x": Box("A", -3, 3), "d": Box("A"), "alpha": Box("", 0.05, 2.0)})
 
 
-def _softmax(x: Array, d: Array, alpha: Array, *, factor: float) -> Trial:
-    y, temperature = x + d, float(alpha)
-    moved = abs(softmax(x / temperature) - softmax(y / temperature)).sum()
-    bound = factor * abs(y - x).max() / temperature
-    return Trial(moved, bound, 64 * EPS * (1 + abs(x).max() / temperature), trivial=2.0)
+def _softmax(x: Array, d: Array, alpha: Array, *, factor: float) -> Trials:
+    y, temperature = x + d, alpha[:, None]
+    moved = abs(softmax(x / temperature, axis=1) - softmax(y / temperature, axis=1)).sum(axis=1)
+    bound = factor * abs(y - x).max(axis=1) / alpha
+    return Trials(moved, bound, 64 * EPS * (1 + abs(x).max(axis=1) / alpha), trivial=2.0)
 
 
 def _softmax_check(budget: Budget, factor: float = 1.0) -> Inequality:
     near = {"x": np.zeros(2), "d": np.array([1e-3, -1e-3]), "alpha": np.array(0.5)}
-    return attack(LOGITS, partial(_softmax, factor=factor), budget, hard=[near])
+    return attack(LOGITS, partial(_softmax, factor=factor), many(budget), batched=True, hard=[near])
 
 
 def _jacobian(budget: Budget, centred: bool = True) -> Identity:
@@ -251,19 +255,19 @@ def _closest_check(budget: Budget, uniform: bool = False) -> Inequality:
     return attack(CLOSEST, partial(_closest, uniform=uniform), budget)
 
 
-def _soft_value(P: Array, R: Array, gamma: Array, alpha: Array, *, factor: float) -> Trial:
+def _soft_value(P: Array, R: Array, gamma: Array, alpha: Array, *, factor: float) -> Trials:
     """The two-sided bound: where the lower side fails, that failure is the trial."""
-    mdp, temperature = TabularMDP(P, R, float(gamma)), float(alpha)
-    soft, hard = soft_solve(mdp, temperature), solve(mdp)
+    mdps = MDPBatch(P, R, gamma)
+    soft, hard = batched.soft_solve(mdps, alpha), batched.solve(mdps, inf)
     above, error = soft.v - hard.v, soft.error + hard.error
-    if (-above).max() > error:
-        return Trial((-above).max(), 0.0, error)
-    return Trial(above.max(), factor * temperature * log(mdp.n_actions) / (1 - mdp.gamma), error)
+    below, upper = -above.min(axis=1), factor * alpha * log(R.shape[2]) / (1 - gamma)
+    failed = below > error
+    return Trials(np.where(failed, below, above.max(axis=1)), np.where(failed, 0.0, upper), error)
 
 
 def _soft_value_check(budget: Budget, factor: float = 1.0) -> Inequality:
     tied = {"P": np.ones((1, 3, 1)), "R": np.zeros((1, 3)), "gamma": np.array(0.9), "alpha": np.array(0.5)}
-    return attack(PRICED, partial(_soft_value, factor=factor), budget, hard=[tied])
+    return attack(PRICED, partial(_soft_value, factor=factor), many(budget), batched=True, hard=[tied])
 
 
 PRICED = Space(
@@ -271,19 +275,19 @@ PRICED = Space(
 )
 
 
-def _price(P: Array, R: Array, gamma: Array, alpha: Array, *, factor: float) -> Trial:
-    mdp, temperature = TabularMDP(P, R, float(gamma)), float(alpha)
-    soft, hard = soft_solve(mdp, temperature), solve(mdp)
-    achieved = policy_value(mdp, soft.pi)
-    bound = factor * temperature * log(mdp.n_actions) / (1 - mdp.gamma)
-    error = hard.error + achieved.error + 2 * soft.error / (1 - mdp.gamma)
-    return Trial((hard.v - achieved.v).max(), bound, error, trivial=2 * mdp.value_bound)
+def _price(P: Array, R: Array, gamma: Array, alpha: Array, *, factor: float) -> Trials:
+    mdps = MDPBatch(P, R, gamma)
+    soft, hard = batched.soft_solve(mdps, alpha), batched.solve(mdps, inf)
+    achieved = batched.policy_value(mdps, soft.pi)
+    bound = factor * alpha * log(R.shape[2]) / (1 - gamma)
+    error = hard.error + achieved.error + 2 * soft.error / (1 - gamma)
+    return Trials((hard.v - achieved.v).max(axis=1), bound, error, trivial=2 * mdps.value_bound)
 
 
 def _price_check(budget: Budget, factor: float = 1.0) -> Inequality:
     one_good = {"P": np.ones((1, 24, 1)), "R": np.r_[1.0, np.zeros(23)][None] * 2 - 1}
     hard = [one_good | {"gamma": np.array(0.9), "alpha": np.array(a)} for a in (0.3, 0.4, 0.5, 0.6, 0.8)]
-    return attack(PRICED, partial(_price, factor=factor), budget, hard=hard)
+    return attack(PRICED, partial(_price, factor=factor), many(budget), batched=True, hard=hard)
 
 
 CLAIMS = (

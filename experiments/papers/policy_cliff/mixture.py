@@ -33,6 +33,7 @@ from claimlab.experiments.papers.policy_cliff.common import (
     describe,
     draw_tied,
     included,
+    many,
     nearest,
     norm,
     optimal_in_0,
@@ -40,24 +41,25 @@ from claimlab.experiments.papers.policy_cliff.common import (
     unchanged,
     uniform_jump,
 )
+from claimlab.mdps import batched
+from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.exact import rationals
-from claimlab.mdps.planning import action_values, policy_value
 from claimlab.mdps.tabular import EPS, TabularMDP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack, equate
+from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, Trials, attack, equate
 from claimlab.theory.inclusion import inclusion_radius
 from claimlab.theory.stability import cliff_radius
 
 
 def effective(w: Array, R: Array) -> Array:
-    r""":math:`R_{eff}(s,a) = \sum_k w_k(s) R_k(s,a)` from weights float[S, N] and rewards float[N, S, A]."""
-    return np.einsum("sn,nsa->sa", w, R)
+    r""":math:`R_{eff}(s,a) = \sum_k w_k(s) R_k(s,a)` from weights float[..., S, N] and rewards float[..., N, S, A]."""
+    return np.einsum("...sn,...nsa->...sa", w, R)
 
 
-def tuple_norm(R: Array) -> float:
-    r""":math:`\max_k \|R_k\|_\infty`."""
-    return float(abs(R).max())
+def tuple_norm(R: Array) -> Any:
+    r""":math:`\max_k \|R_k\|_\infty` of rewards float[..., N, S, A]."""
+    return abs(R).max(axis=(-3, -2, -1))
 
 
 MIXED = Space(
@@ -68,32 +70,32 @@ MIXED = Space(
 # Lemma 4.2, Proposition 4.3 -----------------------------------------------------------------------------------------
 
 
-def _effective_lipschitz(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, mass: float) -> Trial:
+def _effective_lipschitz(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, mass: float) -> Trials:
     moved = tuple_norm((R + D) - R)
-    difference = abs(effective(mass * w, R + D) - effective(mass * w, R)).max()
-    return Trial(difference, moved, 16 * EPS * (1 + moved), trivial=2 * mass * max(1.0, moved))
+    difference = abs(effective(mass * w, R + D) - effective(mass * w, R)).max(axis=(1, 2))
+    return Trials(difference, moved, 16 * EPS * (1 + moved), trivial=2 * mass * np.maximum(1.0, moved))
 
 
 def _effective_lipschitz_check(budget: Budget, mass: float = 1.0) -> Inequality:
-    return attack(MIXED, partial(_effective_lipschitz, mass=mass), budget)
+    return attack(MIXED, partial(_effective_lipschitz, mass=mass), many(budget), batched=True)
 
 
-def _effective_q(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, factor: float) -> Trial:
-    before = TabularMDP(P, effective(w, R), float(gamma))
-    after = TabularMDP(P, effective(w, R + D), float(gamma))
-    (q0, e0), (q1, e1) = action_values(before), action_values(after)
-    return Trial(
-        abs(q1 - q0).max(),
-        factor * tuple_norm((R + D) - R) / (1 - before.gamma),
-        e0 + e1 + 16 * EPS * (before.value_bound + after.value_bound + 1 / (1 - before.gamma)),
-        trivial=before.value_bound + after.value_bound,
+def _effective_q(P: Array, w: Array, R: Array, D: Array, gamma: Array, *, factor: float) -> Trials:
+    before, after = MDPBatch(P, effective(w, R), gamma), MDPBatch(P, effective(w, R + D), gamma)
+    (q0, e0), (q1, e1) = batched.action_values(before), batched.action_values(after)
+    size = before.value_bound + after.value_bound
+    return Trials(
+        abs(q1 - q0).max(axis=(1, 2)),
+        factor * tuple_norm((R + D) - R) / (1 - gamma),
+        e0 + e1 + 16 * EPS * (size + 1 / (1 - gamma)),
+        trivial=size,
     )
 
 
 def _effective_q_check(budget: Budget, factor: float = 1.0) -> Inequality:
     rng = budget.rng("hard")
     hard = [case | {"D": np.ones_like(case["D"])} for case in (MIXED.draw(rng) for _ in range(4))]
-    return attack(MIXED, partial(_effective_q, factor=factor), budget, hard=hard)
+    return attack(MIXED, partial(_effective_q, factor=factor), many(budget), batched=True, hard=hard)
 
 
 # Lemma 4.4, Proposition 4.5 -----------------------------------------------------------------------------------------
@@ -190,18 +192,18 @@ OBJECTIVE = Space(
 )
 
 
-def _objective(P: Array, p: Array, start: Array, R: Array, pi: Array, gamma: Array, *, same: bool) -> Trial:
+def _objective(P: Array, p: Array, start: Array, R: Array, pi: Array, gamma: Array, *, same: bool) -> Trials:
     """J(pi) against the value under the effective reward with w_k = p_k, from one start law or from each its own."""
-    laws = np.broadcast_to(start[:1], start.shape) if same else start
-    values = [policy_value(TabularMDP(P, model, float(gamma)), pi) for model in R]
-    J = sum(p_k * law @ value.v for p_k, law, value in zip(p, laws, values))
-    mean = policy_value(TabularMDP(P, np.einsum("n,nsa->sa", p, R), float(gamma)), pi)
-    rounding = sum(value.error for value in (*values, mean)) + 64 * EPS / (1 - float(gamma))
-    return Trial(float(abs(J - (p @ laws) @ mean.v)), rounding)
+    laws = np.broadcast_to(start[:, :1], start.shape) if same else start
+    values = [batched.policy_value(MDPBatch(P, model, gamma), pi) for model in R.swapaxes(0, 1)]
+    J = np.einsum("nk,nks,kns->n", p, laws, [value.v for value in values])
+    mean = batched.policy_value(MDPBatch(P, np.einsum("nk,nksa->nsa", p, R), gamma), pi)
+    rounding = sum(value.error for value in (*values, mean)) + 64 * EPS / (1 - gamma)
+    return Trials(abs(J - np.einsum("nk,nks,ns->n", p, laws, mean.v)), rounding)
 
 
 def _objective_check(budget: Budget, same: bool = True) -> Identity:
-    return equate(OBJECTIVE, partial(_objective, same=same), budget)
+    return equate(OBJECTIVE, partial(_objective, same=same), many(budget), batched=True)
 
 
 def _history(rng: Generator, *, same: bool) -> tuple[bool, Mapping[str, Any]]:

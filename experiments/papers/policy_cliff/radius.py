@@ -30,18 +30,20 @@ from claimlab.experiments.papers.policy_cliff.common import (
     first_change,
     hard_cases,
     known_dynamics,
-    least_gap,
+    many,
     nearest,
     two_sinks,
 )
+from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.exact import exact, rationals
 from claimlab.mdps.inverse import inverse_bellman
 from claimlab.mdps.planning import solve
 from claimlab.mdps.tabular import TabularMDP
+from claimlab.theory.batched import cliff_radii
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Probability, Rate, probability, rate
 from claimlab.theory.exact import exact_radius, verify_exactly
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, attack, equate
+from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, Trials, attack, equate
 from claimlab.theory.stability import (
     CliffRadius,
     cliff_radius,
@@ -64,21 +66,14 @@ def _unique(P: Array, R: Array, gamma: Array) -> tuple[TabularMDP, CliffRadius] 
 # the sandwich --------------------------------------------------------------------------------------------------------
 
 
-def _lower(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None:
-    found = _unique(P, R, gamma)
-    if found is None:
-        return None
-    mdp, c = found
-    claimed = constant * (1 - mdp.gamma) * least_gap(mdp, c.policy)
-    return Trial(claimed, c.radius, c.error + gap_rounding(mdp, 1.0))
+def _lower(P: Array, R: Array, gamma: Array, *, constant: float) -> Trials:
+    c = cliff_radii(MDPBatch(P, R, gamma))
+    return Trials(constant * (1 - gamma) * c.least_gap, c.radius, c.error + c.gap_error, holds=c.unique)
 
 
-def _upper(P: Array, R: Array, gamma: Array, *, constant: float) -> Trial | None:
-    found = _unique(P, R, gamma)
-    if found is None:
-        return None
-    mdp, c = found
-    return Trial(c.radius, constant * least_gap(mdp, c.policy), c.error + gap_rounding(mdp, 1.0))
+def _upper(P: Array, R: Array, gamma: Array, *, constant: float) -> Trials:
+    c = cliff_radii(MDPBatch(P, R, gamma))
+    return Trials(c.radius, constant * c.least_gap, c.error + c.gap_error, holds=c.unique)
 
 
 def _exactly(P: Array, R: Array, gamma: Array, *, lower: float | None, upper: float | None) -> tuple[Any, Any]:
@@ -96,13 +91,15 @@ def _exactly(P: Array, R: Array, gamma: Array, *, lower: float | None, upper: fl
 def _lower_check(budget: Budget, constant: float = 0.5) -> Inequality:
     hard = [two_sinks(0.9), two_sinks(0.99), bandit(), *hard_cases(REWARDS, budget.rng("hard"))]
     recheck = partial(_exactly, lower=constant, upper=None)
-    return attack(REWARDS, partial(_lower, constant=constant), budget, hard=hard, recheck=recheck)
+    measure = partial(_lower, constant=constant)
+    return attack(REWARDS, measure, many(budget), batched=True, hard=hard, recheck=recheck)
 
 
 def _upper_check(budget: Budget, constant: float = 0.5) -> Inequality:
     hard = [bandit(), bandit(gamma=0.9), two_sinks(0.9), *hard_cases(REWARDS, budget.rng("hard"))]
     recheck = partial(_exactly, lower=None, upper=constant)
-    return attack(REWARDS, partial(_upper, constant=constant), budget, hard=hard, recheck=recheck)
+    measure = partial(_upper, constant=constant)
+    return attack(REWARDS, measure, many(budget), batched=True, hard=hard, recheck=recheck)
 
 
 # closed form = linear program = bisection ----------------------------------------------------------------------------

@@ -1,0 +1,145 @@
+"""From measurements to records: a library's best right answer to each case beside ours, and what that says over all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any, NamedTuple
+
+from claimlab.experiments.benchmarks.race import MACHINE, OURS, Measurement, right
+
+TARGET = 10.0  # how many times faster than the best other library ours means to be
+
+Document = dict[str, Any]
+
+
+class Entry(NamedTuple):
+    """A library's showing in a case: its figure, or why it has none."""
+
+    figure: float | None  # seconds of the best method; of a wrong answer if no method's is right
+    measurement: Measurement | None  # that figure's
+    remark: str | None  # why there is no right answer
+
+    @property
+    def right(self) -> bool:
+        return self.figure is not None and self.remark is None
+
+
+def figure(measurement: Measurement) -> float:
+    """The least CPU seconds with one thread, the least wall seconds with more, for one instance of a batch."""
+    calls = measurement["cpu" if measurement["threads"] == 1 else "wall"]
+    return min(calls) / measurement["count"]
+
+
+def entry(measurements: list[Measurement]) -> Entry:
+    """The best of a library's `measurements` of one case."""
+    answers = [m for m in measurements if m["failure"] is None]
+    if correct := [m for m in answers if right(m)]:
+        best = min(correct, key=figure)
+        return Entry(figure(best), best, None)
+    if answers:
+        best = min(answers, key=figure)
+        return Entry(figure(best), best, f"error {best['error']:.1e}" if best["error"] is not None else "not finite")
+    reasons = [m["failure"] for m in measurements]
+    return Entry(None, None, max(reasons, key=reasons.count) if reasons else "not measured")
+
+
+def entries(document: Document, case: str, threads: int) -> dict[str, Entry]:
+    """Every library's showing in a case with up to so many `threads`: with more than one, the wall clock decides."""
+
+    def among(solver: str) -> list[Measurement]:
+        return [
+            m | {"threads": threads}
+            for m in document["measurements"]
+            if m["case"] == case and m["solver"] == solver and m["threads"] <= threads
+        ]
+
+    return {solver: entry(among(solver)) for solver in document["solvers"]}
+
+
+def wrong_answers(document: Document) -> list[Measurement]:
+    """All answers, of whatever method, that miss the error asked for; with the fewest threads measured."""
+    return [
+        m
+        for m in document["measurements"]
+        if m["failure"] is None and m["wrong"] and m["threads"] == min(document["threads"])
+    ]
+
+
+def records(document: Document) -> list[dict[str, Any]]:
+    """One record a case and number of threads; `null` where a library has no right answer."""
+    out = []
+    for threads in document["threads"]:
+        for case in document["cases"]:
+            found = entries(document, case["name"], threads)
+            ours = found[OURS]
+            ratios = {
+                name: other.figure / ours.figure
+                for name, other in found.items()
+                if name != OURS and other.right and ours.right and other.figure and ours.figure
+            }
+            out.append(
+                {
+                    "case": case["name"],
+                    "unit": f"{'CPU' if threads == 1 else 'wall'} {case['unit']}, threads: {threads}",
+                    "threads": threads,
+                    "ours": ours.figure if ours.right else None,
+                    "peers": {name: other.figure if other.right else None for name, other in _others(found)},
+                    "remarks": {name: other.remark for name, other in found.items() if other.remark},
+                    "ratios": ratios,
+                    "ratio_best": min(ratios.values(), default=None),
+                    "ratio_median": median(ratios.values()) if ratios else None,
+                    "limit_share": limit_share(document, case, threads),
+                    "environment": document["environment"],
+                }
+            )
+    return out
+
+
+def _others(found: Mapping[str, Entry]) -> list[tuple[str, Entry]]:
+    return [(name, other) for name, other in found.items() if name != OURS]
+
+
+def limit_share(document: Document, case: Mapping[str, Any], threads: int) -> float | None:
+    """The time of reading the bytes that a sweep must move, as a share of the time of our sweep."""
+    if case["sweep_bytes"] is None:
+        return None
+    times = {
+        m["what"]: m["seconds"]
+        for m in document[MACHINE]
+        if m["instance"] == case["instances"][0] and m["threads"] == threads
+    }
+    if not times.get("read") or not times.get("sweep"):
+        return None
+    return float(times["read"] / times["sweep"])
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over libraries and cases of how many times as long as ours they take, with the fewest threads measured.
+
+    Wrong answers and unfinished ones are in no median; `remarks` lists them.
+    """
+    single = [record for record in found if record["threads"] == min(record["threads"] for record in found)]
+    best = {record["case"]: record["ratio_best"] for record in single if record["ratio_best"] is not None}
+    ratios = [ratio for record in single for ratio in record["ratios"].values()]
+    by_library = {
+        name: median(record["ratios"][name] for record in single if name in record["ratios"])
+        for name in dict.fromkeys(name for record in single for name in record["ratios"])
+    }
+    return {
+        "median_over_libraries_and_cases": median(ratios) if ratios else None,
+        "median_of_best_over_cases": median(best.values()) if best else None,
+        "medians": by_library,
+        "target": TARGET,
+        "below_target": {case: ratio for case, ratio in best.items() if ratio < TARGET},
+        "remarks": [
+            {"case": record["case"], "solver": name, "remark": remark}
+            for record in single
+            for name, remark in record["remarks"].items()
+        ],
+    }
+
+
+def ours_failed(found: list[dict[str, Any]]) -> list[str]:
+    """Cases in which ours has no right answer, with the reason."""
+    return [f"{record['case']}: {record['remarks'][OURS]}" for record in found if OURS in record["remarks"]]

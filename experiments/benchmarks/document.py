@@ -1,0 +1,56 @@
+"""A race on disk: what was measured and where, with the records that follow from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from claimlab.experiments import atomic
+from claimlab.experiments.benchmarks.aggregate import Document, records, summary
+from claimlab.experiments.benchmarks.race import MACHINE, Measurement, Prepared, Race, Track
+from claimlab.experiments.environment import environment
+from claimlab.experiments.errors import WrongUsage
+
+FORMAT = 1
+
+
+def compose(
+    race: Race, prepared: list[Prepared], track: Track, machine: list[dict[str, Any]], measurements: list[Measurement]
+) -> Document:
+    """Everything that was measured so far, in JSON values."""
+    return {
+        "format": FORMAT,
+        "race": race.name,
+        "title": race.title,
+        "environment": environment(),
+        "threads": list(track.threads),
+        "limit": track.limit,
+        "cases": [ready.description for ready in prepared],
+        "solvers": [solver.name for solver in race.solvers],
+        MACHINE: machine,
+        "measurements": measurements,
+    }
+
+
+def write(path: Path, documents: list[Document]) -> None:
+    """Write the documents, each with its records and their summary."""
+    atomic.write_json(path, [_derived(document) for document in documents])
+
+
+def _derived(document: Document) -> Document:
+    found = records(document)
+    return document | {"records": found, "summary": summary(found)}
+
+
+def read(path: Path) -> list[Document]:
+    """The documents of a file that :func:`write` wrote; records are derived anew."""
+    try:
+        documents = json.loads(path.read_bytes())
+        if not documents or any(document["format"] != FORMAT for document in documents):
+            raise ValueError(f"its format is not {FORMAT}")
+        return [_derived(document) for document in documents]
+    except OSError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise WrongUsage(f"{path} does not hold a race ({type(error).__name__}: {error}).") from None

@@ -1,0 +1,247 @@
+"""A race as tables and as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from claimlab.experiments.benchmarks.aggregate import Document, Entry, entries, entry, wrong_answers
+from claimlab.experiments.benchmarks.aggregate import figure as least
+from claimlab.experiments.benchmarks.race import MACHINE, OURS, Measurement
+from claimlab.experiments.figures import PaperFigure
+from claimlab.experiments.style import COLUMN, OKABE_ITO
+
+MARKERS = "osD^vP*"
+ROW = 0.27  # inches
+
+
+def seconds(value: float) -> str:
+    """Three digits in a readable unit."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if value * scale >= 1:
+            return f"{value * scale:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def times(ratio: float | None) -> str:
+    """A ratio as a multiple; nothing for None."""
+    return "" if ratio is None else f"{ratio:.3g}×" if ratio < 1000 else f"{ratio:,.0f}×"
+
+
+def line(measurement: Measurement) -> str:
+    """One measurement, for those who wait."""
+    words = (measurement["case"], measurement["solver"], measurement["method"] or "")
+    found = entry([measurement])
+    shown = found.remark if found.figure is None else seconds(found.figure)
+    wrong = f" ({found.remark})" if found.figure is not None and found.remark else ""
+    return " ".join(filter(None, words)) + f", threads {measurement['threads']}: {shown}{wrong}"
+
+
+def header(document: Document) -> list[str]:
+    """The heads of :func:`rows`."""
+    return ["case", *document["solvers"], "best / ours", "median / ours", "share of the limit"]
+
+
+def rows(document: Document, threads: int) -> list[list[str]]:
+    """A row a case: each library's figure and how many times ours it is, or why it has none."""
+    out = []
+    for record in document["records"]:
+        if record["threads"] != threads:
+            continue
+        found = entries(document, record["case"], threads)
+        cells = [_cell(other, record["ratios"].get(name)) for name, other in found.items()]
+        share = "" if record["limit_share"] is None else f"{record['limit_share']:.0%}"
+        out.append([record["case"], *cells, times(record["ratio_best"]), times(record["ratio_median"]), share])
+    return out
+
+
+def _cell(found: Entry, ratio: float | None) -> str:
+    if found.figure is None:
+        return (found.remark or "").split(":")[0]
+    if not found.right:
+        return f"! {seconds(found.figure)}, {found.remark}"
+    return f"{seconds(found.figure)} ({times(ratio)})" if ratio else seconds(found.figure)
+
+
+def unit(document: Document, threads: int) -> str:
+    """What the figures of a table are."""
+    what = "CPU seconds, one thread" if threads == 1 else f"wall seconds, at most {threads} threads"
+    return f"{document['title']}: {what}; batches: for each MDP.  (n×): times ours.  !: wrong, by the error shown."
+
+
+def conclusion(document: Document) -> list[str]:
+    """The medians, and what has no part in them."""
+    found = document["summary"]
+    missing = found["remarks"]
+    lines = [
+        f"Median over libraries and cases: {times(found['median_over_libraries_and_cases']) or 'none'} ours; "
+        f"of the best library over cases: {times(found['median_of_best_over_cases']) or 'none'}.",
+        "By library: " + (", ".join(f"{name} {times(x)}" for name, x in found["medians"].items()) or "none") + ".",
+    ]
+    if found["below_target"]:
+        below = ", ".join(f"{case} {times(x)}" for case, x in found["below_target"].items())
+        lines.append(f"Best library less than {times(found['target'])} ours: {below}.")
+    by_method: dict[str, list[Measurement]] = {}
+    for m in wrong_answers(document):
+        by_method.setdefault(f"{m['solver']} {m['method']}", []).append(m)
+    for name, ms in by_method.items():
+        worst = max((m["error"] for m in ms if m["error"] is not None), default=float("inf"))
+        lines.append(f"Wrong: {name}, in {len(ms)} of the cases by up to {worst:.1e}.")
+    if missing:
+        lines.append(f"Without a right answer, and in no median: {len(missing)} of the pairs of library and case.")
+    return lines
+
+
+def markdown(document: Document) -> str:
+    """All tables."""
+    parts = [f"# {document['title']}", ""]
+    for threads in document["threads"]:
+        bold = [[_bold(cell) for cell in row] for row in rows(document, threads)]
+        parts += [unit(document, threads), "", *_table(header(document), bold), ""]
+    parts += [
+        *(f"{line}  " for line in conclusion(document)),
+        "",
+        "## Cases",
+        "",
+        PLAIN,
+        "",
+        *_table(*_cases(document)),
+    ]
+    parts += ["", "## How", "", HOW, "", *_table(*_details(document)), ""]
+    parts += ["## Wrong answers", "", *_table(*_wrong(document)), ""]
+    parts += ["## The machine", "", *_table(*_machine(document)), "", "## Without a right answer", ""]
+    parts += [f"- {m['case']}, {m['solver']}: {m['remark']}" for m in document["summary"]["remarks"]]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+PLAIN = (
+    "Plain sweeps: what value iteration from zero needs for the same error with the sup-norm stop, counted or enclosed."
+)
+HOW = (
+    "Each library with the best of its methods.  Min and median are CPU times of the repetitions; the first call "
+    "compiles what no earlier case did; building the model takes the arrays in; memory is the rise while solving.  "
+    "Of a batch, times are for each MDP, and the slower libraries are timed on the first ones only."
+)
+
+
+def _bold(cell: str) -> str:
+    return f"**{cell}**" if cell.startswith("!") else cell
+
+
+def _table(head: list[str], body: list[list[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *body]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _details(document: Document) -> tuple[list[str], list[list[str]]]:
+    """Of the best measurement of each library and case, with the fewest threads."""
+    head = ["case", "library", "method", "min", "median", "wall", "first call", "building the model"]
+    head += ["memory", "of the input", "iterations", "error"]
+    body = []
+    for case in document["cases"]:
+        for name, found in entries(document, case["name"], document["threads"][0]).items():
+            if found.measurement:
+                body.append([case["name"], f"{name} {found.measurement['version']}", *_detail(found.measurement, case)])
+    return head, body
+
+
+def _detail(m: Measurement, case: Mapping[str, Any]) -> list[str]:
+    count = m["count"]
+    cpu, wall = pd.Series(m["cpu"]) / count, pd.Series(m["wall"]) / count
+    peak = m["peak_bytes"]
+    return [
+        m["method"] if count == 1 else f"{m['method']}, {count:,} MDPs",
+        seconds(cpu.min()),
+        seconds(cpu.median()),
+        seconds(wall.min()),
+        seconds(m["first_cpu"] / count),
+        seconds(m["ingest_cpu"] / count),
+        "" if peak is None else f"{peak / 2**20:.1f} MiB",
+        "" if peak is None or count > 1 else f"{peak / case['input_bytes']:.0%}",
+        "" if m["iterations"] is None else str(m["iterations"]),
+        _error(m),
+    ]
+
+
+def _cases(document: Document) -> tuple[list[str], list[list[str]]]:
+    body = []
+    for case in document["cases"]:
+        low, high = case["plain_sweeps"]
+        plain = "" if not high else str(low) if low == high else f"{low} to {high}"
+        ours = entries(document, case["name"], document["threads"][0])[OURS].measurement
+        iterations = "" if ours is None or ours["iterations"] is None else str(ours["iterations"])
+        size = f"{case['input_bytes'] / 1e6:.3g} MB"
+        body.append([case["name"], case["title"], size, f"{case['reference_error']:.0e}", plain, iterations])
+    return ["case", "what", "arrays", "error of the reference", "plain sweeps", "iterations of ours"], body
+
+
+def _wrong(document: Document) -> tuple[list[str], list[list[str]]]:
+    asked = {case["name"]: case["tol"] for case in document["cases"]}
+    body = [
+        [m["case"], m["solver"], m["method"], seconds(least(m)), f"{asked[m['case']]:.0e}", f"**{_error(m)}**"]
+        for m in wrong_answers(document)
+    ]
+    return ["case", "library", "method", "min", "error asked for", "error"], body
+
+
+def _error(m: Measurement) -> str:
+    return "not finite" if m["error"] is None else f"{m['error']:.1e}"
+
+
+def _machine(document: Document) -> tuple[list[str], list[list[str]]]:
+    body = [
+        [
+            f"{m['what']}, {m['instance']}" if m["instance"] else m["what"],
+            str(m["threads"]),
+            f"{m['bytes'] / 1e6:.0f} MB",
+            seconds(m["seconds"]),
+            f"{m['bytes'] / m['seconds'] / 1e9:.1f} GB/s",
+        ]
+        for m in document[MACHINE]
+        if m["seconds"]
+    ]
+    return ["what", "threads", "moved", "time", "rate"], body
+
+
+def figure(document: Document) -> PaperFigure:
+    """A row of dots a case, a colour and a shape a library; wrong answers are hollow."""
+    return PaperFigure(document["race"], unit(document, document["threads"][0]), lambda: _draw(document))
+
+
+def _draw(document: Document) -> tuple[Figure, pd.DataFrame]:
+    data = _points(document)
+    names, cases = document["solvers"], [case["title"].replace(", ", "\n", 1) for case in document["cases"]]
+    looks = {name: (marker, colour) for name, marker, colour in zip(names, MARKERS, OKABE_ITO.values())}
+    canvas, axes = plt.subplots(figsize=(COLUMN, 0.85 + ROW * len(cases)))
+    for name, y, value, correct in data[["library", "row", "seconds", "right"]].itertuples(index=False):
+        marker, colour = looks[name]
+        fill = colour if correct else "none"
+        axes.plot(value, y, marker, color=colour, markerfacecolor=fill, markersize=4.5, markeredgewidth=0.7, alpha=0.9)
+    clock = "CPU" if document["threads"][0] == 1 else "wall"
+    axes.set(xscale="log", xlabel=f"{clock} seconds (batches: each)", ylim=(len(cases) - 0.5, -0.5))
+    axes.set_yticks(range(len(cases)), cases, fontsize=6)
+    handles = [
+        Line2D([], [], marker=marker, color=colour, linestyle="", label=name)
+        for name, (marker, colour) in looks.items()
+    ]
+    hollow = Line2D([], [], marker="o", color="#555555", markerfacecolor="none", linestyle="", label="wrong")
+    canvas.legend(
+        handles=[*handles, hollow], loc="outside upper center", ncols=4, fontsize=6, columnspacing=1, handletextpad=0.2
+    )
+    return canvas, data
+
+
+def _points(document: Document) -> pd.DataFrame:
+    """The best right answer of each library and case, and all wrong ones."""
+    points = []
+    for row, case in enumerate(document["cases"]):
+        found = entries(document, case["name"], document["threads"][0])
+        dots = [x.measurement for x in found.values() if x.right and x.measurement]
+        dots += [m for m in wrong_answers(document) if m["case"] == case["name"]]
+        points += [(case["name"], row, m["solver"], m["method"], least(m), not m["wrong"], m["error"]) for m in dots]
+    return pd.DataFrame(points, columns=["case", "row", "library", "method", "seconds", "right", "error"])

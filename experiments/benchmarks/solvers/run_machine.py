@@ -1,0 +1,49 @@
+"""What the machine can do, and one sweep of ours: nothing can sweep faster than the data can be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import protocol
+from protocol import Instance, Task
+
+from claimlab.experiments.benchmarks.instances import transitions
+from claimlab.experiments.benchmarks.machine import read, triad
+from claimlab.mdps import TabularMDP
+from claimlab.mdps.sweeps import Sweeps
+
+
+def instances(task: Task) -> list[Instance]:
+    return protocol.load(task) if task["method"] == "sweep" else [{}]
+
+
+def build(instance: Instance, task: Task) -> Any:
+    n = task["bytes"] // 8
+    match task["method"]:
+        case "read":
+            return (np.ones(n),)
+        case "triad":
+            return np.zeros(n // 3), np.ones(n // 3), np.ones(n // 3)
+        case "gemv":
+            side = int(n**0.5)
+            return np.ones((side, side)), np.ones(side)
+    mdp = TabularMDP(transitions(instance), instance["r"], 0.99)
+    v = np.random.default_rng(0).random(mdp.n_states)
+    return Sweeps(mdp, mdp.gamma, task["threads"]), v, np.empty_like(v)
+
+
+def run(model: Any, task: Task) -> Any:
+    match task["method"]:
+        case "read":
+            return read(model[0], task["threads"])
+        case "triad":
+            return triad(model[0], model[1], model[2], task["threads"])
+        case "gemv":
+            return model[0] @ model[1]
+    sweeps, v, out = model
+    return sweeps.improve(v, out)  # the first one, which looks at every action
+
+
+if __name__ == "__main__":
+    protocol.serve("claimlab", build, run, lambda model, solved, task: (0.0, None), instances)

@@ -1,0 +1,390 @@
+"""Compiled loops over instances for :mod:`claimlab.mdps.batched`: plain functions that trust their arguments.
+
+`batch` is an MDPBatch.  A kernel works on instances ``start`` to ``stop - 1`` and fills its last arguments.  Scratch is
+allocated once a call.  Kernels whose sums may be reordered are those whose error bounds hold for
+every order; what rounds outwards is not reordered.
+"""
+
+from __future__ import annotations
+
+from math import exp, expm1, log, log1p
+from typing import Any
+
+import numpy as np
+
+from claimlab.checks import SUM_TOLERANCE, Array, Bools, Ints
+from claimlab.mdps.tabular import EPS, SUBNORMAL
+from claimlab.native import fast_kernel, kernel
+
+IMPROVEMENTS = 10_000  # of one policy iteration at most; a handful is usual
+
+
+@kernel
+def settle(P: Array, r: Array, actions: Bools, row_error: Array) -> bool:
+    """Zero the rows of missing actions, measure how far the others sum from 1, and say whether all is well."""
+    N, S, A = r.shape
+    sound = True
+    for n in range(N):
+        worst = 0.0
+        for s in range(S):
+            available = False
+            for a in range(A):
+                if actions[n, s, a]:
+                    available, total, least = True, 0.0, 0.0
+                    for t in range(S):
+                        p = P[n, s, a, t]
+                        total += p
+                        least = min(least, p)
+                    off = abs(total - 1)
+                    sound = sound and off <= SUM_TOLERANCE and least >= 0 and np.isfinite(r[n, s, a])
+                    worst = max(worst, off)
+                else:
+                    r[n, s, a] = 0.0
+                    P[n, s, a] = 0.0
+            sound = sound and available
+        row_error[n] = worst + S * EPS
+    return sound
+
+
+@fast_kernel
+def eliminate(M: Array) -> None:
+    """Solve the system in the first S columns of `M`, float[S, S + K], for its last K, in place, without pivoting."""
+    S, width = M.shape
+    for k in range(S):
+        inverse = 1 / M[k, k]
+        for i in range(k + 1, S):
+            factor = M[i, k] * inverse
+            if factor != 0:
+                for j in range(k + 1, width):
+                    M[i, j] -= factor * M[k, j]
+    for k in range(S - 1, -1, -1):
+        for j in range(k + 1, S):
+            factor = M[k, j]
+            for c in range(S, width):
+                M[k, c] -= factor * M[j, c]
+        inverse = 1 / M[k, k]
+        for c in range(S, width):
+            M[k, c] *= inverse
+
+
+@kernel
+def contraction(gamma: float, row_error: float) -> tuple[float, float]:
+    """:func:`claimlab.mdps.planning.contraction`; that the second is below 1 was checked."""
+    return gamma * (1 - row_error), gamma * (1 + row_error)
+
+
+@kernel
+def series(low: float, high: float, slack: float, less: float, more: float) -> tuple[float, float]:
+    """:func:`claimlab.mdps.planning.series`, from the extremes of the residual."""
+    slack += EPS * max(abs(low), abs(high))
+    low -= slack
+    high += slack
+    factor = less if low >= 0 else more
+    low = low * factor / (1 - factor) - slack
+    factor = more if high >= 0 else less
+    high = high * factor / (1 - factor) + slack
+    return low - 4 * EPS * abs(low), high + 4 * EPS * abs(high)
+
+
+@kernel
+def rounding(operations: int, size: float, largest: float) -> float:
+    """:func:`claimlab.mdps.tabular.rounding` for rewards of at most `size` and discounted values of `largest`."""
+    return operations * (EPS * (size + largest) + SUBNORMAL)
+
+
+@kernel
+def minus(x: float, y: float) -> float:
+    """Subtraction that is not mixed into the sums that made its operands."""
+    return x - y
+
+
+@fast_kernel
+def largest_reward(r: Array, n: int) -> float:
+    size = 0.0
+    for s in range(r.shape[1]):
+        for a in range(r.shape[2]):
+            size = max(size, abs(r[n, s, a]))
+    return size
+
+
+@fast_kernel
+def ahead(P: Array, n: int, s: int, a: int, v: Array) -> float:
+    total = 0.0
+    for t in range(v.size):
+        total += P[n, s, a, t] * v[t]
+    return total
+
+
+@fast_kernel
+def largest_of(x: Array) -> float:
+    largest = 0.0
+    for i in range(x.size):
+        largest = max(largest, abs(x[i]))
+    return largest
+
+
+@kernel
+def finite(x: Array) -> bool:
+    """Whether no entry is infinite or NaN (which minima and maxima may overlook)."""
+    total = 0.0
+    for i in range(x.size):
+        total += abs(x[i])
+    return bool(np.isfinite(total))
+
+
+@fast_kernel
+def policy_iteration(batch: Any, start: int, stop: int, v: Array, policy: Ints, error: Array, iterations: Ints) -> None:
+    """:func:`claimlab.mdps.planning.policy_iteration` on each instance: the best backup seen, with its certificate.
+
+    A switch is made where it is proved to improve, else on trial as long as the certificate halves and is above what
+    rounding alone makes of it: so neither ties nor rounding make it cycle.
+    """
+    P, r, actions = batch.P, batch.r, batch.actions
+    _, S, A = r.shape
+    M, x, tv, gain = np.empty((S, S + 1)), np.empty(S), np.empty(S), np.empty(S)
+    chosen, greedy = np.empty(S, np.int64), np.empty(S, np.int64)
+    for n in range(start, stop):
+        size, g = largest_reward(r, n), batch.gamma[n]
+        less, more = contraction(g, batch.row_error[n])
+        for s in range(S):
+            best = -np.inf
+            for a in range(A):
+                if actions[n, s, a] and r[n, s, a] > best:
+                    best, chosen[s] = r[n, s, a], a
+        tried = np.inf
+        for iteration in range(1, IMPROVEMENTS + 1):
+            for s in range(S):
+                for t in range(S):
+                    M[s, t] = -g * P[n, s, chosen[s], t]
+                M[s, s] += 1.0
+                M[s, S] = r[n, s, chosen[s]]
+            eliminate(M)
+            for s in range(S):
+                x[s] = M[s, S]
+            low, high, residual, most = np.inf, -np.inf, 0.0, 0.0
+            for s in range(S):
+                best, own, greedy[s] = -np.inf, 0.0, chosen[s]
+                for a in range(A):
+                    if actions[n, s, a]:
+                        q = r[n, s, a] + g * ahead(P, n, s, a, x)
+                        if q > best:
+                            best, greedy[s] = q, a
+                        if a == chosen[s]:
+                            own = q
+                tv[s], gain[s], d = best, minus(best, own), minus(best, x[s])
+                most, residual = max(most, gain[s]), max(residual, abs(minus(own, x[s])))
+                low, high = min(low, d), max(high, d)
+            slack = rounding(S + 4, size, g * largest_of(x))
+            below, above = series(low, high, slack, less, more)
+            middle = (below + above) / 2
+            found = (above - below) / 2 + EPS * (largest_of(tv) + 2 * (abs(below) + abs(above)))
+            if not (finite(x) and finite(tv)):
+                found = np.inf
+            iterations[n] = iteration
+            if iteration == 1 or found < error[n]:
+                error[n] = found
+                for s in range(S):
+                    v[n, s], policy[n, s] = tv[s] + middle, greedy[s]
+            proved = 2 * ((residual + 2 * slack) / (1 - more) + slack)
+            if not most > proved:
+                below, above = series(0.0, 0.0, slack, less, more)
+                if not most > 0 or not found < tried / 2 or found <= above - below:
+                    break
+                tried, proved = found, 0.0
+            for s in range(S):
+                if gain[s] > proved:
+                    chosen[s] = greedy[s]
+
+
+@fast_kernel
+def backup(batch: Any, v: Array, start: int, stop: int, q: Array, error: Array) -> None:
+    """Action values one step ahead of `v`, minus infinity for missing actions, and what they may be off by."""
+    P, r, gamma = batch.P, batch.r, batch.gamma
+    _, S, A = r.shape
+    for n in range(start, stop):
+        for s in range(S):
+            for a in range(A):
+                q[n, s, a] = r[n, s, a] + gamma[n] * ahead(P, n, s, a, v[n]) if batch.actions[n, s, a] else -np.inf
+        error[n] = rounding(S + 4, largest_reward(r, n), gamma[n] * largest_of(v[n]))
+
+
+@fast_kernel
+def mixed(P: Array, pi: Array, n: int, s: int, t: int) -> float:
+    total = 0.0
+    for a in range(pi.shape[2]):
+        total += pi[n, s, a] * P[n, s, a, t]
+    return total
+
+
+@kernel
+def row_excess(pi: Array, n: int) -> float:
+    """Bound on how far a row of `pi` sums above 1."""
+    excess = 0.0
+    for s in range(pi.shape[1]):
+        total = 0.0
+        for a in range(pi.shape[2]):
+            total += pi[n, s, a]
+        excess = max(excess, total - 1)
+    return excess + pi.shape[2] * EPS
+
+
+@fast_kernel
+def evaluate(batch: Any, pi: Array, start: int, stop: int, v: Array, error: Array) -> None:
+    """:func:`claimlab.mdps.planning.policy_value` of a stochastic policy on each instance."""
+    P, r = batch.P, batch.r
+    _, S, A = r.shape
+    M, x = np.empty((S, S + 1)), np.empty(S)
+    for n in range(start, stop):
+        g, excess = batch.gamma[n], row_excess(pi, n)
+        for s in range(S):
+            for t in range(S):
+                M[s, t] = -g * mixed(P, pi, n, s, t)
+            M[s, s] += 1.0
+            M[s, S] = 0.0
+            for a in range(A):
+                M[s, S] += pi[n, s, a] * r[n, s, a]
+        eliminate(M)
+        for s in range(S):
+            v[n, s] = x[s] = M[s, S]
+        residual = 0.0
+        for s in range(S):
+            total = 0.0
+            for a in range(A):
+                total += pi[n, s, a] * (r[n, s, a] + g * ahead(P, n, s, a, x))
+            residual = max(residual, abs(minus(total, x[s])))
+        residual += 2 * (1 + excess) * rounding(S + 4 + A, largest_reward(r, n), g * largest_of(x))
+        factor = contraction(g, batch.row_error[n])[1] * (1 + excess)
+        error[n] = (1 + 8 * EPS) * residual / (1 - factor) if factor < 1 and finite(x) else np.inf
+
+
+@fast_kernel
+def occupy(batch: Any, pi: Array, first: Array, start: int, stop: int, visits: Array, error: Array) -> None:
+    r"""Solve :math:`x = (1-\gamma)\mu + \gamma P_\pi^T x` on each instance; the error is in L1.
+
+    :math:`\gamma P_\pi^T` contracts in L1, so a residual counts 1 / (1 - factor) times; each of its entries is a sum of
+    S + A + 4 operations, the entries of a column of :math:`P_\pi` sum to about 1, and a share of `x` rounds once.
+    """
+    P = batch.P
+    _, S, A = pi.shape
+    M, x = np.empty((S, S + 1)), np.empty(S)
+    for n in range(start, stop):
+        g, excess = batch.gamma[n], row_excess(pi, n)
+        factor = contraction(g, batch.row_error[n])[1] * (1 + excess)
+        for t in range(S):
+            for s in range(S):
+                M[t, s] = -g * mixed(P, pi, n, s, t)
+            M[t, t] += 1.0
+            M[t, S] = (1 - g) * first[n, t]
+        eliminate(M)
+        residual, mass = 0.0, 1.0
+        for s in range(S):
+            x[s] = M[s, S]
+            mass += abs(x[s])
+            for a in range(A):
+                visits[n, s, a] = x[s] * pi[n, s, a]
+        for t in range(S):
+            total = (1 - g) * first[n, t] - x[t]
+            for s in range(S):
+                total += g * x[s] * mixed(P, pi, n, s, t)
+            residual += abs(total)
+        residual += (S + A + 8) * (EPS * mass + S * A * SUBNORMAL)
+        error[n] = (1 + excess + 8 * EPS) * residual / (1 - factor) + 2 * EPS * mass if factor < 1 else np.inf
+
+
+@kernel
+def soft_maximum(
+    q: Array, alpha: float, offset: float, b: Array, log_b: Array, n: int, s: int, pi: Array
+) -> tuple[float, float]:
+    """:func:`claimlab.mdps.regularized.soft_maximum` in one state: the value, and its rounding in units of EPS."""
+    A = pi.size
+    c, least, top, widest = -np.inf, np.inf, -np.inf, 0.0
+    for a in range(A):
+        if b[n, s, a] > 0:
+            c, least, widest = max(c, q[a]), min(least, q[a]), max(widest, abs(log_b[n, s, a]))
+    for a in range(A):
+        pi[a] = (q[a] - c) / alpha + log_b[n, s, a] if b[n, s, a] > 0 else -np.inf
+        top = max(top, pi[a])
+    total, z = 0.0, 0.0
+    near = (least - c) / alpha >= -1
+    for a in range(A):
+        if near and b[n, s, a] > 0:
+            z += b[n, s, a] * expm1((q[a] - c) / alpha)
+        pi[a] = exp(pi[a] - top)
+        total += pi[a]
+    for a in range(A):
+        pi[a] /= total
+    rise = alpha * (log1p(z) if near else top + log(total))
+    lost = (4 * A + 32) * abs(rise) if near else (A + 32) * (1 + log(A) + widest) * alpha
+    return c + offset + rise, lost + 8 * (abs(c) + abs(offset) + abs(rise))
+
+
+@fast_kernel
+def soft_policy_iteration(
+    batch: Any, soft: Any, tol: float, start: int, stop: int, v: Array, q: Array, pi: Array, error: Array, count: Ints
+) -> None:
+    """:func:`claimlab.mdps.regularized.soft_policy_iteration` on each instance."""
+    P, r, offset = batch.P, batch.r, soft.offset
+    _, S, A = r.shape
+    M, x, tv = np.empty((S, S + 1)), np.empty(S), np.empty(S)
+    for n in range(start, stop):
+        size, g, T = largest_reward(r, n), batch.gamma[n], soft.alpha[n]
+        less, more = contraction(g, batch.row_error[n])
+        x[:] = 0.0
+        below, above, best, stalled = -np.inf, np.inf, np.inf, 0
+        for iteration in range(1, IMPROVEMENTS + 1):
+            low, high, lost = np.inf, -np.inf, 0.0
+            for s in range(S):
+                for a in range(A):
+                    q[n, s, a] = r[n, s, a] + g * ahead(P, n, s, a, x)
+                tv[s], loss = soft_maximum(q[n, s], T, offset[n, s], soft.b, soft.log_b, n, s, pi[n, s])
+                lost = max(lost, loss)
+                d = minus(tv[s], x[s])
+                low, high = min(low, d), max(high, d)
+            slack = rounding(S + 4, size, g * largest_of(x)) + EPS * lost + (A + 4) * max(T, 1.0) * SUBNORMAL
+            below, above = series(low, high, slack, less, more)
+            floor_below, floor_above = series(0.0, 0.0, slack, less, more)
+            width, floor = above - below, floor_above - floor_below
+            stalled = stalled + 1 if best <= width <= 100 * floor else 0
+            count[n] = iteration
+            # half a tolerance, since the bound on q adds the rounding of one more backup
+            if width <= tol or width <= 2 * floor or stalled > 50 or not (np.isfinite(width) and finite(tv)):
+                break
+            best = min(best, width)
+            for s in range(S):
+                for t in range(S):
+                    M[s, t] = -g * mixed(P, pi, n, s, t)
+                M[s, s] += 1.0
+                M[s, S] = tv[s] - x[s]
+            eliminate(M)
+            for s in range(S):
+                x[s] += M[s, S]
+        for s in range(S):
+            v[n, s] = x[s] = tv[s] + (below + above) / 2
+        off = (above - below) / 2 + EPS * (largest_of(x) + abs(below) + abs(above))
+        error[n] = max(off, more * off + rounding(S + 4, size, g * largest_of(x))) if finite(x) else np.inf
+        for s in range(S):
+            for a in range(A):
+                q[n, s, a] = r[n, s, a] + g * ahead(P, n, s, a, x)
+            soft_maximum(q[n, s], T, offset[n, s], soft.b, soft.log_b, n, s, pi[n, s])
+
+
+@fast_kernel
+def backward_induction(batch: Any, start: int, stop: int, v: Array, policy: Ints, error: Array) -> None:
+    """:func:`claimlab.mdps.episodic.backward_induction` on each instance; ``v[n, -1]`` is filled already."""
+    P, r, actions = batch.P, batch.r, batch.actions
+    _, S, A = r.shape
+    for n in range(start, stop):
+        size = largest_reward(r, n)
+        error[n] = 0.0
+        for h in range(policy.shape[1] - 1, -1, -1):
+            for s in range(S):
+                best = -np.inf
+                for a in range(A):
+                    if actions[n, s, a]:
+                        q = r[n, s, a] + ahead(P, n, s, a, v[n, h + 1])
+                        if q > best:
+                            best, policy[n, h, s] = q, a
+                v[n, h, s] = best
+            error[n] = (1 + batch.row_error[n]) * error[n] + rounding(S + 4, size, largest_of(v[n, h + 1]))
+        if not finite(v[n, 0]):
+            error[n] = np.inf

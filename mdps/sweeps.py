@@ -1,0 +1,161 @@
+r"""The workspace of an iterative solver: rows of `P` in the layout that fits them, the greedy policy, its rows.
+
+The layout is chosen from the data (see :mod:`claimlab.mdps.kernels`): dense rows for a dense `P`; union rows where the
+actions of a state share successors and few enough that this is no larger than CSR; else CSR rows, of which the greedy
+ones are copied to a fixed width where rows are short.  Nothing here is larger than the MDP itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from claimlab.checks import Array, Ints
+from claimlab.mdps import kernels
+from claimlab.mdps.kernels import Greedy, Unsigned
+from claimlab.mdps.tabular import EPS, FiniteMDP, rounding_at
+from claimlab.native import spread
+
+SHORT = 16  # entries of a row up to which a loop of constant length pays
+FEW = 8  # actions up to which the same holds
+BLOCK = 8_000  # entries of the greedy rows that are worth a thread
+
+
+class Change(NamedTuple):
+    """What a sweep did to `v`."""
+
+    low: float  # least and largest entry of (new - old); NaN if one of them is not finite
+    high: float
+    changed: int  # states with another greedy action
+
+
+class Union(NamedTuple):
+    """The successors of all actions of a state, once, and what each action makes of them."""
+
+    successors: Unsigned  # [S, width]
+    weights: Array  # [S, A, width]
+
+
+class Sweeps:
+    """Sweeps of the optimality operator, with discount `gamma`, and of the policy that was greedy in the last one.
+
+    Results go to arrays of the caller and do not depend on `threads`.
+    """
+
+    def __init__(self, mdp: FiniteMDP, gamma: float, threads: int = 1) -> None:
+        self.mdp, self.gamma, self.threads = mdp, gamma, threads
+        self.r = mdp.r if mdp.actions.all() else np.where(mdp.actions, mdp.r, -np.inf)
+        self.union = _union(mdp)
+        width = self.union.successors.shape[1] if self.union else mdp.row_length if mdp.is_sparse else 0
+        self.width = (0,) * (width if width <= SHORT else 0)
+        self.each = (0,) * (mdp.n_actions if self.width and mdp.n_actions <= FEW else 0)
+        self.greedy = _nothing_chosen(mdp.n_states, len(self.width), self.union)
+        self.drift, self.previous = 0.0, None
+        self.slack = np.nan
+
+    drift: float  # how far, at most, two actions of a state may have moved against each other since the first sweep
+    previous: Array | None  # [S], the values of the last improvement
+    slack: float  # bound on the rounding of that improvement
+
+    @property
+    def policy(self) -> Ints:
+        return self.greedy.policy.copy()
+
+    @property
+    def fixed_width(self) -> bool:
+        """Whether the rows of the greedy policy are at hand at a fixed width."""
+        return len(self.width) > 0
+
+    def improve(self, v: Array, out: Array) -> Change:
+        r"""The optimality operator on `v`; the policy becomes greedy for `v`, the first of tied actions.
+
+        Two actions of a state lead by different amounts at v and at v + x, by :math:`\gamma (P_a - P_b) x` at most.  If
+        rows sum to 1 within :math:`\epsilon` that is at most :math:`\gamma (\operatorname{span} x (1 + \epsilon)
+        + 2\epsilon \max|x|)`; and each computed lead is off by two roundings at most.
+        """
+        if self.previous is None:
+            self.previous = v.copy()
+        low, high, largest = kernels.extremes(v, self.previous)
+        off = 2 * self.mdp.row_error + 8 * EPS
+        moved = self.gamma * ((high - low) * (1 + off) + off * max(-low, high))
+        self.drift = self.drift * (1 + 2 * EPS) + moved if np.isfinite(moved) else np.inf
+        self.slack = rounding_at(self.mdp, largest, self.gamma)
+        margin = 2 * self.slack + 4 * EPS * (self.drift if np.isfinite(self.drift) else 0.0)
+        shared = (self.r, self.gamma, v, out, self.drift, margin, self.greedy)
+        if self.union:
+            return self._spread(kernels.improve_union, *self.union, *shared, self.width, self.each)
+        if self.mdp.is_sparse:
+            rows = self._rows()
+            return self._spread(kernels.improve_csr, *rows, *shared, self.width, self.each)
+        return self._spread(kernels.improve_dense, self.mdp.P, *shared)
+
+    def evaluate(self, v: Array, out: Array) -> Change:
+        """One sweep of the policy."""
+        shared = (self.greedy, self.gamma, v, out)
+        if self.fixed_width:
+            return self._spread(kernels.evaluate_short, *shared, self.width)
+        if self.mdp.is_sparse:
+            rows = (*self._rows(), self.mdp.n_actions)
+            return self._spread(kernels.evaluate_csr, *rows, *shared)
+        return self._spread(kernels.evaluate_dense, self.mdp.P, *shared)
+
+    def gauss_seidel(self, v: Array, *, backward: bool) -> None:
+        """One sweep of the optimality operator in place, for sparse rows only."""
+        if self.union:
+            kernels.gauss_seidel_union(*self.union, self.r, self.gamma, v, backward, self.width, self.each)
+        elif self.mdp.is_sparse:
+            indptr, indices, data = self._rows()
+            kernels.gauss_seidel_csr(indptr, indices, data, self.r, self.gamma, v, backward)
+
+    def correction(self, d: Array, tol: float, limit: int) -> Array:
+        """About the solution of (I - gamma P_pi) e = d, to a residual of `tol` or as far as `limit` products lead."""
+        e = np.empty_like(d)
+        kernels.correct(self.greedy, self.gamma, d, e, tol, limit, self.width)
+        return e
+
+    @property
+    def bandwidth(self) -> int:
+        """How far transitions lead at most, in the order of the states (of union rows; the number of states else)."""
+        if not self.union:
+            return self.mdp.n_states
+        states = np.arange(self.mdp.n_states, dtype=np.int64)[:, None]
+        return int(abs(self.union.successors.astype(np.int64) - states).max())
+
+    def _rows(self) -> tuple[Any, ...]:
+        P = self.mdp.P
+        return _unsigned(P.indptr), _unsigned(P.indices), P.data
+
+    def _spread(self, kernel: Callable[..., tuple[float, float, int]], *arguments: Any) -> Change:
+        """Run `kernel` on blocks of states."""
+        least = 1 + BLOCK // max(self.mdp.row_length, 1)
+        work = partial(kernel, *arguments)
+        lows, highs, changed = zip(*spread(work, self.mdp.n_states, self.threads, least=least))
+        return Change(float(np.min(lows)), float(np.max(highs)), sum(changed))
+
+
+def _unsigned(x: Ints) -> Unsigned:
+    return x.view(np.uint32 if x.itemsize == 4 else np.uint64)
+
+
+def _union(mdp: FiniteMDP) -> Union | None:
+    """Union rows of at most `SHORT` entries, if they take no more room than the CSR rows and a fifth."""
+    if not mdp.is_sparse or mdp.row_length > SHORT:
+        return None
+    S, A = mdp.r.shape
+    indptr, indices = _unsigned(mdp.P.indptr), _unsigned(mdp.P.indices)
+    affordable = min(int(1.2 * 12 * mdp.P.nnz / (S * (4 + 8 * A))), SHORT)
+    width = kernels.union_width(indptr, indices, S, A, affordable)
+    if width > affordable:
+        return None
+    union = Union(np.empty((S, width), np.uint32), np.empty((S, A, width)))
+    kernels.union_rows(indptr, indices, mdp.P.data, A, *union)
+    return union
+
+
+def _nothing_chosen(n_states: int, width: int, union: Union | None) -> Greedy:
+    successors = union.successors if union else np.zeros((n_states, width), np.uint32)
+    policy, lead, reward = np.full(n_states, -1), np.zeros(n_states), np.zeros(n_states)
+    return Greedy(policy, lead, successors, np.zeros((n_states, width)), reward)

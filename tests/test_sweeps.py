@@ -1,0 +1,188 @@
+"""The workspace of the iterative solvers, in every layout, against plain NumPy on the same numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from claimlab.mdps import (
+    TabularMDP,
+    backward_induction,
+    garnet,
+    gridworld,
+    krylov_policy_iteration,
+    policy_iteration,
+    river_swim,
+    solve,
+)
+from claimlab.mdps import sweeps as module
+from claimlab.mdps.planning import improve
+from claimlab.mdps.sweeps import Sweeps
+from claimlab.mdps.tabular import EpisodicMDP, rounding
+
+from .oracles import CLOSE_TO_ONE, hard_mdps
+
+RIVER = river_swim(400, 0.5)
+LAYOUTS = ["union", "short rows", "long rows", "dense"]
+
+
+def random_mdp(layout, seed, gamma=0.9):
+    """Rows of a layout's own kind: neighbours on a ring, 4 of many states, 20 of many, all."""
+    rng = np.random.default_rng(seed)
+    S, A = 60, 3
+    if layout == "union":
+        successors = (np.arange(S)[:, None, None] + rng.integers(-1, 2, size=(S, A, 3))) % S
+    else:
+        successors = rng.integers(S, size=(S, A, {"short rows": 4, "long rows": 20, "dense": S}[layout]))
+    weights = rng.exponential(size=successors.shape)
+    P = np.zeros((S, A, S))
+    np.add.at(P, (*np.indices(successors.shape)[:2], successors), weights / weights.sum(axis=2, keepdims=True))
+    r = rng.choice([0.0, 1.0, rng.random()], size=(S, A)) if seed % 2 else rng.random((S, A))
+    return TabularMDP(P if layout == "dense" else csr_array(P.reshape(S * A, S)), r, gamma)
+
+
+def layout_of(sweeps):
+    if sweeps.union:
+        return "union"
+    return ("short rows" if sweeps.fixed_width else "long rows") if sweeps.mdp.is_sparse else "dense"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layout_fits_the_rows(layout):
+    assert layout_of(Sweeps(random_mdp(layout, 0), 0.9)) == layout
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(seed=st.integers(0, 1000), steps=st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 2)), min_size=1, max_size=8))
+def test_lazy_improvements_are_improvements(layout, seed, steps):
+    """Values move by constants, which cost no lead, and by spans of the size of the leads, so some are used up."""
+    mdp, rng = random_mdp(layout, seed), np.random.default_rng(seed)
+    sweeps, v, tv = Sweeps(mdp, mdp.gamma), np.zeros(mdp.n_states), np.empty(mdp.n_states)
+    for constant, span in steps:
+        v = v + constant + span * rng.choice([1.0, 0.1, 0.01]) * (rng.random(mdp.n_states) - 0.5)
+        change = sweeps.improve(v, tv)
+        expected, policy = improve(mdp, v, mdp.gamma)
+        slack = 2 * rounding(mdp, v, mdp.gamma)
+        assert abs(tv - expected).max() <= slack
+        values = mdp.r + mdp.gamma * mdp.expect(v)
+        assert (values.max(axis=1) - values[np.arange(mdp.n_states), sweeps.policy]).max() <= slack
+        assert (change.low, change.high) == ((tv - v).min(), (tv - v).max())
+        ahead = np.diff(np.sort(values, axis=1)[:, -2:], axis=1)[:, 0] > slack
+        np.testing.assert_array_equal(sweeps.policy[ahead], policy[ahead])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_settled_states_are_not_looked_at_again_and_moved_ones_are(layout):
+    """A lead of 1 outlasts spans below 1 / gamma, and no longer; other rewards show which states are looked at."""
+    mdp = random_mdp(layout, 1)
+    r = np.zeros(mdp.r.shape)
+    r[:, 2] = 1
+    mdp = mdp.with_reward(r)
+    sweeps, tv = Sweeps(mdp, mdp.gamma), np.empty(mdp.n_states)
+    v = np.zeros(mdp.n_states)
+    sweeps.improve(v, tv)
+    sweeps.r = np.where(np.arange(3) == 0, 7.0, r)  # what a state would choose if it looked
+    v[0] = 0.99 / mdp.gamma
+    sweeps.improve(v, tv)
+    np.testing.assert_array_equal(sweeps.policy, 2)
+    v[0] += 0.02 / mdp.gamma
+    sweeps.improve(v, tv)
+    np.testing.assert_array_equal(sweeps.policy, 0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_evaluation_sweeps_and_corrections_are_those_of_the_policy(layout):
+    mdp, rng = random_mdp(layout, 2), np.random.default_rng(0)
+    sweeps, v, out = Sweeps(mdp, mdp.gamma), rng.random(mdp.n_states), np.empty(mdp.n_states)
+    sweeps.improve(v, out)
+    P_pi, r_pi = mdp.under(sweeps.policy)
+    change = sweeps.evaluate(v, out)
+    np.testing.assert_allclose(out, r_pi + mdp.gamma * (P_pi @ v), rtol=0, atol=rounding(mdp, v))
+    assert (change.low, change.high) == ((out - v).min(), (out - v).max())
+    if sweeps.fixed_width:
+        d = rng.normal(size=mdp.n_states)
+        e = sweeps.correction(d, 1e-9, 1000)
+        assert abs(e - mdp.gamma * (P_pi @ e) - d).max() <= 2e-9
+        short = sweeps.correction(d, 0.0, 2)  # cut short, it is a step ahead all the same
+        assert np.linalg.norm(short - mdp.gamma * (P_pi @ short) - d) < np.linalg.norm(d)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS[:3])
+def test_gauss_seidel_uses_what_it_has_just_computed(layout, backward):
+    mdp, rng = random_mdp(layout, 3), np.random.default_rng(0)
+    v = rng.random(mdp.n_states)
+    expected = v.copy()
+    for s in reversed(range(mdp.n_states)) if backward else range(mdp.n_states):
+        expected[s] = max(mdp.r[s, a] + mdp.gamma * (mdp.row(s, a) @ expected) for a in range(mdp.n_actions))
+    Sweeps(mdp, mdp.gamma).gauss_seidel(v, backward=backward)
+    np.testing.assert_allclose(v, expected, rtol=0, atol=mdp.n_states * rounding(mdp, v))
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_results_do_not_depend_on_threads(monkeypatch, layout, threads):
+    monkeypatch.setattr(module, "BLOCK", 0)  # a thread for every state that asks for one
+    monkeypatch.setattr("claimlab.mdps.planning.SMALL", 0)
+    mdp = random_mdp(layout, 4, gamma=0.99)
+    one, many = solve(mdp, 1e-8, threads=1), solve(mdp, 1e-8, threads=threads)
+    np.testing.assert_array_equal(one.v, many.v)
+    np.testing.assert_array_equal(one.policy, many.policy)
+    assert one[2:] == many[2:]
+    episodic = EpisodicMDP(mdp.P, mdp.r, 30)
+    a, b = backward_induction(episodic, threads=1), backward_induction(episodic, threads=threads)
+    np.testing.assert_array_equal(a.v, b.v)
+    np.testing.assert_array_equal(a.policy, b.policy)
+
+
+@given(hard_mdps(CLOSE_TO_ONE), st.booleans())
+def test_values_that_are_not_finite_are_seen(mdp, nan):
+    sweeps, out = Sweeps(mdp, mdp.gamma), np.empty(mdp.n_states)
+    v = np.full(mdp.n_states, np.nan if nan else np.inf)
+    assert np.isnan(sweeps.improve(v, out).low)
+
+
+def slippery_maze(gamma):
+    """A step costs 1 until the goal, in the far corner, is reached: news travels some 50 steps."""
+    rng = np.random.default_rng(0)
+    cells = np.where(rng.random((25, 25)) < 0.1, "#", ".")
+    cells[0, 0], cells[-1, -1] = "S", "G"
+    return gridworld(["".join(row) for row in cells], gamma, slip=0.3, step=-1.0, goal=0.0, sparse=True)
+
+
+def lazy_ring(gamma):
+    """500 states in a ring that is left with probability 1e-6 only, on long rows: sweeping alone would never end."""
+    rng, S, A = np.random.default_rng(1), 500, 2
+    away = rng.dirichlet(np.ones(S), size=(S, A))
+    P = (1 - 1e-6) * np.eye(S)[:, None, :] + 1e-6 * away
+    return TabularMDP(csr_array(P.reshape(S * A, S)), rng.normal(size=(S, A)), gamma)
+
+
+def alternating(gamma):
+    """Period 2 with ties: half of the states lead to the other half only."""
+    rng, S, A = np.random.default_rng(2), 400, 3
+    other = (S // 2) * (np.arange(S) < S // 2)[:, None, None] + rng.integers(S // 2, size=(S, A, 3))
+    P = np.zeros((S, A, S))
+    np.add.at(P, (*np.indices(other.shape)[:2], other), 1 / 3)
+    return TabularMDP(csr_array(P.reshape(S * A, S)), rng.integers(2, size=(S, A)) * 1e12, gamma)
+
+
+LARGE = {
+    "garnet": lambda gamma: garnet(500, 3, 4, gamma, np.random.default_rng(0)),
+    "slippery maze": slippery_maze,
+    "chain": lambda gamma: TabularMDP(csr_array(RIVER.P.reshape(-1, 400)), RIVER.r, gamma),
+    "lazy ring": lazy_ring,
+    "alternating": alternating,
+}
+
+
+@pytest.mark.parametrize("gamma", [0.99, 0.9999])
+@pytest.mark.parametrize("name", LARGE)
+def test_large_mdps_are_within_their_certificates_of_policy_iteration_with_direct_solves(name, gamma):
+    mdp = LARGE[name](gamma)
+    tol = 1e-8 * mdp.value_bound
+    reference = policy_iteration(mdp)
+    for solution in (solve(mdp, tol), krylov_policy_iteration(mdp, tol)):
+        assert solution.error <= tol
+        assert abs(solution.v - reference.v).max() <= solution.error + reference.error
