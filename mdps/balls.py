@@ -23,6 +23,8 @@ from claimlab.mdps.planning import SUBNORMAL
 from claimlab.mdps.tabular import EPS
 from claimlab.native import Native, fast_kernel, kernel
 
+FAR = 1e100  # a tilt beyond which values on [0, 1] gain nothing
+
 
 class Ball(Native):
     """Distributions within `radius`, a float or float[S, A], of a row of transitions."""
@@ -75,7 +77,10 @@ class L1(Ball):
 
 @dataclass(frozen=True)
 class ChiSquare(Ball):
-    r""":math:`\sum_t (q(t) - p(t))^2 / p(t) \le \rho`, on the support of `p`."""
+    r""":math:`\sum_t (q(t) - p(t))^2 / p(t) \le \rho`, on the support of `p`.
+
+    The error bound is wide, though it holds, where the worst states have probabilities below some 1e-28.
+    """
 
     radius: Any
 
@@ -144,10 +149,10 @@ def _flatten(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
         end -= 1
     rounded = 8 * (n + 8) * EPS * scale
     if D <= 0:  # the lowest states alone
-        _lowest_alone(p, order, end, float(m / P), q)
+        _lowest_alone(p, order, end, P, m, q)
         return rounded
     excess = radius * m if end < first else max((1 + radius) * P - m, EPS * m)
-    beta = np.sqrt(m * excess / P / D)
+    beta = np.sqrt(m * excess) / np.sqrt(P) / np.sqrt(D)
     if not 0 < beta < np.inf:  # beyond the range of float64: nature gives the row as it is
         return span
     b = M if end < first else M + (m / P - 1) / beta
@@ -188,11 +193,11 @@ def _tilt(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
         P += p[order[end]]
         end -= 1
     if m * np.exp(-radius) <= P:
-        _lowest_alone(p, order, end, float(m / P), q)
+        _lowest_alone(p, order, end, P, m, q)
         return unit * span + unit * scale
     mean, variance = _moments(p, v, low, span, m)
-    inside, above, gap, weight = 0.0, np.inf, float(np.sqrt(radius / 2)), 1.0  # q = p, by Pinsker's inequality
-    beta = np.sqrt(2 * radius / variance) if variance > 0 else 1.0
+    inside, above, gap, weight = 0.0, np.inf, float(np.sqrt(radius)), 1.0  # q = p, by Pinsker's inequality
+    beta = min(np.sqrt(2 * radius) / np.sqrt(variance), FAR) if variance > 0 else 1.0
     for _ in range(100):
         divergence, spread, weight = _tilted(p, v, low, span, mean, m, beta, q)
         error = unit * beta + n * SUBNORMAL / weight
@@ -203,10 +208,10 @@ def _tilt(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
         else:
             above = beta
         goal, root = np.sqrt(max(radius - 2 * error, 0.0)), np.sqrt(max(divergence, 0.0))
-        step = (goal - root) * 2 * root / (beta * spread) if spread > 0 else np.nan
+        step = (goal - root) * 2 * root / beta / spread if spread > 0 else np.nan
         beta = beta + step
         if not inside < beta < above:
-            beta = 2 * inside if above == np.inf else (inside + above) / 2
+            beta = _between(inside, above)
         if beta in (inside, above):
             break
     if inside == 0:
@@ -215,8 +220,17 @@ def _tilt(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
     if beta != inside:
         weight = _tilted(p, v, low, span, mean, m, inside, q)[2]
     for i in range(p.size):
-        q[i] *= m / weight
+        q[i] = q[i] / weight * m
     return gap * span + 2 * unit * scale
+
+
+@kernel
+def _between(inside: float, above: float) -> float:
+    """A point of the bracket, near its geometric mean while its ends are far apart; 1 is the scale of x."""
+    if above == np.inf:
+        return 2 * inside
+    low = max(inside, 1.0)
+    return float(np.sqrt(low) * np.sqrt(above)) if above > 4 * low else (inside + above) / 2
 
 
 @kernel
@@ -285,8 +299,8 @@ def _frame(p: Array, v: Array, order: Ints) -> tuple[int, int, float, float, flo
 
 
 @kernel
-def _lowest_alone(p: Array, order: Ints, end: int, share: float, q: Array) -> None:
-    """All mass on the states after position `end`, `share` times what they have."""
+def _lowest_alone(p: Array, order: Ints, end: int, P: float, m: float, q: Array) -> None:
+    """All mass m on the states after position `end`, in proportion to what they have, which is P together."""
     for position in range(order.size):
         i = order[position]
-        q[i] = p[i] * share if position > end else 0.0
+        q[i] = p[i] / P * m if position > end else 0.0

@@ -154,13 +154,15 @@ def relative_value_iteration(batch: Any, tol: float, max_sweeps: int, start: int
         low, high = average_sweep(P, r, actions, n, here)
         while True:
             largest = largest_of(here.v)
-            slack = rounding(S + 4, size, largest) + 2 * batch.row_error[n] * largest + EPS * max(abs(low), abs(high))
+            slack = rounding(S + 4, size, largest) + 2 * batch.row_error[n] * largest
+            slack += 4 * EPS * max(abs(low), abs(high))  # for tv - v, and for the middle and the width of the bounds
             width = high - low + 2 * slack
             stalled = stalled + 1 if best <= width <= 200 * slack else 0
-            end = width / 2 <= tol or not finite(here.tv) or count >= max_sweeps or stalled > 50 + S
+            reached, sound = width / 2 <= tol, finite(here.tv)
+            end = reached or not sound or count >= max_sweeps or stalled > 50 + S
             best = min(best, width)
             if end or (count >= FIRST_LOOK and count & (count - 1) == 0):
-                varies = not width / 2 <= tol and gain_varies(P, actions, n, here, 2 * slack, upper, lower)
+                varies = sound and not reached and gain_varies(P, actions, n, here, 2 * slack, upper, lower)
             if end or varies:
                 break
             if replace(jumped, here.greedy) and relative_values(P, r, n, jumped, order, W, jump.v):
@@ -175,10 +177,7 @@ def relative_value_iteration(batch: Any, tol: float, max_sweeps: int, start: int
             centre(here.v)
             low, high = average_sweep(P, r, actions, n, here)
             count += 1
-        gain = (low + high) / 2
-        found.gain[n], found.error[n] = gain, width / 2 + 2 * EPS * (abs(gain) + abs(low) + abs(high))
-        if not finite(here.tv):
-            found.error[n] = np.inf
+        found.gain[n], found.error[n] = (low + high) / 2, width / 2 if sound else np.inf
         found.iterations[n], found.varies[n] = count, varies
         for s in range(S):
             found.bias[n, s], found.policy[n, s] = here.v[s] - here.v[0], here.greedy[s]

@@ -36,7 +36,7 @@ class Greedy(NamedTuple):
     policy: Ints  # [S]; -1 before the first sweep
     lead: Array  # [S], drift at which the state must be looked at again
     successors: Unsigned  # [S, width]
-    weights: Array  # [S, width]; with width 0, rows are long and read where they lie
+    weights: Array  # [S, width]; with width 0, rows are so long that they are read where they lie
     reward: Array  # [S]
 
 
@@ -90,10 +90,10 @@ def improve_csr(
             if greedy.policy[s] != arg:
                 changed += 1
                 greedy.policy[s], greedy.reward[s] = arg, r[s, arg]
-                if len(width) > 0:
+                if greedy.weights.shape[1] > 0:
                     k = U(indptr[first + arg])
                     length = U(indptr[first + arg + 1]) - k
-                    for j in range(b):
+                    for j in range(U(greedy.weights.shape[1])):
                         greedy.successors[s, j] = indices[k + j] if j < length else 0
                         greedy.weights[s, j] = data[k + j] if j < length else 0.0
         out[s] = best
@@ -115,10 +115,10 @@ def _chosen(
     s: int,
     n_actions: int,
 ) -> float:
-    """The value of the greedy action of `s`, one step ahead of `v`."""
-    total = 0.0
-    if len(width) > 0:
-        for j in range(len(width)):
+    """The value of the greedy action of `s`, one step ahead of `v`; an empty `width` leaves its length open."""
+    total, b = 0.0, len(width) or greedy.weights.shape[1]
+    if b > 0:
+        for j in range(b):
             total += greedy.weights[s, j] * v[greedy.successors[s, j]]
     else:
         row = s * n_actions + greedy.policy[s]
@@ -225,11 +225,11 @@ def _mean(p: Array, v: Array) -> float:
 def evaluate_short(
     greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, start: int, stop: int
 ) -> tuple[float, float, int]:
-    """One evaluation sweep of the greedy policy, from its rows of `width` entries; its extreme changes of `v`."""
-    low, high = np.inf, -np.inf
+    """One evaluation sweep of the greedy policy, from its rows of one width; its extreme changes of `v`."""
+    low, high, b = np.inf, -np.inf, len(width) or greedy.weights.shape[1]
     for s in range(start, stop):
         total = 0.0
-        for j in range(len(width)):
+        for j in range(b):
             total += greedy.weights[s, j] * v[greedy.successors[s, j]]
         out[s] = greedy.reward[s] + gamma * total
         d = out[s] - v[s]
@@ -374,7 +374,7 @@ def correct(greedy: Greedy, gamma: float, d: Array, e: Array, tol: float, limit:
     that is cut short after `limit` products, or breaks down, is still a step ahead.  The sums that it needs are taken
     while its vectors are in registers.
     """
-    n = d.size
+    n, b = d.size, len(width) or greedy.weights.shape[1]
     x, raw, p, v, t, smooth = np.zeros(n), d.copy(), d.copy(), np.empty(n), np.empty(n), d.copy()
     rho, products = 0.0, 0
     for s in range(n):
@@ -384,7 +384,7 @@ def correct(greedy: Greedy, gamma: float, d: Array, e: Array, tol: float, limit:
         against = 0.0
         for s in range(n):
             total = 0.0
-            for j in range(len(width)):
+            for j in range(b):
                 total += greedy.weights[s, j] * p[greedy.successors[s, j]]
             v[s] = p[s] - gamma * total
             against += d[s] * v[s]
@@ -396,7 +396,7 @@ def correct(greedy: Greedy, gamma: float, d: Array, e: Array, tol: float, limit:
         along, square = 0.0, 0.0
         for s in range(n):
             total = 0.0
-            for j in range(len(width)):
+            for j in range(b):
                 total += greedy.weights[s, j] * raw[greedy.successors[s, j]]
             t[s] = raw[s] - gamma * total
             along += t[s] * raw[s]

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
+from claimlab.mdps.devices import DeviceSweeps, gpu, require_torch
 from claimlab.mdps.resolvent import resolvent as resolvent
 from claimlab.mdps.resolvent import solver
 from claimlab.mdps.sweeps import Change, Sweeps
@@ -35,8 +36,10 @@ SMALL = 300  # states up to which policy iteration with direct solves is the fas
 FACTOR, MOST = 1, 0.1
 FRUITLESS = 20  # loose corrections without a smaller residual, after which policies are evaluated directly
 CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
+DEPTH = 100  # evaluation sweeps between improvements
+WORTH_A_GPU = 2_000_000  # entries of P
 KRYLOV = 400  # products with the policy's matrix for one loose correction
-PATIENCE = 100  # evaluation sweeps still to come, as things go, at which sweeping is slow
+PATIENCE = 300  # evaluation sweeps still to come, as things go, at which sweeping is slow
 
 
 class NotConverged(RuntimeError):
@@ -135,7 +138,7 @@ def modified_policy_iteration(
     mdp: TabularMDP,
     tol: float = 1e-10,
     *,
-    depth: int = 100,
+    depth: int = DEPTH,
     max_sweeps: int = 1_000_000,
     start: ArrayLike | None = None,
     threads: int | None = None,
@@ -204,30 +207,37 @@ class _Progress:
 
 
 def _modify(
-    mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, depth: int, max_sweeps: int, patience: float
+    mdp: TabularMDP,
+    sweeps: Sweeps | DeviceSweeps,
+    start: Array,
+    tol: float,
+    depth: int,
+    max_sweeps: int,
+    patience: float,
 ) -> tuple[Solution, bool]:
     """Modified policy iteration; False with what there is once it would take more than `patience` sweeps yet."""
-    tv, used, progress = np.empty_like(v), 0, _Progress(mdp, tol)
+    v, tv = sweeps.vector(start), sweeps.vector(start)
+    used, progress = 0, _Progress(mdp, tol)
     enough = 0.7 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)  # a third of the span that certifies tol
     while True:
         change = sweeps.improve(v, tv)
         used += 1
         low, high, over = progress.bounds(change, sweeps.slack)
         if over or used >= max_sweeps:
-            return _middle(tv, sweeps.policy, low, high, used), True
+            return _middle(sweeps.host(tv), sweeps.policy, low, high, used), True
         v, tv = tv, v
         share = FACTOR * change.changed / mdp.n_states
         target = max(min(MOST, share) * (change.high - change.low), enough)
         v, tv, done, hopeful = _evaluate(sweeps, v, tv, target, enough, depth, patience)
         used += done
         if not hopeful:
-            sweeps.improve(v, tv)
-            return _middle(tv, sweeps.policy, *certify(mdp, v, tv), used + 1), False
+            low, high, _ = progress.bounds(sweeps.improve(v, tv), sweeps.slack)
+            return _middle(sweeps.host(tv), sweeps.policy, low, high, used + 1), False
 
 
 def _evaluate(
-    sweeps: Sweeps, v: Array, w: Array, target: float, enough: float, depth: int, patience: float
-) -> tuple[Array, Array, int, bool]:
+    sweeps: Sweeps | DeviceSweeps, v: Any, w: Any, target: float, enough: float, depth: int, patience: float
+) -> tuple[Any, Any, int, bool]:
     """Up to `depth` evaluation sweeps of the policy from `v`, until the residual's span is at most `target`.
 
     Returns the value, shifted by the middle of its residual's series, a spare array, the sweeps made, and whether the
@@ -306,11 +316,11 @@ def policy_iteration(mdp: TabularMDP, *, max_iterations: int = 10_000) -> Soluti
     raise NotConverged(f"no fixed point after {max_iterations} improvements.", best)
 
 
-def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None) -> Solution:
+def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, device: str | None = None) -> Solution:
     """Solve `mdp` so that ``max |v - v*| <= tol``, proved; the method is chosen from the problem.
 
     Policy iteration with direct solves where the dense matrix is small.  Else modified policy iteration; and as soon as
-    its sweeps turn out to need more than a hundred more, :func:`krylov_policy_iteration`.  Each can also be called by
+    its sweeps turn out to need hundreds more, :func:`krylov_policy_iteration`.  Each can also be called by
     its name.
 
     Parameters
@@ -319,6 +329,9 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None) -> 
     tol : float
     threads : int, optional
         How many to use; by default ``NUMBA_NUM_THREADS``, or every core.  The solution does not depend on it.
+    device : str, optional
+        "cpu", or a device of torch such as "cuda" for the sweeps of modified policy iteration.  By default a GPU sweeps
+        where there is one, torch is installed, and `P` has more than two million entries.
     """
     checks.interval("tol", tol, 0, np.inf, "()")
     if not isinstance(mdp, TabularMDP):
@@ -326,6 +339,8 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None) -> 
             f"solve takes a discounted TabularMDP, got {type(mdp).__name__}; see backward_induction for episodic and "
             "relative_value_iteration for average reward."
         )
+    if device not in (None, "cpu"):
+        require_torch(device)
     start = None
     if mdp.n_states <= SMALL:
         solution = policy_iteration(mdp)
@@ -333,7 +348,9 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None) -> 
             return _within(tol, solution, "iterations")
         start = solution.v
     tol, sweeps, v = _begin(mdp, tol, start, threads)
-    solution, arrived = _modify(mdp, sweeps, v, tol, depth=PATIENCE, max_sweeps=1_000_000, patience=PATIENCE)
+    elsewhere = (gpu() if mdp.n_entries > WORTH_A_GPU else None) if device is None else device
+    work = sweeps if elsewhere in (None, "cpu") else DeviceSweeps(mdp, mdp.gamma, elsewhere)
+    solution, arrived = _modify(mdp, work, v, tol, depth=DEPTH, max_sweeps=1_000_000, patience=PATIENCE)
     if not arrived:
         found = _accelerate(mdp, sweeps, solution.v, tol, max_iterations=10_000)
         solution = found._replace(iterations=solution.iterations + found.iterations)

@@ -177,14 +177,17 @@ def _evaluate(nature: _Nature, pi: Array | Ints) -> Evaluation:
     excess = max(float(pi.sum(axis=1).max()) - 1, 0.0) + mdp.n_actions * EPS if pi.ndim == 2 else 0.0
     if more * (1 + excess) >= 1:
         raise ValueError(f"gamma = {mdp.gamma!r} is too close to 1 for rows of pi that sum to 1 + {excess:.2g}.")
-    v, best = policy_value(mdp, pi).v, Evaluation(np.zeros(mdp.n_states), np.inf)
+    v, best, stalled = policy_value(mdp, pi).v, Evaluation(np.zeros(mdp.n_states), np.inf), 0
     while True:
         tv, slack, P_pi = _under(nature, v, pi)
-        residual = float(abs(tv - v).max()) + 2 * (1 + excess) * slack
-        error = (1 + 8 * EPS) * residual / (1 - more * (1 + excess))
-        if not error < best.error:
+        residual = float(abs(tv - v).max())
+        error = (1 + 8 * EPS) * (residual + 2 * (1 + excess) * slack) / (1 - more * (1 + excess))
+        # residuals may rise while values fall, so only near the floor of float64 is standing still the end
+        stalled = stalled + 1 if best.error <= error and residual <= 100 * slack else 0
+        if error < best.error:
+            best = Evaluation(v, error)
+        if residual <= 2 * slack or stalled > 5 or not np.isfinite(error):
             return best
-        best = Evaluation(v, error)
         v = v + resolvent(mdp, P_pi, tv - v)
 
 

@@ -2,7 +2,7 @@ r"""The workspace of an iterative solver: rows of `P` in the layout that fits th
 
 The layout is chosen from the data (see :mod:`claimlab.mdps.kernels`): dense rows for a dense `P`; union rows where the
 actions of a state share successors and few enough that this is no larger than CSR; else CSR rows, of which the greedy
-ones are copied to a fixed width where rows are short.  Nothing here is larger than the MDP itself.
+ones are copied out at one width unless they are long.  Nothing here is larger than the MDP itself.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from claimlab.mdps.tabular import EPS, FiniteMDP, rounding_at
 from claimlab.native import spread
 
 SHORT = 16  # entries of a row up to which a loop of constant length pays
+LONG = 64  # entries from which a row is as fast to read among those of other actions
 FEW = 8  # actions up to which the same holds
 BLOCK = 8_000  # entries of the greedy rows that are worth a thread
 
@@ -49,10 +50,10 @@ class Sweeps:
         self.mdp, self.gamma, self.threads = mdp, gamma, threads
         self.r = mdp.r if mdp.actions.all() else np.where(mdp.actions, mdp.r, -np.inf)
         self.union = _union(mdp)
-        width = self.union.successors.shape[1] if self.union else mdp.row_length if mdp.is_sparse else 0
+        width = self.union.successors.shape[1] if self.union else _copied(mdp)
         self.width = (0,) * (width if width <= SHORT else 0)
         self.each = (0,) * (mdp.n_actions if self.width and mdp.n_actions <= FEW else 0)
-        self.greedy = _nothing_chosen(mdp.n_states, len(self.width), self.union)
+        self.greedy = _nothing_chosen(mdp.n_states, width, self.union)
         self.drift, self.previous = 0.0, None
         self.slack = np.nan
 
@@ -64,10 +65,18 @@ class Sweeps:
     def policy(self) -> Ints:
         return self.greedy.policy.copy()
 
+    def vector(self, v: Array) -> Array:
+        """A copy of `v`, for :meth:`improve` and :meth:`evaluate`."""
+        return v.copy()
+
+    def host(self, v: Array) -> Array:
+        """The array behind such a vector."""
+        return v
+
     @property
     def fixed_width(self) -> bool:
         """Whether the rows of the greedy policy are at hand at a fixed width."""
-        return len(self.width) > 0
+        return self.greedy.weights.shape[1] > 0
 
     def improve(self, v: Array, out: Array) -> Change:
         r"""The optimality operator on `v`; the policy becomes greedy for `v`, the first of tied actions.
@@ -153,6 +162,12 @@ def _union(mdp: FiniteMDP) -> Union | None:
     union = Union(np.empty((S, width), np.uint32), np.empty((S, A, width)))
     kernels.union_rows(indptr, indices, mdp.P.data, A, *union)
     return union
+
+
+def _copied(mdp: FiniteMDP) -> int:
+    """The width at which greedy CSR rows are copied out: their largest length, or 0 where that is long or wasteful."""
+    width = mdp.row_length if mdp.is_sparse else 0
+    return width if width <= LONG and width * mdp.r.size <= 2 * mdp.n_entries else 0
 
 
 def _nothing_chosen(n_states: int, width: int, union: Union | None) -> Greedy:

@@ -90,6 +90,11 @@ class FiniteMDP(ABC):
     def is_sparse(self) -> bool:
         return issparse(self.P)
 
+    @property
+    def n_entries(self) -> int:
+        """How many numbers `P` stores."""
+        return int(self.P.nnz if self.is_sparse else self.P.size)
+
     @cached_property
     def row_error(self) -> float:
         """How far, at most, an available row of `P` sums from 1, the rounding of that sum included."""

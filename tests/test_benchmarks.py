@@ -103,7 +103,7 @@ def _backup(row, r, v):
 
 
 def test_a_batch_reference_is_exact_for_each():
-    batch = make.batch(5, 3, 2, seed=7)
+    batch = make.batch(60, 3, 3, seed=7)
     reference = make.batch_reference(batch, GAMMA)
     best = [x for P, r in zip(batch["P"], batch["r"]) for x in exact(TabularMDP(P, r, GAMMA)).v]
     assert max(abs(Fraction(float(v)) - x) for v, x in zip(reference.v, best)) <= Fraction(reference.error)
@@ -164,10 +164,14 @@ def test_instances_are_the_same_each_time():
     assert not np.array_equal(many["P"][:5], many["P"][make.SAMPLE :])
 
 
-def test_files_are_written_once(tmp_path):
+def test_files_are_written_once_by_the_same_sources(tmp_path, monkeypatch):
     path = make.once(tmp_path, "one", small)
     assert make.once(tmp_path, "one", lambda: pytest.fail("made again")) == path
     assert all(np.array_equal(make.read(path)[name], part) for name, part in small().items())
+    (tmp_path / "edited.py").write_text("")
+    monkeypatch.setattr(make, "SOURCES", (tmp_path / "edited.py",))
+    assert make.once(tmp_path, "one", full) != path
+    assert "P" in make.read(make.once(tmp_path, "one", full))
 
 
 def test_sums_and_triads_of_the_machine():
@@ -308,6 +312,21 @@ def test_whatever_a_library_does_is_an_outcome(build, solve, outcome, track, tmp
     assert not race.right(done)
     assert entry([done]).remark is not None
     json.dumps(done, allow_nan=False)
+
+
+@pytest.mark.parametrize(("compiles", "calls"), [(True, 3), (False, 1)])
+def test_a_long_first_call_counts_unless_it_compiles(compiles, calls, track, tmp_path, monkeypatch):
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    shutil.copy(SCRIPTS / "protocol.py", scripts)
+    slow = "import time; time.sleep(0.0 if hasattr(time, 'again') else 0.5); time.again = True; return 6 * [0.0]"
+    (scripts / "run_odd.py").write_text(SCRIPT.format(build="return 0", solve=slow))
+    monkeypatch.setattr(race, "SCRIPTS", scripts)
+    monkeypatch.setattr(race, "BUDGET", 0.4)
+    environment(track, "odd")
+    (done,) = run(Solver("odd", {"mixing": ("m",)}, compiles=compiles), case(), replace(track, reps=calls))
+    assert len(done["cpu"]) == calls
+    assert (done["wall"][0] > 0.4) == (not compiles)
 
 
 def test_missing_libraries_and_methods_are_no_errors(track):

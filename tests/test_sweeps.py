@@ -24,17 +24,18 @@ from claimlab.mdps.tabular import EpisodicMDP, rounding
 from .oracles import CLOSE_TO_ONE, hard_mdps
 
 RIVER = river_swim(400, 0.5)
-LAYOUTS = ["union", "short rows", "long rows", "dense"]
+LAYOUTS = ["union", "short rows", "long rows", "longest rows", "dense"]
+SUCCESSORS = {"short rows": 4, "long rows": 20, "longest rows": 80}
 
 
 def random_mdp(layout, seed, gamma=0.9):
-    """Rows of a layout's own kind: neighbours on a ring, 4 of many states, 20 of many, all."""
+    """Rows of a layout's own kind: neighbours on a ring, 4 of many states, 20 of many, 80 of many, all."""
     rng = np.random.default_rng(seed)
-    S, A = 60, 3
+    S, A = 150, 3
     if layout == "union":
         successors = (np.arange(S)[:, None, None] + rng.integers(-1, 2, size=(S, A, 3))) % S
     else:
-        successors = rng.integers(S, size=(S, A, {"short rows": 4, "long rows": 20, "dense": S}[layout]))
+        successors = rng.integers(S, size=(S, A, SUCCESSORS.get(layout, S)))
     weights = rng.exponential(size=successors.shape)
     P = np.zeros((S, A, S))
     np.add.at(P, (*np.indices(successors.shape)[:2], successors), weights / weights.sum(axis=2, keepdims=True))
@@ -43,9 +44,9 @@ def random_mdp(layout, seed, gamma=0.9):
 
 
 def layout_of(sweeps):
-    if sweeps.union:
-        return "union"
-    return ("short rows" if sweeps.fixed_width else "long rows") if sweeps.mdp.is_sparse else "dense"
+    if sweeps.union or not sweeps.mdp.is_sparse:
+        return "union" if sweeps.union else "dense"
+    return "longest rows" if not sweeps.fixed_width else "short rows" if sweeps.width else "long rows"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -109,7 +110,7 @@ def test_evaluation_sweeps_and_corrections_are_those_of_the_policy(layout):
 
 
 @pytest.mark.parametrize("backward", [False, True])
-@pytest.mark.parametrize("layout", LAYOUTS[:3])
+@pytest.mark.parametrize("layout", LAYOUTS[:4])
 def test_gauss_seidel_uses_what_it_has_just_computed(layout, backward):
     mdp, rng = random_mdp(layout, 3), np.random.default_rng(0)
     v = rng.random(mdp.n_states)

@@ -32,6 +32,7 @@ Instance = dict[str, Any]  # r[S, A], and P[S, A, S] or CSR rows s*A + a as indp
 TARGET = 1e-9  # of a reference's bound
 SAMPLE = 1000  # instances of a batch that the slower libraries are timed on
 LONG = np.longdouble
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("instances.py", "mdps.py"))  # what a file depends on
 TABLES: dict[str, tuple[str, dict[str, Any]]] = {
     "frozenlake4": ("FrozenLake-v1", {}),
     "frozenlake8": ("FrozenLake-v1", {"map_name": "8x8"}),
@@ -247,8 +248,8 @@ def _even_if_short(method: Callable[..., Any], mdp: Any) -> Any:
 
 
 def once(folder: Path, name: str, make: Callable[[], Instance]) -> Path:
-    """The file of the arrays that `make` returns, written unless these sources wrote it before."""
-    version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    """The file of the arrays that `make` returns, written unless the same sources wrote it before."""
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:12]
     path = folder / f"{name}-{version}.npz"
     if not path.exists():
         buffer = BytesIO()

@@ -63,7 +63,8 @@ def survey(prepared: list[Prepared], track: Track) -> Iterator[dict[str, Any]]:
 def _survey(
     method: str, instance: str | None, moved: int, files: tuple[Path, ...], threads: int, track: Track, compiled: Path
 ) -> dict[str, Any]:
-    task = {"instances": [str(file) for file in files], "sample": 0, "method": method, "bytes": moved}
-    report, _ = start(MACHINE, task | {"threads": threads}, track, compiled, track.limit)
+    task: dict[str, Any] = {"instances": [str(file) for file in files], "method": method, "bytes": moved}
+    task |= {"sample": 0, "compiles": True, "threads": threads}
+    report, _ = start(MACHINE, task, track, compiled, track.limit)
     seconds = None if report["failure"] else min(report["cpu" if threads == 1 else "wall"])
     return {"what": method, "instance": instance, "threads": threads, "bytes": moved, "seconds": seconds}

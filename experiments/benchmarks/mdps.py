@@ -90,6 +90,7 @@ SOLVERS = (
         dict.fromkeys(("mixing", "grid", "tables"), ("solve",))
         | {"average": ("relative_value_iteration",), "episodic": ("backward_induction",), "batch": ("batched.solve",)},
         threads=True,
+        compiles=True,
     ),
     Solver(
         "quantecon",
@@ -101,10 +102,11 @@ SOLVERS = (
             "episodic": ("backward_induction",),
         },
         threads=True,
+        compiles=True,
     ),
     Solver(
         "storm",
-        dict.fromkeys(("mixing", "grid"), ("optimistic_value_iteration", "value_iteration", "sound_value_iteration"))
+        dict.fromkeys(("mixing", "grid"), ("optimistic_value_iteration", "value_iteration"))
         | dict.fromkeys(("tables", "batch"), ("optimistic_value_iteration", "policy_iteration", "value_iteration"))
         | {"average": ("long_run_average",), "episodic": ("step_bounded",)},
         sample=200,
@@ -112,10 +114,10 @@ SOLVERS = (
     Solver(
         "mdpsolver",
         {
-            "mixing": ("vi-standard", "mpi-standard", "mpi-gs", "vi-gs", "pi-gs", "pi-standard"),
-            "grid": ("vi-gs", "mpi-gs", "vi-standard", "mpi-standard", "pi-gs", "pi-standard"),
+            "mixing": ("vi-standard", "mpi-standard", "pi-standard"),
+            "grid": ("vi-gs", "vi-standard", "mpi-gs", "pi-gs"),
             "tables": ("mpi-gs", "vi-gs", "pi-gs", "mpi-standard", "vi-standard", "pi-standard"),
-            "batch": ("pi-standard", "mpi-standard", "pi-gs", "mpi-gs", "vi-standard", "vi-gs"),
+            "batch": ("pi-standard", "mpi-standard", "vi-standard"),
             "average": ("vi-standard", "mpi-standard", "pi-standard"),
         },
         threads=True,

@@ -24,7 +24,7 @@ from claimlab.experiments.errors import WrongUsage
 
 SCRIPTS = Path(__file__).parent / "solvers"
 OURS, MACHINE = "claimlab", "machine"
-BUDGET = 10.0  # seconds of repetitions after the first call
+BUDGET = 6.0  # seconds of repetitions after the first call
 PATIENCE = 2.0  # a method that takes so many times as long as the library's best so far is stopped
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -80,12 +80,15 @@ class Solver:
         Whether it can use more than one.
     sample : int
         How many instances of a batch it is timed on.
+    compiles : bool
+        Whether a first call may take much longer than others.
     """
 
     name: str
     methods: Mapping[str, tuple[str, ...]]
     threads: bool = False
     sample: int = 1000
+    compiles: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,7 @@ class Track:
         """The interpreter of a library; None if its environment is missing."""
         if solver in (OURS, MACHINE):
             return Path(sys.executable)
-        folder = "Scripts" if os.name == "nt" else "bin"
-        path = self.peers / solver / folder / "python"
+        path = self.peers / solver / "bin" / "python"
         return path if path.exists() else None
 
 
@@ -209,6 +211,7 @@ def measure(
         "instances": [str(path) for path in ready.files],
         "batch": case.batch if ours else None,
         "sample": solver.sample,
+        "compiles": solver.compiles,
         "criterion": case.criterion,
         "gamma": case.gamma,
         "horizon": case.horizon,
