@@ -149,7 +149,7 @@ def _flatten(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
         end -= 1
     rounded = 8 * (n + 8) * EPS * scale
     if D <= 0:  # the lowest states alone
-        _lowest_alone(p, order, end, P, m, q)
+        _lowest_alone(p, order, end, float(P), m, q)
         return rounded
     excess = radius * m if end < first else max((1 + radius) * P - m, EPS * m)
     beta = np.sqrt(m * excess) / np.sqrt(P) / np.sqrt(D)
@@ -193,7 +193,7 @@ def _tilt(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
         P += p[order[end]]
         end -= 1
     if m * np.exp(-radius) <= P:
-        _lowest_alone(p, order, end, P, m, q)
+        _lowest_alone(p, order, end, float(P), m, q)
         return unit * span + unit * scale
     mean, variance = _moments(p, v, low, span, m)
     inside, above, gap, weight = 0.0, np.inf, float(np.sqrt(radius)), 1.0  # q = p, by Pinsker's inequality

@@ -98,9 +98,13 @@ def series(mdp: TabularMDP, d: Array, slack: float) -> tuple[float, float]:
 
     They are :math:`\tfrac{\gamma}{1-\gamma}` times the extremes of `d`, with every rounding outward (see the module).
     """
+    return _series(mdp, float(d.min()), float(d.max()), slack)
+
+
+def _series(mdp: TabularMDP, low: float, high: float, slack: float) -> tuple[float, float]:
     less, more = contraction(mdp)
-    slack += EPS * float(abs(d).max())  # the subtraction
-    low, high = float(d.min()) - slack, float(d.max()) + slack
+    slack += EPS * max(abs(low), abs(high))  # the subtraction
+    low, high = low - slack, high + slack
 
     def geometric(x: float, factor: float) -> float:
         return x * factor / (1 - factor)
@@ -197,8 +201,9 @@ class _Progress:
 
     def bounds(self, change: Change, slack: float) -> tuple[float, float, bool]:
         """Shifts of a backup that enclose the optimum, given its rounding, and whether to stop with them."""
-        low, high = series(self.mdp, np.array([change.low, change.high]), slack)
-        floor = float(np.ptp(series(self.mdp, np.zeros(1), slack)))
+        low, high = _series(self.mdp, change.low, change.high, slack)
+        bottom, top = _series(self.mdp, 0.0, 0.0, slack)
+        floor = top - bottom
         self.stalled = self.stalled + 1 if self.best <= high - low <= 100 * floor else 0
         reached = (high - low) / 2 <= self.tol or high - low <= 2 * floor
         over = reached or self.stalled > 50 or not np.isfinite(high - low)

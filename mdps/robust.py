@@ -66,7 +66,7 @@ def solve_robust(
     Examples
     --------
     >>> bet = TabularMDP(P=[[[1, 0, 0], [0, 0.5, 0.5]], [[0, 1, 0]] * 2, [[0, 0, 1]] * 2],
-    ...                  r=[[0.2, 0], [1, 1], [0, 0]], gamma=0.5)
+    ...                  r=[[0.19, 0], [1, 1], [0, 0]], gamma=0.5)
     >>> from claimlab.mdps import TotalVariation
     >>> [int(solve_robust(bet, TotalVariation(radius)).policy[0]) for radius in (0, 0.1, 0.3)]
     [1, 1, 0]

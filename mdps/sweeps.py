@@ -49,6 +49,7 @@ class Sweeps:
     def __init__(self, mdp: FiniteMDP, gamma: float, threads: int = 1) -> None:
         self.mdp, self.gamma, self.threads = mdp, gamma, threads
         self.r = mdp.r if mdp.actions.all() else np.where(mdp.actions, mdp.r, -np.inf)
+        self.least = 1 + BLOCK // max(mdp.row_length, 1)
         self.union = _union(mdp)
         width = self.union.successors.shape[1] if self.union else _copied(mdp)
         self.width = (0,) * (width if width <= SHORT else 0)
@@ -139,10 +140,11 @@ class Sweeps:
 
     def _spread(self, kernel: Callable[..., tuple[float, float, int]], *arguments: Any) -> Change:
         """Run `kernel` on blocks of states."""
-        least = 1 + BLOCK // max(self.mdp.row_length, 1)
-        work = partial(kernel, *arguments)
-        lows, highs, changed = zip(*spread(work, self.mdp.n_states, self.threads, least=least))
-        return Change(float(np.min(lows)), float(np.max(highs)), sum(changed))
+        found = spread(partial(kernel, *arguments), self.mdp.n_states, self.threads, least=self.least)
+        if len(found) == 1:
+            return Change(*found[0])
+        lows, highs, changed = zip(*found)
+        return Change(float(np.min(lows)), float(np.max(highs)), sum(changed))  # unlike min and max, these keep NaN
 
 
 def _unsigned(x: Ints) -> Unsigned:
