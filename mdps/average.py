@@ -57,7 +57,8 @@ def relative_value_iteration(
 
     The transformed chains are aperiodic and have the same policies, bias and gains times :math:`\tau` (Puterman 2005,
     Section 8.5.4).  As long as that makes the span of :math:`Lv - v` fall quickly, steps are taken whole,
-    :math:`\tau = 1`.  Small MDPs now and then try the bias of the greedy policy as `v`, so slow mixing costs little.
+    :math:`\tau = 1`, and followed by sweeps of the greedy policy alone.  Small MDPs now and then try the bias of the
+    greedy policy as `v`, so slow mixing costs little.
 
     Raises
     ------
@@ -86,7 +87,14 @@ def relative_value_iteration(
         if sweeps >= PERIOD and sweeps & (sweeps - 1) == 0:
             _refuse_varying_gain(mdp, v, tv, work.policy, sweeps)
         jump = _bias(mdp, work.policy, high - low) if sweeps % PERIOD == 0 and mdp.n_states <= SMALL else None
-        v = _centred(v + damping * (tv - v) if jump is None else jump)
+        if jump is not None:
+            v = jump
+        elif damping < 1:
+            v += damping * (tv - v)
+        else:
+            share = min(change.changed / mdp.n_states, 0.1)
+            v, tv = _follow(work, tv, v, max(share * (change.high - change.low), tol / 2))
+        v -= (v.max() + v.min()) / 2  # a small v rounds little
     policy = work.policy
     gain = (low + high) / 2
     solution = AverageSolution(gain, v - v[0], policy, (high - low) / 2 + EPS * abs(gain), sweeps)
@@ -142,8 +150,15 @@ def _outward(mdp: AverageMDP, v: Array, low: float, high: float, slack: float) -
     return low - slack, high + slack, 2 * slack
 
 
-def _centred(v: Array) -> Array:
-    return v - (v.max() + v.min()) / 2  # a small v rounds little
+def _follow(work: Sweeps, v: Array, w: Array, target: float) -> tuple[Array, Array]:
+    """Sweeps of the policy alone as long as the span of its residual falls quickly, to `target`, and a spare array."""
+    last = np.inf
+    while True:
+        change = work.evaluate(v, w)
+        v, w, span = w, v, change.high - change.low
+        if not target < span < QUICK * last:
+            return v, w
+        last = span
 
 
 def _bias(mdp: AverageMDP, policy: Ints, width: float) -> Array | None:
@@ -151,7 +166,8 @@ def _bias(mdp: AverageMDP, policy: Ints, width: float) -> Array | None:
     P_pi, r_pi = mdp.under(policy)
     if len(_closed_classes(csr_array(P_pi))) > 1:
         return None
-    h = _centred(_poisson(csr_array(P_pi), r_pi)[1])
+    h = _poisson(csr_array(P_pi), r_pi)[1]
+    h -= (h.max() + h.min()) / 2
     if not np.isfinite(h).all():
         return None
     low, high, _ = _bounds(mdp, h, improve(mdp, h, 1.0)[0])

@@ -7,15 +7,16 @@ every order; what rounds outwards is not reordered.
 
 from __future__ import annotations
 
-from math import exp, expm1, log, log1p
 from typing import Any
 
 import numpy as np
 
 from claimlab.checks import SUM_TOLERANCE, Array, Bools, Ints
+from claimlab.mdps.regularized import log_sum_exp
 from claimlab.mdps.tabular import EPS, SUBNORMAL
 from claimlab.native import fast_kernel, kernel
 
+LARGEST = float(np.finfo(np.float64).max)
 IMPROVEMENTS = 10_000  # of one policy iteration at most; a handful is usual
 
 
@@ -291,39 +292,12 @@ def occupy(batch: Any, pi: Array, first: Array, start: int, stop: int, visits: A
         error[n] = (1 + excess + 8 * EPS) * residual / (1 - factor) + 2 * EPS * mass if factor < 1 else np.inf
 
 
-@kernel
-def soft_maximum(
-    q: Array, alpha: float, offset: float, b: Array, log_b: Array, n: int, s: int, pi: Array
-) -> tuple[float, float]:
-    """:func:`claimlab.mdps.regularized.soft_maximum` in one state: the value, and its rounding in units of EPS."""
-    A = pi.size
-    c, least, top, widest = -np.inf, np.inf, -np.inf, 0.0
-    for a in range(A):
-        if b[n, s, a] > 0:
-            c, least, widest = max(c, q[a]), min(least, q[a]), max(widest, abs(log_b[n, s, a]))
-    for a in range(A):
-        pi[a] = (q[a] - c) / alpha + log_b[n, s, a] if b[n, s, a] > 0 else -np.inf
-        top = max(top, pi[a])
-    total, z = 0.0, 0.0
-    near = (least - c) / alpha >= -1
-    for a in range(A):
-        if near and b[n, s, a] > 0:
-            z += b[n, s, a] * expm1((q[a] - c) / alpha)
-        pi[a] = exp(pi[a] - top)
-        total += pi[a]
-    for a in range(A):
-        pi[a] /= total
-    rise = alpha * (log1p(z) if near else top + log(total))
-    lost = (4 * A + 32) * abs(rise) if near else (A + 32) * (1 + log(A) + widest) * alpha
-    return c + offset + rise, lost + 8 * (abs(c) + abs(offset) + abs(rise))
-
-
 @fast_kernel
 def soft_policy_iteration(
     batch: Any, soft: Any, tol: float, start: int, stop: int, v: Array, q: Array, pi: Array, error: Array, count: Ints
 ) -> None:
     """:func:`claimlab.mdps.regularized.soft_policy_iteration` on each instance."""
-    P, r, offset = batch.P, batch.r, soft.offset
+    P, r, b, log_b, offset = batch.P, batch.r, soft.b, soft.log_b, soft.offset
     _, S, A = r.shape
     M, x, tv = np.empty((S, S + 1)), np.empty(S), np.empty(S)
     for n in range(start, stop):
@@ -336,7 +310,7 @@ def soft_policy_iteration(
             for s in range(S):
                 for a in range(A):
                     q[n, s, a] = r[n, s, a] + g * ahead(P, n, s, a, x)
-                tv[s], loss = soft_maximum(q[n, s], T, offset[n, s], soft.b, soft.log_b, n, s, pi[n, s])
+                tv[s], loss = log_sum_exp(q[n, s], T, b[n, s], log_b[n, s], offset[n, s], pi[n, s])
                 lost = max(lost, loss)
                 d = minus(tv[s], x[s])
                 low, high = min(low, d), max(high, d)
@@ -347,7 +321,7 @@ def soft_policy_iteration(
             stalled = stalled + 1 if best <= width <= 100 * floor else 0
             count[n] = iteration
             # half a tolerance, since the bound on q adds the rounding of one more backup
-            if width <= tol or width <= 2 * floor or stalled > 50 or not (np.isfinite(width) and finite(tv)):
+            if width <= tol or width <= 2 * floor or stalled > 50 or not (width <= LARGEST and finite(tv)):
                 break
             best = min(best, width)
             for s in range(S):
@@ -365,7 +339,7 @@ def soft_policy_iteration(
         for s in range(S):
             for a in range(A):
                 q[n, s, a] = r[n, s, a] + g * ahead(P, n, s, a, x)
-            soft_maximum(q[n, s], T, offset[n, s], soft.b, soft.log_b, n, s, pi[n, s])
+            log_sum_exp(q[n, s], T, b[n, s], log_b[n, s], offset[n, s], pi[n, s])
 
 
 @fast_kernel

@@ -13,7 +13,7 @@ import numpy as np
 
 from claimlab import checks
 from claimlab.checks import Array
-from claimlab.mdps.planning import series
+from claimlab.mdps.planning import Progress
 from claimlab.mdps.tabular import EPS, TabularMDP
 
 
@@ -43,18 +43,15 @@ def fixed_point(
     says, the fast way first, and the proved one from the first time that the fast way did not narrow the enclosure.
     """
     checks.interval("tol", tol, 0, np.inf, "()")
-    v, iterations, best, stalled, proved = np.zeros(mdp.n_states), 0, np.inf, 0, False
+    v, iterations, proved, progress = np.zeros(mdp.n_states), 0, False, Progress(mdp, tol)
     while True:
         backup = operator(v)
         iterations += 1
-        low, high = series(mdp, backup.tv - v, backup.slack)
-        floor = float(np.ptp(series(mdp, np.zeros(1), backup.slack)))
-        width = high - low
-        stalled = stalled + 1 if best <= width <= 100 * floor else 0
+        d, best = backup.tv - v, progress.best
+        low, high, over = progress.bounds(float(d.min()), float(d.max()), backup.slack)
         middle = backup.tv + (low + high) / 2
-        error = width / 2 + EPS * float(abs(middle).max() + abs(low) + abs(high))
-        if error <= tol or width <= 2 * floor or iterations >= limit or stalled > 50 or not np.isfinite(width):
+        if over or iterations >= limit:
+            error = (high - low) / 2 + EPS * float(abs(middle).max() + abs(low) + abs(high))
             return FixedPoint(middle, error, v, iterations)
-        proved = proved or width >= best
-        best = min(best, width)
+        proved = proved or high - low >= best
         v = backup.jump(proved) if jumps else middle

@@ -273,6 +273,28 @@ def evaluate_dense(
 
 
 @fast_kernel
+def ahead_csr(
+    indptr: Unsigned,
+    indices: Unsigned,
+    data: Array,
+    r: Array,
+    gamma: float,
+    v: Array,
+    q: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """Fill ``q[s, a] = r[s, a] + gamma * sum_t P[s, a, t] v[t]``."""
+    n_actions = r.shape[1]
+    for s in range(start, stop):
+        for a in range(n_actions):
+            total = 0.0
+            for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
+                total += data[k] * v[indices[k]]
+            q[s, a] = r[s, a] + gamma * total
+
+
+@fast_kernel
 def gauss_seidel_csr(
     indptr: Unsigned, indices: Unsigned, data: Array, r: Array, gamma: float, v: Array, backward: bool
 ) -> None:
@@ -367,14 +389,25 @@ def union_rows(
 
 
 @fast_kernel
-def correct(greedy: Greedy, gamma: float, d: Array, e: Array, tol: float, limit: int, width: Width) -> None:
+def correct(
+    successors: Unsigned,
+    weights: Array,
+    gamma: float,
+    d: Array,
+    e: Array,
+    tol: float,
+    limit: int,
+    width: Width,
+) -> None:
     r"""Solve :math:`(I - \gamma P_\pi) e = d` by BiCGSTAB (van der Vorst 1992) from 0, to a residual of at most `tol`.
+
+    Rows of :math:`P_\pi` are successors[S, width] and weights[S, width].
 
     `e` is the smoothed sequence (Zhou & Walker 1994), whose residual never grows in the Euclidean norm, so that a solve
     that is cut short after `limit` products, or breaks down, is still a step ahead.  The sums that it needs are taken
     while its vectors are in registers.
     """
-    n, b = d.size, len(width) or greedy.weights.shape[1]
+    n, b = d.size, len(width) or weights.shape[1]
     x, raw, p, v, t, smooth = np.zeros(n), d.copy(), d.copy(), np.empty(n), np.empty(n), d.copy()
     rho, products = 0.0, 0
     for s in range(n):
@@ -385,7 +418,7 @@ def correct(greedy: Greedy, gamma: float, d: Array, e: Array, tol: float, limit:
         for s in range(n):
             total = 0.0
             for j in range(b):
-                total += greedy.weights[s, j] * p[greedy.successors[s, j]]
+                total += weights[s, j] * p[successors[s, j]]
             v[s] = p[s] - gamma * total
             against += d[s] * v[s]
         if against == 0.0 or rho == 0.0:
@@ -397,7 +430,7 @@ def correct(greedy: Greedy, gamma: float, d: Array, e: Array, tol: float, limit:
         for s in range(n):
             total = 0.0
             for j in range(b):
-                total += greedy.weights[s, j] * raw[greedy.successors[s, j]]
+                total += weights[s, j] * raw[successors[s, j]]
             t[s] = raw[s] - gamma * total
             along += t[s] * raw[s]
             square += t[s] * t[s]

@@ -188,7 +188,7 @@ def _begin(mdp: TabularMDP, tol: float, start: ArrayLike | None, threads: int | 
     return tol, sweeps, v
 
 
-class _Progress:
+class Progress:
     """Whether the certificate has arrived at `tol`, or at the floor of float64, or has stopped falling near it.
 
     A tolerance below the floor is given up once the certificate is down to a small multiple of what it would be without
@@ -199,13 +199,16 @@ class _Progress:
     def __init__(self, mdp: TabularMDP, tol: float) -> None:
         self.mdp, self.tol, self.best, self.stalled = mdp, tol, np.inf, 0
 
-    def bounds(self, change: Change, slack: float) -> tuple[float, float, bool]:
-        """Shifts of a backup that enclose the optimum, given its rounding, and whether to stop with them."""
-        low, high = _series(self.mdp, change.low, change.high, slack)
+    def bounds(self, least: float, most: float, slack: float) -> tuple[float, float, bool]:
+        """Shifts of a backup that enclose the optimum, and whether to stop with them.
+
+        `least` and `most` are the extremes of the backup less the values, `slack` bounds the backup's error.
+        """
+        low, high = _series(self.mdp, least, most, slack)
         bottom, top = _series(self.mdp, 0.0, 0.0, slack)
         floor = top - bottom
         self.stalled = self.stalled + 1 if self.best <= high - low <= 100 * floor else 0
-        reached = (high - low) / 2 <= self.tol or high - low <= 2 * floor
+        reached = high - low <= 1.99 * self.tol or high - low <= 2 * floor  # the middle of the bounds rounds once more
         over = reached or self.stalled > 50 or not np.isfinite(high - low)
         self.best = min(self.best, high - low)
         return low, high, over
@@ -222,12 +225,12 @@ def _modify(
 ) -> tuple[Solution, bool]:
     """Modified policy iteration; False with what there is once it would take more than `patience` sweeps yet."""
     v, tv = sweeps.vector(start), sweeps.vector(start)
-    used, progress = 0, _Progress(mdp, tol)
+    used, progress = 0, Progress(mdp, tol)
     enough = 0.7 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)  # a third of the span that certifies tol
     while True:
         change = sweeps.improve(v, tv)
         used += 1
-        low, high, over = progress.bounds(change, sweeps.slack)
+        low, high, over = progress.bounds(change.low, change.high, sweeps.slack)
         if over or used >= max_sweeps:
             return _middle(sweeps.host(tv), sweeps.policy, low, high, used), True
         v, tv = tv, v
@@ -236,7 +239,8 @@ def _modify(
         v, tv, done, hopeful = _evaluate(sweeps, v, tv, target, enough, depth, patience)
         used += done
         if not hopeful:
-            low, high, _ = progress.bounds(sweeps.improve(v, tv), sweeps.slack)
+            change = sweeps.improve(v, tv)
+            low, high, _ = progress.bounds(change.low, change.high, sweeps.slack)
             return _middle(sweeps.host(tv), sweeps.policy, low, high, used + 1), False
 
 
@@ -264,7 +268,7 @@ def _evaluate(
 
 
 def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_iterations: int) -> Solution:
-    tv, progress = np.empty_like(v), _Progress(mdp, tol)
+    tv, progress = np.empty_like(v), Progress(mdp, tol)
     direct = not sweeps.fixed_width or sweeps.bandwidth <= CHAIN
     least, fruitless = np.inf, 0
     enough = 0.3 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)
@@ -272,7 +276,7 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
         for backward in (True, False, True, False):
             sweeps.gauss_seidel(v, backward=backward)
         change = sweeps.improve(v, tv)
-        low, high, over = progress.bounds(change, sweeps.slack)
+        low, high, over = progress.bounds(change.low, change.high, sweeps.slack)
         if over or iteration == max_iterations:
             break
         d, size = tv - v, max(-change.low, change.high)

@@ -14,6 +14,8 @@ Sources: Haarnoja et al. (2017), Theorem 1; Geist, Scherrer & Pietquin (2019), P
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from math import exp, expm1, log, log1p
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +23,16 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array
-from claimlab.mdps.planning import SUBNORMAL, NotConverged, contraction, rounding, series
-from claimlab.mdps.resolvent import DIRECT, resolvent
+from claimlab.mdps import kernels
+from claimlab.mdps.planning import CHAIN, KRYLOV, SMALL, SUBNORMAL, NotConverged, contraction, rounding, series
+from claimlab.mdps.resolvent import resolvent
+from claimlab.mdps.sweeps import Sweeps
 from claimlab.mdps.tabular import EPS, TabularMDP
+from claimlab.native import kernel, spread, threads_or_default
 
-Step = Callable[[Array, Array, Array, float], Array]  # (v, tv, pi, middle of the certificate) -> next v
+LOOK = 8  # sweeps from whose certificates the rate is taken
+PATIENCE = 100  # sweeps still to come, at that rate, at which Newton steps take over
+BLOCK = 2_000  # entries of q that are worth a thread
 
 
 class SoftSolution(NamedTuple):
@@ -46,8 +53,22 @@ class SoftMaximum(NamedTuple):
     error: float  # bound on the rounding of `v`
 
 
-def soft_solve(mdp: TabularMDP, alpha: float, tol: float = 1e-9, *, base: ArrayLike | None = None) -> SoftSolution:
+class _Regulariser(NamedTuple):
+    """Temperature, base weights that sum to 1 with their logarithms, and what is added to each soft maximum."""
+
+    alpha: float
+    b: Array  # [S, A]
+    log_b: Array  # [S, A]
+    offset: Array  # [S]
+
+
+def soft_solve(
+    mdp: TabularMDP, alpha: float, tol: float = 1e-9, *, base: ArrayLike | None = None, threads: int | None = None
+) -> SoftSolution:
     """Solve the regularised `mdp` so that ``max |v - v*| <= tol`` and ``max |q - q*| <= tol``, proved.
+
+    The method is chosen from the problem: Newton steps where there are few states.  Else sweeps, and Newton steps from
+    where the sweeps turn out to need many more.
 
     Parameters
     ----------
@@ -57,6 +78,8 @@ def soft_solve(mdp: TabularMDP, alpha: float, tol: float = 1e-9, *, base: ArrayL
     tol : float
     base : policy, optional
         The regulariser is `alpha` times KL(pi, base), rows of `base` normalised; the entropy by default.
+    threads : int, optional
+        How many to use; by default ``NUMBA_NUM_THREADS``, or every core.  The solution does not depend on it.
 
     Examples
     --------
@@ -64,100 +87,215 @@ def soft_solve(mdp: TabularMDP, alpha: float, tol: float = 1e-9, *, base: ArrayL
     >>> float(soft_solve(coin, alpha=1.0).v[0] / np.log(2))  # two equal actions: log 2 a step
     2.0
     """
-    method = soft_policy_iteration if mdp.is_sparse or mdp.n_states <= DIRECT else soft_value_iteration
-    return method(mdp, alpha, tol, base=base)
+    slow = _always if mdp.n_states <= SMALL else partial(_slow, tol)
+    return _iterate(mdp, alpha, tol, base, threads, slow, 1_000_000)
 
 
 def soft_value_iteration(
-    mdp: TabularMDP, alpha: float, tol: float = 1e-9, *, base: ArrayLike | None = None, max_sweeps: int = 1_000_000
+    mdp: TabularMDP,
+    alpha: float,
+    tol: float = 1e-9,
+    *,
+    base: ArrayLike | None = None,
+    max_sweeps: int = 1_000_000,
+    threads: int | None = None,
 ) -> SoftSolution:
     """Apply the soft operator until the certificate falls to `tol`."""
-    return _iterate(mdp, alpha, tol, base, lambda v, tv, pi, middle: tv + middle, max_sweeps)
+    return _iterate(mdp, alpha, tol, base, threads, _never, max_sweeps)
 
 
 def soft_policy_iteration(
-    mdp: TabularMDP, alpha: float, tol: float = 1e-9, *, base: ArrayLike | None = None, max_iterations: int = 10_000
+    mdp: TabularMDP,
+    alpha: float,
+    tol: float = 1e-9,
+    *,
+    base: ArrayLike | None = None,
+    max_iterations: int = 10_000,
+    threads: int | None = None,
 ) -> SoftSolution:
     r"""Newton's method, :math:`v \leftarrow v + (I - \gamma P_\pi)^{-1}(Tv - v)`: a few steps to the floor of float64.
 
     That is the regularised value of :math:`\pi`, so the iterates increase and each is at least as good as a sweep.
     """
-
-    def newton(v: Array, tv: Array, pi: Array, middle: float) -> Array:
-        return v + resolvent(mdp, mdp.under(pi)[0], tv - v)
-
-    return _iterate(mdp, alpha, tol, base, newton, max_iterations)
+    return _iterate(mdp, alpha, tol, base, threads, _always, max_iterations)
 
 
-def soft_maximum(mdp: TabularMDP, q: ArrayLike, alpha: float, *, base: ArrayLike | None = None) -> SoftMaximum:
+def soft_maximum(
+    mdp: TabularMDP, q: ArrayLike, alpha: float, *, base: ArrayLike | None = None, threads: int | None = None
+) -> SoftMaximum:
     r""":math:`\alpha \log \sum_a b(a|s) \exp(q(s,a)/\alpha)` for each state, and the policy that attains it."""
     alpha, given = checks.interval("alpha", alpha, 0, np.inf, "()"), np.asarray(q)
     if given.shape == mdp.r.shape:
         given = np.where(mdp.actions, given, 0.0)  # missing actions may have minus infinity, as in a solution
-    return _soft_maximum(checks.shaped("q", given, mdp.r.shape, "(S, A)"), alpha, *_base(mdp, alpha, base))
+    q = checks.shaped("q", given, mdp.r.shape, "(S, A)")
+    return _soft_maximum(q, _regulariser(mdp, alpha, base), threads_or_default(threads))
 
 
-def _base(mdp: TabularMDP, alpha: float, base: ArrayLike | None) -> tuple[Array, Array]:
-    """Weights b that sum to 1, and what to add to the maximum: alpha log(number of actions) for entropy, else 0."""
+def _regulariser(mdp: TabularMDP, alpha: float, base: ArrayLike | None) -> _Regulariser:
+    """For entropy the base is uniform, and alpha log(number of actions) is added."""
     if base is None:
         count = mdp.actions.sum(axis=1)
-        return mdp.actions / count[:, None], np.where(mdp.terminal, 0.0, alpha * np.log(count))
-    given = mdp.policy(base, "base")
-    weights = np.eye(mdp.n_actions)[given.astype(np.int64)] if given.ndim == 1 else given
-    return weights / weights.sum(axis=1, keepdims=True), np.zeros(mdp.n_states)
+        b, offset = mdp.actions / count[:, None], np.where(mdp.terminal, 0.0, alpha * np.log(count))
+    else:
+        given = mdp.policy(base, "base")
+        weights = np.eye(mdp.n_actions)[given.astype(np.int64)] if given.ndim == 1 else given
+        b, offset = weights / weights.sum(axis=1, keepdims=True), np.zeros(mdp.n_states)
+    with np.errstate(divide="ignore"):
+        return _Regulariser(alpha, b, np.log(b), offset)
 
 
-def _soft_maximum(q: Array, alpha: float, b: Array, offset: Array) -> SoftMaximum:
-    r"""With c the maximum of q on the support of b and x = (q - c) / alpha <= 0, it is c + alpha log sum b exp(x).
+@kernel
+def log_sum_exp(q: Array, alpha: float, b: Array, log_b: Array, offset: float, pi: Array) -> tuple[float, float]:
+    r"""The soft maximum of q[A] plus `offset`, and its rounding in units of EPS; `pi`, float[A], becomes its policy.
 
-    Where the spread of q is at most alpha, log1p(sum b expm1(x)) has an error relative to that spread; elsewhere
-    log-sum-exp of x + log b has one relative to alpha < spread.  The bounds: x is off by EPS |x|, functions by four
-    units in the last place, sums of A terms by A EPS / 2; expm1 and log1p multiply by at most 2 on that range, and the
-    mean of |x| under pi is at most log A + max |log b|, because log pi = x + log b - log sum b exp(x).
+    With c the maximum of q on the support of b and x = (q - c) / alpha <= 0, it is c + alpha log sum b exp(x).  Where
+    the spread of q is at most alpha, log1p(sum b expm1(x)) has an error relative to that spread; elsewhere log-sum-exp
+    of x + log b has one relative to alpha < spread.  The bounds: x is off by EPS |x|, functions by four units in the
+    last place, sums of A terms by A EPS / 2; expm1 and log1p multiply by at most 2 on that range, and the mean of |x|
+    under pi is at most log A + max |log b|, because log pi = x + log b - log sum b exp(x).
     """
-    A, support = q.shape[1], b > 0
-    c = np.where(support, q, -np.inf).max(axis=1)
-    with np.errstate(over="ignore", under="ignore", divide="ignore"):
-        x = np.where(support, (q - c[:, None]) / alpha, 0.0)
-        log_b = np.log(b)
-        y = x + log_b
-        m = y.max(axis=1, keepdims=True)
-        weights = np.exp(y - m)
-        total = weights.sum(axis=1)
-        near = x.min(axis=1) >= -1
-        z = np.where(near, (b * np.expm1(np.where(near[:, None], x, 0.0))).sum(axis=1), 0.0)
-        rise = alpha * np.where(near, np.log1p(z), m[:, 0] + np.log(total))
-    v = c + offset + rise
-    widest = abs(np.where(support, log_b, 0.0)).max(axis=1)
-    far = (A + 32) * (1 + np.log(A) + widest) * alpha
-    terms = np.where(near, (4 * A + 32) * abs(rise), far) + 8 * (abs(c) + abs(offset) + abs(rise))
-    error = EPS * float(terms.max()) + (A + 4) * max(alpha, 1.0) * SUBNORMAL
-    return SoftMaximum(v, weights / total[:, None], error)
+    A = q.size
+    c, least, top, widest = -np.inf, np.inf, -np.inf, 0.0
+    for a in range(A):
+        if b[a] > 0:
+            c, least, widest = max(c, q[a]), min(least, q[a]), max(widest, abs(log_b[a]))
+    for a in range(A):
+        pi[a] = (q[a] - c) / alpha + log_b[a] if b[a] > 0 else -np.inf
+        top = max(top, pi[a])
+    total, z = 0.0, 0.0
+    near = (least - c) / alpha >= -1
+    for a in range(A):
+        if near and b[a] > 0:
+            z += b[a] * expm1((q[a] - c) / alpha)
+        pi[a] = exp(pi[a] - top)
+        total += pi[a]
+    for a in range(A):
+        pi[a] /= total
+    rise = alpha * (log1p(z) if near else top + log(total))
+    lost = (4 * A + 32) * abs(rise) if near else (A + 32) * (1 + log(A) + widest) * alpha
+    return c + offset + rise, lost + 8 * (abs(c) + abs(offset) + abs(rise))
 
 
-def _iterate(mdp: TabularMDP, alpha: float, tol: float, base: ArrayLike | None, step: Step, limit: int) -> SoftSolution:
+@kernel
+def _soft_maxima(
+    q: Array, alpha: float, b: Array, log_b: Array, offset: Array, v: Array, pi: Array, start: int, stop: int
+) -> float:
+    """:func:`log_sum_exp` in the states from `start` to `stop - 1`; the largest rounding."""
+    most = 0.0
+    for s in range(start, stop):
+        v[s], lost = log_sum_exp(q[s], alpha, b[s], log_b[s], offset[s], pi[s])
+        most = max(most, lost)
+    return most
+
+
+def _soft_maximum(q: Array, soft: _Regulariser, threads: int) -> SoftMaximum:
+    (S, A), v, pi = q.shape, np.empty(len(q)), np.empty(q.shape)
+
+    def work(start: int, stop: int) -> float:
+        return _soft_maxima(q, *soft, v, pi, start, stop)
+
+    most = max(spread(work, S, threads, least=1 + BLOCK // A))
+    return SoftMaximum(v, pi, EPS * most + (A + 4) * max(soft.alpha, 1.0) * SUBNORMAL)
+
+
+def _ahead(mdp: TabularMDP, v: Array, threads: int) -> Array:
+    r"""One step ahead, :math:`r + \gamma P v`, float[S, A]; zero for missing actions."""
+    if not mdp.is_sparse:
+        return np.asarray(mdp.r + mdp.gamma * mdp.expect(v))
+    q, rows = np.empty(mdp.r.shape), (mdp.P.indptr, mdp.P.indices, mdp.P.data)
+
+    def work(start: int, stop: int) -> None:
+        kernels.ahead_csr(*rows, mdp.r, mdp.gamma, v, q, start, stop)
+
+    spread(work, mdp.n_states, threads, least=1 + BLOCK // mdp.n_actions)
+    return q
+
+
+def _always(widths: list[float]) -> bool:
+    return True
+
+
+def _never(widths: list[float]) -> bool:
+    return False
+
+
+def _slow(tol: float, widths: list[float]) -> bool:
+    """Whether the certificates, at the rate of the last `LOOK` of them, need more than `PATIENCE` sweeps to `tol`."""
+    if len(widths) <= LOOK:
+        return False
+    before, now = widths[-1 - LOOK], widths[-1]
+    return LOOK * log(now / tol) > PATIENCE * log(before / now)
+
+
+def _iterate(
+    mdp: TabularMDP,
+    alpha: float,
+    tol: float,
+    base: ArrayLike | None,
+    threads: int | None,
+    slow: Callable[[list[float]], bool],
+    limit: int,
+) -> SoftSolution:
+    """Sweeps until they are `slow`, which is asked the widths of their certificates; from then on Newton steps."""
     alpha = checks.interval("alpha", alpha, 0, np.inf, "()")
-    checks.interval("tol", tol, 0, np.inf, "()")
-    b, offset = _base(mdp, alpha, base)
-    v, iterations, best, stalled = np.zeros(mdp.n_states), 0, np.inf, 0
+    tol = checks.interval("tol", tol, 0, np.inf, "()")
+    soft, threads = _regulariser(mdp, alpha, base), threads_or_default(threads)
+    v, newton, widths, best, stalled = np.zeros(mdp.n_states), None, [], np.inf, 0
     while True:
-        tv, pi, loss = _soft_maximum(mdp.r + mdp.gamma * mdp.expect(v), alpha, b, offset)
-        iterations += 1
+        tv, pi, loss = _soft_maximum(_ahead(mdp, v, threads), soft, threads)
         slack = rounding(mdp, v, mdp.gamma) + loss
         low, high = series(mdp, tv - v, slack)
         floor = float(np.ptp(series(mdp, np.zeros(1), slack)))
         stalled = stalled + 1 if best <= high - low <= 100 * floor else 0
+        widths.append(high - low)
         # half a tolerance, since the bound on q adds the rounding of one more backup
         reached = high - low <= tol or high - low <= 2 * floor
-        if reached or iterations >= limit or stalled > 50 or not np.isfinite(high - low):
+        if reached or len(widths) >= limit or stalled > 50 or not np.isfinite(high - low):
             break
-        best, v = min(best, high - low), step(v, tv, pi, (low + high) / 2)
+        if newton is None and slow(widths):
+            newton = _Newton(mdp, tol)
+        v = newton.step(v, tv, pi, high - low) if newton else tv + (low + high) / 2
+        best = min(best, high - low)
+    solution = _conclude(mdp, soft, tv, low, high, len(widths), threads)
+    if not solution.error <= tol:
+        raise NotConverged(
+            f"tolerance {tol:g} asked, {solution.error:.3g} certified after {len(widths)} iterations.", solution
+        )
+    return solution
+
+
+def _conclude(
+    mdp: TabularMDP, soft: _Regulariser, tv: Array, low: float, high: float, iterations: int, threads: int
+) -> SoftSolution:
     v = tv + (low + high) / 2
     error = (high - low) / 2 + EPS * float(abs(v).max() + abs(low) + abs(high))
-    q = mdp.r + mdp.gamma * mdp.expect(v)
+    q = _ahead(mdp, v, threads)
     error = max(error, contraction(mdp)[1] * error + rounding(mdp, v, mdp.gamma))
-    pi = _soft_maximum(q, alpha, b, offset).pi
-    solution = SoftSolution(v, np.where(mdp.actions, q, -np.inf), pi, error, iterations)
-    if not error <= tol:
-        raise NotConverged(f"tolerance {tol:g} asked, {error:.3g} certified after {iterations} iterations.", solution)
-    return solution
+    pi = _soft_maximum(q, soft, threads).pi
+    return SoftSolution(v, np.where(mdp.actions, q, -np.inf), pi, error, iterations)
+
+
+class _Newton:
+    r"""Newton steps: to rounding, or loosely by BiCGSTAB where the actions of a state share their successors (grids).
+
+    There :math:`P_\pi` has rows of one width, and factors or exact solutions would cost many sweeps.  A loose step
+    that does not narrow the certificate is the last one.
+    """
+
+    def __init__(self, mdp: TabularMDP, tol: float) -> None:
+        self.mdp, self.best = mdp, np.inf
+        self.sweeps = Sweeps(mdp, mdp.gamma)
+        self.loose = mdp.n_states > SMALL and self.sweeps.union is not None and self.sweeps.bandwidth > CHAIN
+        self.enough = 0.3 * tol * (1 - mdp.gamma)
+
+    def step(self, v: Array, tv: Array, pi: Array, width: float) -> Array:
+        """The values after a step from `v` with backup `tv`, policy `pi` and a certificate of `width`."""
+        d, self.loose, self.best = tv - v, self.loose and width < self.best, width
+        if not self.loose:
+            return v + resolvent(self.mdp, self.mdp.under(pi)[0], d)
+        assert self.sweeps.union is not None
+        successors, weights = self.sweeps.union
+        mixed, e = np.einsum("sa,saj->sj", pi, weights), np.empty_like(d)
+        tol = max(0.1 * float(abs(d).max()), self.enough)
+        kernels.correct(successors, mixed, self.mdp.gamma, d, e, tol, KRYLOV, self.sweeps.width)
+        return v + e

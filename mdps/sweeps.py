@@ -123,7 +123,7 @@ class Sweeps:
     def correction(self, d: Array, tol: float, limit: int) -> Array:
         """About the solution of (I - gamma P_pi) e = d, to a residual of `tol` or as far as `limit` products lead."""
         e = np.empty_like(d)
-        kernels.correct(self.greedy, self.gamma, d, e, tol, limit, self.width)
+        kernels.correct(self.greedy.successors, self.greedy.weights, self.gamma, d, e, tol, limit, self.width)
         return e
 
     @property

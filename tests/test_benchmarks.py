@@ -389,8 +389,9 @@ def measurement(solver, cpu=None, *, case="c", threads=1, wrong=False, error=1e-
     m = {"case": case, "solver": solver, "method": "m", "threads": threads, "failure": failure, "version": "1"}
     if failure is not None:
         return m
-    times = {"cpu": cpu, "wall": wall or cpu, "first_cpu": 1.0, "ingest_cpu": 0.5, "peak_bytes": 2**20}
-    return m | times | {"iterations": 3, "error": error, "wrong": wrong, "count": count}
+    times = {"cpu": cpu, "wall": wall or cpu, "first_cpu": 1.0, "ingest_cpu": 0.5, "ingest_wall": 0.25}
+    told = {"peak_bytes": 2**20, "iterations": 3, "error": error, "wrong": wrong, "count": count}
+    return m | times | told | {"batched": count > 1}
 
 
 def described(name, **changes):
@@ -417,7 +418,11 @@ def found(measurements, *, cases=("c",), threads=(1,), solvers=(OURS, "p", "q", 
 def test_the_figure_is_the_least_of_the_repetitions():
     assert figure(measurement("p", [3.0, 1.0, 2.0])) == 1.0
     assert figure(measurement("p", [3.0, 1.0], wall=[8.0, 5.0], threads=2)) == 5.0
-    assert figure(measurement("p", [3.0], count=1000)) == 0.003
+
+
+def test_a_batch_is_solved_from_arrays():
+    assert figure(measurement("p", [3.0, 2.5], count=1000)) == 0.003
+    assert figure(measurement("p", [3.0], wall=[1.75, 4.0], threads=2, count=1000)) == 0.002
 
 
 def test_a_library_counts_with_its_best_right_answer():

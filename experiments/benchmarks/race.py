@@ -221,6 +221,7 @@ def measure(
     }
     count = 1 if case.batch is None else case.batch[0] if ours else min(solver.sample, SAMPLE)
     label = {"case": case.name, "solver": solver.name, "method": method, "threads": threads, "count": count}
+    label["batched"] = case.batch is not None
     report, answer = start(solver.name, task, track, compiled, limit)
     if answer is None:
         return label | report

@@ -71,7 +71,8 @@ def _cell(found: Entry, ratio: float | None) -> str:
 def unit(document: Document, threads: int) -> str:
     """What the figures of a table are."""
     what = "CPU seconds, one thread" if threads == 1 else f"wall seconds, at most {threads} threads"
-    return f"{document['title']}: {what}; batches: for each MDP.  (n×): times ours.  !: wrong, by the error shown."
+    batches = "batches: for each MDP, from arrays"
+    return f"{document['title']}: {what}; {batches}.  (n×): times ours.  !: wrong, by the error shown."
 
 
 def conclusion(document: Document) -> list[str]:
@@ -125,7 +126,8 @@ PLAIN = (
 HOW = (
     "Each library with the best of its methods.  Min and median are CPU times of the repetitions; the first call "
     "compiles what no earlier case did; building the model takes the arrays in; memory is the rise while solving.  "
-    "Of a batch, times are for each MDP, and the slower libraries are timed on the first ones only."
+    "Of a batch, times are for each MDP, in the table above with building its model; the slower libraries are timed on "
+    "the first ones only."
 )
 
 

@@ -92,12 +92,13 @@ def _measure(
     first = Timed(run, fresh)
     signal.setitimer(signal.ITIMER_PROF, 0)
     values, iterations = zip(*(answer(model, solved, task) for model, solved in zip(fresh[0], first.result[0])))
-    calls, peak = _repeat(task, models, run, first)
+    calls, peak, built = _repeat(task, models, run, first, ingest)
     report = {
         "cpu": [cpu for cpu, _ in calls],
         "wall": [wall for _, wall in calls],
         "first_cpu": first.cpu,
-        "ingest_cpu": ingest.cpu,
+        "ingest_cpu": built.cpu,
+        "ingest_wall": built.wall,
         "peak_bytes": peak,
         "iterations": None if None in iterations else int(sum(iterations)),
     }
@@ -105,15 +106,15 @@ def _measure(
 
 
 def _repeat(
-    task: Task, models: Callable[[int], Any], run: Callable[[Any], Any], first: Timed
-) -> tuple[list[tuple[float, float]], int | None]:
-    """CPU and wall seconds of the calls after the first, and how much memory one takes.
+    task: Task, models: Callable[[int], Any], run: Callable[[Any], Any], first: Timed, ingest: Timed
+) -> tuple[list[tuple[float, float]], int | None, Timed]:
+    """CPU and wall seconds of the calls after the first, how much memory one takes, and the building of a model.
 
     A library that keeps its last values would only have to look at them again, so each call gets a fresh model.  Where
     one call takes all the time there is, the first one counts, unless it had to compile.
     """
     if first.wall > task["budget"] and not task["compiles"]:
-        return [(first.cpu, first.wall)], first.peak
+        return [(first.cpu, first.wall)], first.peak, ingest
     started = time.perf_counter()
     fresh = Timed(models, 1)
     second = Timed(run, fresh.result)
@@ -122,7 +123,7 @@ def _repeat(
     while len(calls) < task["reps"] and (not calls or time.perf_counter() - started < task["budget"]):
         call = Timed(run, models(copies))
         calls.append((call.cpu / copies, call.wall / copies))
-    return calls, second.peak
+    return calls, second.peak, fresh
 
 
 class Timed:
