@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
-from claimlab.mdps import batched_average
+from claimlab.mdps import batched_average, batched_devices
 from claimlab.mdps import batched_kernels as kernels
 from claimlab.mdps.planning import NotConverged
 from claimlab.mdps.tabular import TabularMDP
@@ -187,10 +187,21 @@ class AverageSolutions(NamedTuple):
     varies: Bools  # [N], whether the optimal gain is proved to depend on the state
 
 
-def solve(batch: MDPBatch, tol: float = 1e-9, *, threads: int | None = None) -> Solutions:
+def solve(batch: MDPBatch, tol: float = 1e-9, *, threads: int | None = None, device: str | None = None) -> Solutions:
     """Solve each instance so that ``max |v - v*| <= tol``, proved, by policy iteration.
 
     Policy iteration ends where float64 does; with ``tol=np.inf`` the errors are for the caller to judge.
+
+    Parameters
+    ----------
+    batch : MDPBatch
+    tol : float
+    threads : int, optional
+        How many to use; by default ``NUMBA_NUM_THREADS``, or every core.  The solutions do not depend on it.
+    device : str, optional
+        "cpu", or a device of torch such as "cuda" for the policy iteration; certificates are computed here all the
+        same, and what misses `tol` is solved again.  By default a GPU where there is one, torch is installed, and the
+        batch is large, of 32 states or more.
 
     Raises
     ------
@@ -199,10 +210,29 @@ def solve(batch: MDPBatch, tol: float = 1e-9, *, threads: int | None = None) -> 
     """
     tol = checks.interval("tol", tol, 0, np.inf, "(]")
     _contracting(batch)
-    N, S, _ = batch.r.shape
-    found = Solutions(np.empty((N, S)), np.empty((N, S), np.int64), np.empty(N), np.empty(N, np.int64))
-    _each(batch, threads, lambda start, stop: kernels.policy_iteration(batch, start, stop, *found))
+    elsewhere = batched_devices.worth_a_gpu(batch.r.shape) if device is None else device
+    if elsewhere not in (None, "cpu"):
+        found = _solve_elsewhere(batch, tol, threads, elsewhere)
+    else:
+        N, S, _ = batch.r.shape
+        found = Solutions(np.empty((N, S)), np.empty((N, S), np.int64), np.empty(N), np.empty(N, np.int64))
+        _each(batch, threads, lambda start, stop: kernels.policy_iteration(batch, False, start, stop, *found))
     return _within(tol, found, found.error)
+
+
+def _solve_elsewhere(batch: MDPBatch, tol: float, threads: int | None, device: str) -> Solutions:
+    """Policy iteration on `device`, certified by the compiled kernel, which solves again what misses `tol`."""
+    v, policy, iterations = batched_devices.policy_iteration(batch, device)
+    found = Solutions(v, policy, np.empty(len(batch)), iterations)
+    _each(batch, threads, lambda start, stop: kernels.policy_iteration(batch, True, start, stop, *found))
+    missed = np.flatnonzero(~(found.error <= min(tol, kernels.LARGEST)))  # NaN is a miss, and so is infinity
+
+    def again(start: int, stop: int) -> None:
+        for n in missed[start:stop]:
+            kernels.policy_iteration(batch, False, n, n + 1, *found)
+
+    spread(again, len(missed), threads_or_default(threads))
+    return found
 
 
 def action_values(

@@ -134,11 +134,14 @@ def finite(x: Array) -> bool:
 
 
 @fast_kernel
-def policy_iteration(batch: Any, start: int, stop: int, v: Array, policy: Ints, error: Array, iterations: Ints) -> None:
+def policy_iteration(
+    batch: Any, guessed: bool, start: int, stop: int, v: Array, policy: Ints, error: Array, iterations: Ints
+) -> None:
     """:func:`claimlab.mdps.planning.policy_iteration` on each instance: the best backup seen, with its certificate.
 
     A switch is made where it is proved to improve, else on trial as long as the certificate halves and is above what
-    rounding alone makes of it: so neither ties nor rounding make it cycle.
+    rounding alone makes of it: so neither ties nor rounding make it cycle.  If `guessed`, there is only one backup and
+    its certificate, that of `v` and `policy` as they are given.
     """
     P, r, actions = batch.P, batch.r, batch.actions
     _, S, A = r.shape
@@ -152,16 +155,20 @@ def policy_iteration(batch: Any, start: int, stop: int, v: Array, policy: Ints, 
             for a in range(A):
                 if actions[n, s, a] and r[n, s, a] > best:
                     best, chosen[s] = r[n, s, a], a
+        if guessed:
+            for s in range(S):
+                x[s], chosen[s] = v[n, s], policy[n, s]
         tried = np.inf
         for iteration in range(1, IMPROVEMENTS + 1):
-            for s in range(S):
-                for t in range(S):
-                    M[s, t] = -g * P[n, s, chosen[s], t]
-                M[s, s] += 1.0
-                M[s, S] = r[n, s, chosen[s]]
-            eliminate(M)
-            for s in range(S):
-                x[s] = M[s, S]
+            if not guessed:
+                for s in range(S):
+                    for t in range(S):
+                        M[s, t] = -g * P[n, s, chosen[s], t]
+                    M[s, s] += 1.0
+                    M[s, S] = r[n, s, chosen[s]]
+                eliminate(M)
+                for s in range(S):
+                    x[s] = M[s, S]
             low, high, residual, most = np.inf, -np.inf, 0.0, 0.0
             for s in range(S):
                 best, own, greedy[s] = -np.inf, 0.0, chosen[s]
@@ -181,11 +188,13 @@ def policy_iteration(batch: Any, start: int, stop: int, v: Array, policy: Ints, 
             found = (above - below) / 2 + EPS * (largest_of(tv) + 2 * (abs(below) + abs(above)))
             if not (finite(x) and finite(tv)):
                 found = np.inf
-            iterations[n] = iteration
             if iteration == 1 or found < error[n]:
                 error[n] = found
                 for s in range(S):
                     v[n, s], policy[n, s] = tv[s] + middle, greedy[s]
+            if guessed:
+                break
+            iterations[n] = iteration
             proved = 2 * ((residual + 2 * slack) / (1 - more) + slack)
             if not most > proved:
                 below, above = series(0.0, 0.0, slack, less, more)

@@ -390,26 +390,18 @@ def union_rows(
 
 @fast_kernel
 def correct(
-    successors: Unsigned,
-    weights: Array,
-    gamma: float,
-    d: Array,
-    e: Array,
-    tol: float,
-    limit: int,
-    width: Width,
-) -> None:
+    greedy: Greedy, gamma: float, d: Array, e: Array, tol: float, limit: int, smoothed: bool, width: Width
+) -> float:
     r"""Solve :math:`(I - \gamma P_\pi) e = d` by BiCGSTAB (van der Vorst 1992) from 0, to a residual of at most `tol`.
 
-    Rows of :math:`P_\pi` are successors[S, width] and weights[S, width].
-
-    `e` is the smoothed sequence (Zhou & Walker 1994), whose residual never grows in the Euclidean norm, so that a solve
-    that is cut short after `limit` products, or breaks down, is still a step ahead.  The sums that it needs are taken
-    while its vectors are in registers.
+    The sums that it needs are taken while its vectors are in registers.  If `smoothed`, `e` is the smoothed sequence
+    (Zhou & Walker 1994), whose residual never grows in the Euclidean norm, so that a solve that is cut short after
+    `limit` products, or breaks down, is still a step ahead.  Returns the largest entry of the residual.
     """
-    n, b = d.size, len(width) or weights.shape[1]
-    x, raw, p, v, t, smooth = np.zeros(n), d.copy(), d.copy(), np.empty(n), np.empty(n), d.copy()
-    rho, products = 0.0, 0
+    n, b = d.size, len(width) or greedy.weights.shape[1]
+    raw, p, v, t = d.copy(), d.copy(), np.empty(n), np.empty(n)
+    x, smooth = (np.zeros(n), d.copy()) if smoothed else (e, raw)
+    rho, products, largest = 0.0, 0, np.inf
     for s in range(n):
         e[s] = 0.0
         rho += d[s] * d[s]
@@ -418,7 +410,7 @@ def correct(
         for s in range(n):
             total = 0.0
             for j in range(b):
-                total += weights[s, j] * p[successors[s, j]]
+                total += greedy.weights[s, j] * p[greedy.successors[s, j]]
             v[s] = p[s] - gamma * total
             against += d[s] * v[s]
         if against == 0.0 or rho == 0.0:
@@ -430,28 +422,43 @@ def correct(
         for s in range(n):
             total = 0.0
             for j in range(b):
-                total += weights[s, j] * raw[successors[s, j]]
+                total += greedy.weights[s, j] * raw[greedy.successors[s, j]]
             t[s] = raw[s] - gamma * total
             along += t[s] * raw[s]
             square += t[s] * t[s]
         omega = along / square if square > 0.0 else 0.0
-        rho_next, apart, distance = 0.0, 0.0, 0.0
+        rho_next, largest = 0.0, 0.0
         for s in range(n):
             x[s] += alpha * p[s] + omega * raw[s]
             raw[s] -= omega * t[s]
             rho_next += d[s] * raw[s]
-            step = raw[s] - smooth[s]
-            apart += smooth[s] * step
-            distance += step * step
+            largest = max(largest, abs(raw[s]))
         products += 2
-        eta = -apart / distance if distance > 0.0 else 0.0
-        beta = rho_next / rho * (alpha / omega) if omega != 0.0 else 0.0
-        largest = 0.0
-        for s in range(n):
-            e[s] += eta * (x[s] - e[s])
-            smooth[s] += eta * (raw[s] - smooth[s])
-            largest = max(largest, abs(smooth[s]))
-            p[s] = raw[s] + beta * (p[s] - omega * v[s])
-        if not largest > tol or omega == 0.0:
+        if not abs(rho_next) <= LARGEST:  # a breakdown; maxima may overlook NaN, sums do not
+            largest = np.inf
             break
+        if smoothed:
+            largest = _smooth(x, raw, e, smooth)
+        if largest <= tol or omega == 0.0:
+            break
+        beta = rho_next / rho * (alpha / omega)
         rho = rho_next
+        for s in range(n):
+            p[s] = raw[s] + beta * (p[s] - omega * v[s])
+    return largest
+
+
+@fast_kernel
+def _smooth(x: Array, raw: Array, e: Array, smooth: Array) -> float:
+    """Move `e` towards `x` to where the residual, which moves towards `raw`, is least; its largest entry there."""
+    apart, distance, largest = 0.0, 0.0, 0.0
+    for s in range(x.size):
+        step = raw[s] - smooth[s]
+        apart += smooth[s] * step
+        distance += step * step
+    eta = -apart / distance if 0.0 < distance <= LARGEST else 0.0
+    for s in range(x.size):
+        e[s] += eta * (x[s] - e[s])
+        smooth[s] += eta * (raw[s] - smooth[s])
+        largest = max(largest, abs(smooth[s]))
+    return largest

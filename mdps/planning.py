@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
@@ -36,10 +37,11 @@ SMALL = 300  # states up to which policy iteration with direct solves is the fas
 FACTOR, MOST = 1, 0.1
 FRUITLESS = 20  # loose corrections without a smaller residual, after which policies are evaluated directly
 CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
+SPARSE = 8  # times the longest row is at most the number of states where CSR rows beat dense ones
 DEPTH = 100  # evaluation sweeps between improvements
 WORTH_A_GPU = 2_000_000  # entries of P
-KRYLOV = 400  # products with the policy's matrix for one loose correction
-PATIENCE = 300  # evaluation sweeps still to come, as things go, at which sweeping is slow
+KRYLOV = 1000  # products with the policy's matrix for one loose correction
+PATIENCE = 150  # evaluation sweeps still to come, as things go, at which sweeping is slow
 
 
 class NotConverged(RuntimeError):
@@ -252,19 +254,20 @@ def _evaluate(
     Returns the value, shifted by the middle of its residual's series, a spare array, the sweeps made, and whether the
     span falls fast enough to be at `enough` within `patience` sweeps.
     """
-    first, change, gamma = 0.0, Change(0.0, 0.0, 0), sweeps.gamma
-    for done in range(1, depth + 1):
+    if depth == 0:
+        return v, w, 0, True
+    first, change, done, gamma = 0.0, Change(0.0, 0.0, 0), 0, sweeps.gamma
+    while done < depth:
         change = sweeps.evaluate(v, w)
-        v, w = w, v
+        v, w, done = w, v, done + 1
         span = change.high - change.low
         if not span > target:
             break
         first = first or span
         if done % 8 == 0 and done * np.log(enough / span) < patience * np.log(span / first):
             return v, w, done, False
-    if depth:
-        v += gamma / (1 - gamma) * (change.low + change.high) / 2
-    return v, w, done if depth else 0, True
+    v += gamma / (1 - gamma) * (change.low + change.high) / 2
+    return v, w, done, True
 
 
 def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_iterations: int) -> Solution:
@@ -272,13 +275,15 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
     direct = not sweeps.fixed_width or sweeps.bandwidth <= CHAIN
     least, fruitless = np.inf, 0
     enough = 0.3 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)
-    for iteration in range(1, max_iterations + 1):
+    iteration = 0
+    while True:
         for backward in (True, False, True, False):
             sweeps.gauss_seidel(v, backward=backward)
         change = sweeps.improve(v, tv)
+        iteration += 1
         low, high, over = progress.bounds(change.low, change.high, sweeps.slack)
-        if over or iteration == max_iterations:
-            break
+        if over or iteration >= max_iterations:
+            return _middle(tv, sweeps.policy, low, high, iteration)
         d, size = tv - v, max(-change.low, change.high)
         fruitless = 0 if size < least else fruitless + 1
         least = min(least, size) if iteration > 1 else np.inf  # the first correction may carry values far
@@ -288,7 +293,6 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
             v += solver(mdp, mdp.under(sweeps.greedy.policy)[0])(d) - d
             continue
         v += sweeps.correction(d, max(0.1 * size, enough), KRYLOV) - d
-    return _middle(tv, sweeps.policy, low, high, iteration)
 
 
 def _within(tol: float, solution: Solution, unit: str) -> Solution:
@@ -356,6 +360,9 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, dev
         if solution.error <= tol or not np.isfinite(solution.v).all():
             return _within(tol, solution, "iterations")
         start = solution.v
+    if not mdp.is_sparse and SPARSE * mdp.row_length <= mdp.n_states:
+        rows = csr_array(mdp.P.reshape(-1, mdp.n_states))
+        mdp = TabularMDP(rows, mdp.r, mdp.gamma, actions=mdp.actions, terminal=mdp.terminal)
     tol, sweeps, v = _begin(mdp, tol, start, threads)
     elsewhere = (gpu() if mdp.n_entries > WORTH_A_GPU else None) if device is None else device
     work = sweeps if elsewhere in (None, "cpu") else DeviceSweeps(mdp, mdp.gamma, elsewhere)

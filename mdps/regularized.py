@@ -24,7 +24,17 @@ from numpy.typing import ArrayLike
 from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps import kernels
-from claimlab.mdps.planning import CHAIN, KRYLOV, SMALL, SUBNORMAL, NotConverged, contraction, rounding, series
+from claimlab.mdps.planning import (
+    CHAIN,
+    FRUITLESS,
+    KRYLOV,
+    SMALL,
+    SUBNORMAL,
+    NotConverged,
+    contraction,
+    rounding,
+    series,
+)
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.sweeps import Sweeps
 from claimlab.mdps.tabular import EPS, TabularMDP
@@ -278,24 +288,24 @@ def _conclude(
 class _Newton:
     r"""Newton steps: to rounding, or loosely by BiCGSTAB where the actions of a state share their successors (grids).
 
-    There :math:`P_\pi` has rows of one width, and factors or exact solutions would cost many sweeps.  A loose step
-    that does not narrow the certificate is the last one.
+    Loose steps end where a few of them in turn do not narrow the certificate.
     """
 
     def __init__(self, mdp: TabularMDP, tol: float) -> None:
-        self.mdp, self.best = mdp, np.inf
+        self.mdp, self.steps, self.best, self.fruitless = mdp, 0, np.inf, 0
         self.sweeps = Sweeps(mdp, mdp.gamma)
         self.loose = mdp.n_states > SMALL and self.sweeps.union is not None and self.sweeps.bandwidth > CHAIN
         self.enough = 0.3 * tol * (1 - mdp.gamma)
 
     def step(self, v: Array, tv: Array, pi: Array, width: float) -> Array:
         """The values after a step from `v` with backup `tv`, policy `pi` and a certificate of `width`."""
-        d, self.loose, self.best = tv - v, self.loose and width < self.best, width
-        if not self.loose:
+        d = tv - v
+        self.steps += 1
+        self.fruitless = 0 if width < self.best else self.fruitless + 1
+        self.best = min(self.best, width) if self.steps > 1 else np.inf  # the first step may carry values far
+        if self.fruitless > FRUITLESS or not self.loose:
             return v + resolvent(self.mdp, self.mdp.under(pi)[0], d)
         assert self.sweeps.union is not None
-        successors, weights = self.sweeps.union
-        mixed, e = np.einsum("sa,saj->sj", pi, weights), np.empty_like(d)
-        tol = max(0.1 * float(abs(d).max()), self.enough)
-        kernels.correct(successors, mixed, self.mdp.gamma, d, e, tol, KRYLOV, self.sweeps.width)
-        return v + e
+        rows = self.sweeps.greedy.weights  # here those of a stochastic policy
+        np.einsum("sa,saj->sj", pi, self.sweeps.union.weights, out=rows)
+        return v + self.sweeps.correction(d, max(0.1 * float(abs(d).max()), self.enough), KRYLOV)

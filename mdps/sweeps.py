@@ -123,7 +123,9 @@ class Sweeps:
     def correction(self, d: Array, tol: float, limit: int) -> Array:
         """About the solution of (I - gamma P_pi) e = d, to a residual of `tol` or as far as `limit` products lead."""
         e = np.empty_like(d)
-        kernels.correct(self.greedy.successors, self.greedy.weights, self.gamma, d, e, tol, limit, self.width)
+        left = kernels.correct(self.greedy, self.gamma, d, e, tol, limit, False, self.width)
+        if not left <= max(tol, float(abs(d).max()) / 2):  # smoothing costs time, so only where plain BiCGSTAB failed
+            kernels.correct(self.greedy, self.gamma, d, e, tol, limit, True, self.width)
         return e
 
     @property

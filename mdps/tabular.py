@@ -20,7 +20,6 @@ from claimlab import checks
 from claimlab.checks import Array, Bools, Ints, Sparse
 
 EPS = float(np.finfo(np.float64).eps)
-COUNTABLE = 100_000  # entries of a dense P whose zeros are worth counting, for sharper error bounds
 SUBNORMAL = float(np.finfo(np.float64).smallest_subnormal)  # what an operation may lose to underflow
 
 
@@ -65,7 +64,7 @@ class FiniteMDP(ABC):
             raise ValueError(f"initial must have shape (S,) = ({S},), got {initial.shape}.")
         self._settle(P=P, r=r, actions=actions, terminal=terminal, initial=initial)
         self._check_terminal()
-        _ = self.row_error  # with the model in the cache; every solver asks for it
+        _ = self.row_error  # and row_length: every solver asks for them, and here `P` is still in the cache
 
     def _settle(self, **fields: Any) -> None:
         for name, value in fields.items():
@@ -113,10 +112,8 @@ class FiniteMDP(ABC):
 
     @cached_property
     def row_length(self) -> int:
-        """The largest number of successors of a state-action pair; of a large dense `P`, the number of states."""
-        if self.is_sparse:
-            return int(np.diff(self.P.indptr).max())
-        return int(np.count_nonzero(self.P, axis=2).max()) if self.P.size < COUNTABLE else self.n_states
+        """The largest number of successors of a state-action pair."""
+        return int(np.diff(self.P.indptr).max() if self.is_sparse else np.count_nonzero(self.P, axis=2).max())
 
     def row(self, s: int, a: int) -> Array:
         """``P[s, a]`` as a dense float[S]."""

@@ -579,6 +579,17 @@ def test_overflow_is_no_success(S, signs):
             batched.relative_value_iteration(batch, 1e200)
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1)])
+def test_an_infinite_certificate_ends_soft_policy_iteration(signs):
+    """The first backup is finite but its bounds are not; the solver of one ends there, too."""
+    batch = MDPBatch(np.full((1, 2, 1, 2), 0.5), 1e307 * np.array(signs)[None, :, None], 0.999)
+    for call in (lambda: batched.soft_solve(batch, 1.0), lambda: soft_solve(batch[0], 1.0)):
+        with pytest.raises(NotConverged) as missed, np.errstate(all="ignore"):
+            call()
+        assert missed.value.solution.iterations == 1
+
+
 def test_the_certificates_geometric_series_is_plannings():
     """One formula in two languages."""
     rng = np.random.default_rng(0)

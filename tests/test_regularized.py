@@ -9,6 +9,7 @@ from claimlab.mdps import (
     NotConverged,
     TabularMDP,
     policy_value,
+    regularized,
     soft_maximum,
     soft_policy_iteration,
     soft_solve,
@@ -17,6 +18,8 @@ from claimlab.mdps import (
 )
 from claimlab.mdps.instances import garnet
 from claimlab.theory.strategies import policies, tabular_mdps
+
+from .test_sweeps import LARGE
 
 EPS = np.finfo(float).eps
 SOLVERS = {"value iteration": soft_value_iteration, "policy iteration": soft_policy_iteration, "solve": soft_solve}
@@ -161,9 +164,66 @@ def test_newton_takes_a_few_steps_also_where_the_discount_is_close_to_one():
 
 
 def test_large_sparse_problem():
+    """Sweeps narrow fast on a random graph, so they are what is chosen."""
     mdp = garnet(5_000, 3, 5, 0.99, np.random.default_rng(0), sparse=True)
-    one, other = soft_solve(mdp, 0.5, 1e-6), soft_value_iteration(mdp, 0.5, 1e-6)
-    assert abs(one.v - other.v).max() <= one.error + other.error
+    chosen, other = soft_solve(mdp, 0.5, 1e-6), soft_policy_iteration(mdp, 0.5, 1e-6)
+    np.testing.assert_array_equal(chosen.v, soft_value_iteration(mdp, 0.5, 1e-6).v)
+    assert abs(chosen.v - other.v).max() <= chosen.error + other.error
+
+
+def value_under(mdp, pi, alpha):
+    """Value of `pi` with its entropy as a reward, by a dense solve; terminal states are worth 0."""
+    P_pi, r_pi = mdp.under(pi)
+    entropy = -(pi * np.log(np.where(pi > 0, pi, 1))).sum(axis=1)
+    dense = P_pi.toarray() if mdp.is_sparse else P_pi
+    return np.linalg.solve(np.eye(mdp.n_states) - mdp.gamma * dense, r_pi + alpha * np.where(mdp.terminal, 0, entropy))
+
+
+@pytest.mark.parametrize("gamma", [0.99, 0.9999])
+@pytest.mark.parametrize("name", ["slippery maze", "chain", "lazy ring"])
+def test_newton_steps_take_over_where_sweeps_are_slow(name, gamma):
+    """From the residual, the policy's own value is within 2 error / (1 - gamma) of `v`."""
+    mdp = LARGE[name](gamma)
+    alpha, tol = 0.01, 1e-7 * mdp.value_bound
+    solution = soft_solve(mdp, alpha, tol)
+    assert solution.error <= tol
+    assert solution.iterations <= 100
+    off = (2 * solution.error + 1e-13 * mdp.value_bound) / (1 - gamma)
+    assert abs(solution.v - value_under(mdp, solution.pi, alpha)).max() <= off
+    with pytest.raises(NotConverged, match="after 100 iterations"):
+        soft_value_iteration(mdp, alpha, tol, max_sweeps=100)
+
+
+def test_loose_newton_steps_and_exact_ones_agree():
+    """On a grid systems are solved loosely; where that was fruitless, to rounding."""
+    mdp = LARGE["slippery maze"](0.9999)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regularized, "resolvent", lambda *call: pytest.fail("solved to rounding"))
+        loose = soft_policy_iteration(mdp, 0.1, 1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regularized, "FRUITLESS", -1)
+        exact = soft_policy_iteration(mdp, 0.1, 1e-6)
+    assert exact.iterations < loose.iterations
+    assert abs(loose.v - exact.v).max() <= loose.error + exact.error <= 2e-6
+
+
+def test_solutions_do_not_depend_on_threads():
+    sparse = garnet(3_000, 3, 5, 0.9, np.random.default_rng(0), sparse=True)
+    for mdp in (sparse, garnet(900, 5, 900, 0.9, np.random.default_rng(1)), LARGE["slippery maze"](0.999)):
+        for call in (soft_solve, soft_value_iteration, soft_policy_iteration):
+            for x, y in zip(call(mdp, 0.5, 1e-5, threads=1), call(mdp, 0.5, 1e-5, threads=3), strict=True):
+                np.testing.assert_array_equal(x, y)
+        q = mdp.r * 3
+        for x, y in zip(soft_maximum(mdp, q, 0.5, threads=1), soft_maximum(mdp, q, 0.5, threads=3), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("solver", SOLVERS.values())
+def test_overflow_is_no_success_and_ends(solver):
+    mdp = TabularMDP(np.ones((1, 1, 1)), [[1e308]], 0.999)
+    with pytest.raises(NotConverged) as refusal, np.errstate(all="ignore"):
+        solver(mdp, 1.0)
+    assert refusal.value.solution.iterations <= 5
 
 
 def test_a_tolerance_below_rounding_is_refused():
@@ -178,6 +238,7 @@ def test_a_tolerance_below_rounding_is_refused():
     ("call", "message"),
     [
         (lambda m: soft_solve(m, 0.0), r"alpha must lie in \(0, inf\), got 0"),
+        (lambda m: soft_solve(m, 1.0, threads=0), "threads must be at least 1"),
         (lambda m: soft_solve(m, 1.0, 0.0), r"tol must lie in \(0, inf\), got 0"),
         (lambda m: soft_solve(m, 1.0, base=[[0.5, 0.4]]), r"base\[0\] sums to 0.9"),
         (lambda m: soft_maximum(m, [[0.0, 1.0, 2.0]], 1.0), r"q must have shape \(S, A\) = \(1, 2\)"),

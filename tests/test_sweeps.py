@@ -105,6 +105,9 @@ def test_evaluation_sweeps_and_corrections_are_those_of_the_policy(layout):
         d = rng.normal(size=mdp.n_states)
         e = sweeps.correction(d, 1e-9, 1000)
         assert abs(e - mdp.gamma * (P_pi @ e) - d).max() <= 2e-9
+        assert np.isfinite(sweeps.correction(1e300 * d, 0.0, 1000)).all()  # products overflow
+        point = (np.arange(mdp.n_states) == 0).astype(float)  # a residual whose products soon vanish
+        assert np.isfinite(sweeps.correction(point, 0.0, 1000)).all()
         short = sweeps.correction(d, 0.0, 2)  # cut short, it is a step ahead all the same
         assert np.linalg.norm(short - mdp.gamma * (P_pi @ short) - d) < np.linalg.norm(d)
 
@@ -173,6 +176,7 @@ LARGE = {
     "garnet": lambda gamma: garnet(500, 3, 4, gamma, np.random.default_rng(0)),
     "slippery maze": slippery_maze,
     "chain": lambda gamma: TabularMDP(csr_array(RIVER.P.reshape(-1, 400)), RIVER.r, gamma),
+    "chain, stored dense": lambda gamma: river_swim(400, gamma),
     "lazy ring": lazy_ring,
     "alternating": alternating,
 }

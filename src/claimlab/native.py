@@ -69,15 +69,15 @@ def kernel(function: F) -> F:
 def fast_kernel(function: F) -> F:
     """A kernel whose sums may be taken in any order and with fused multiply-adds, so that they run in vector registers.
 
-    For kernels whose error bounds count roundings and hold for every order (Higham 2002, Section 3.1).  Comparisons with
-    NaN and infinities keep their meaning; ``np.isfinite`` does not, so compare with the largest number instead.
+    For kernels whose error bounds count roundings and hold for every order (Higham 2002, Section 3.1).  Comparisons
+    with NaN and infinities keep their meaning; ``np.isfinite`` does not, so compare with the largest number instead.
     """
     return cast(F, numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})(function))
 
 
 def threads_or_default(threads: int | None) -> int:
     """`threads` checked; by default what ``NUMBA_NUM_THREADS`` says, which is every core unless the user set it."""
-    return numba.config.NUMBA_NUM_THREADS if threads is None else checks.integer("threads", threads, 1)
+    return cast(Any, config).NUMBA_NUM_THREADS if threads is None else checks.integer("threads", threads, 1)
 
 
 def spread(work: Callable[[int, int], T], n: int, threads: int, *, least: int = 1) -> list[T]:
