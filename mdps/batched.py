@@ -52,7 +52,8 @@ class MDPBatch(Native):
 
     Notes
     -----
-    The arrays are copied and made read-only.  Terminal states are states that stay where they are with reward 0.
+    The arrays are copied and made read-only; a `P` that is read-only already is taken as it is.  Terminal states are
+    states that stay where they are with reward 0.
     """
 
     P: Any
@@ -62,16 +63,19 @@ class MDPBatch(Native):
     row_error: Any = field(init=False, repr=False)  # [N], how far at most an available row of P sums from 1
 
     def __post_init__(self) -> None:
-        P, r = checks.numbers("P", self.P), checks.numbers("r", self.r)
+        P = self.P if _frozen(self.P) and self.actions is None else checks.numbers("P", self.P)
+        r = checks.numbers("r", self.r)
         if P.ndim != 4 or r.shape != P.shape[:3] or P.shape[1] != P.shape[3]:
             raise ValueError(f"P must have shape (N, S, A, S) for r of shape (N, S, A); got P {P.shape}, r {r.shape}.")
         if 0 in P.shape:
             raise ValueError(f"P has shape {P.shape}: a batch needs at least one instance, one state and one action.")
         gamma, actions, row_error = _discounts(self.gamma, len(P)), _available(self.actions, r.shape), np.empty(len(P))
-        if not kernels.settle(P, r, actions, row_error):
+        if not actions.all():
+            P[~actions], r[~actions] = 0.0, 0.0
+        P.flags.writeable = r.flags.writeable = False
+        if not kernels.measure(P, r, actions, row_error):
             _explain(P, r, actions)
-        for array in (P, r, row_error):
-            array.flags.writeable = False
+        row_error.flags.writeable = False
         self._settle(P=P, r=r, gamma=gamma, actions=actions, row_error=row_error)
 
     @classmethod
@@ -102,6 +106,13 @@ class MDPBatch(Native):
         return TabularMDP(self.P[n], self.r[n], float(self.gamma[n]), actions=self.actions[n])
 
 
+def _frozen(P: Any) -> bool:
+    """Whether kernels can read `P` where it is, and nobody will write to it."""
+    if not isinstance(P, np.ndarray) or P.dtype != np.float64:
+        return False
+    return P.flags.c_contiguous and P.flags.aligned and not P.flags.writeable
+
+
 def _discounts(gamma: ArrayLike, n: int) -> Array:
     out = checks.numbers("gamma", gamma)
     if out.shape not in ((), (n,)):
@@ -126,7 +137,7 @@ def _available(actions: ArrayLike | None, shape: tuple[int, ...]) -> Bools:
 
 
 def _explain(P: Array, r: Array, actions: Bools) -> None:
-    """Raise the error for what :func:`kernels.settle` objects to; sums at the very tolerance may pass after all."""
+    """Raise the error for what :func:`kernels.measure` objects to; sums at the very tolerance may pass after all."""
     empty = np.argwhere(~actions.any(axis=2))
     if len(empty):
         raise ValueError(f"actions{empty[0].tolist()} is empty: every state needs an action.")

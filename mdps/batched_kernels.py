@@ -21,8 +21,8 @@ IMPROVEMENTS = 10_000  # of one policy iteration at most; a handful is usual
 
 
 @kernel
-def settle(P: Array, r: Array, actions: Bools, row_error: Array) -> bool:
-    """Zero the rows of missing actions, measure how far the others sum from 1, and say whether all is well."""
+def measure(P: Array, r: Array, actions: Bools, row_error: Array) -> bool:
+    """How far, at most, a row of each instance sums from 1, missing actions aside; and whether all is well."""
     N, S, A = r.shape
     sound = True
     for n in range(N):
@@ -39,9 +39,6 @@ def settle(P: Array, r: Array, actions: Bools, row_error: Array) -> bool:
                     off = abs(total - 1)
                     sound = sound and off <= SUM_TOLERANCE and least >= 0 and np.isfinite(r[n, s, a])
                     worst = max(worst, off)
-                else:
-                    r[n, s, a] = 0.0
-                    P[n, s, a] = 0.0
             sound = sound and available
         row_error[n] = worst + S * EPS
     return sound

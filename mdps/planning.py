@@ -312,7 +312,7 @@ def policy_iteration(mdp: TabularMDP, *, max_iterations: int = 10_000) -> Soluti
     _, policy = improve(mdp, np.zeros(mdp.n_states), mdp.gamma)
     states, best, tried = np.arange(mdp.n_states), None, np.inf
     for iteration in range(1, max_iterations + 1):
-        v, error = policy_value(mdp, policy)
+        v, error = _evaluation(mdp, policy)
         q = backup(mdp, v, mdp.gamma)
         greedy = q.argmax(axis=1)
         found = _conclude(mdp, v, q[states, greedy], greedy, iteration)
@@ -379,7 +379,10 @@ def policy_value(mdp: TabularMDP, pi: ArrayLike) -> Evaluation:
     For a stochastic `pi` the residual is that of :math:`\sum_a \pi(a|s) q(s,a)`, so that the rounding of
     :math:`P_\pi` needs no bound, and rows of `pi` need sum to 1 only about.
     """
-    pi = mdp.policy(pi)
+    return _evaluation(mdp, mdp.policy(pi))
+
+
+def _evaluation(mdp: TabularMDP, pi: Array | Ints) -> Evaluation:
     P_pi, r_pi = mdp.under(pi)
     _, more = contraction(mdp)
     v = resolvent(mdp, P_pi, r_pi)

@@ -599,3 +599,17 @@ def test_the_certificates_geometric_series_is_plannings():
         d, slack = rng.normal(size=6) + rng.normal() * 3, 10 ** rng.uniform(-20, 0)
         assert kernels.series(d.min(), d.max(), slack, less, more) == planning.series(mdp, d, slack)
     assert kernels.contraction(mdp.gamma, mdp.row_error) == (less, more)
+
+
+def test_a_read_only_array_is_taken_as_it_is_and_any_other_is_copied():
+    P, r = np.ones((2, 1, 3, 1)), np.zeros((2, 1, 3))
+    assert not np.shares_memory(MDPBatch(P, r, 0.5).P, P)
+    P.flags.writeable = False
+    assert np.shares_memory(MDPBatch(P, r, 0.5).P, P)
+    masked = MDPBatch(P, r, 0.5, actions=np.array([[True, False, True]]))  # rows of missing actions become zeros
+    assert not np.shares_memory(masked.P, P)
+    bad = np.ones((2, 1, 3, 1))
+    bad[1, 0, 2] = 2
+    bad.flags.writeable = False
+    with pytest.raises(ValueError, match=r"P\[1, 0, 2\] sums to 2"):
+        MDPBatch(bad, r, 0.5)

@@ -9,7 +9,7 @@ import numpy as np
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.batched import MDPBatch, gaps, solve
-from claimlab.mdps.batched_kernels import contraction, eliminate
+from claimlab.mdps.batched_kernels import LARGEST, contraction, eliminate
 from claimlab.mdps.tabular import EPS
 from claimlab.native import fast_kernel, spread, threads_or_default
 
@@ -115,7 +115,7 @@ def _nearest(
             residual, mass, all_mass = max(residual, off), max(mass, total), all_mass + total
         rounded = 2 * (S + 4) * EPS * mass
         off = 2 * (residual + rounded) / (1 - contraction(g, batch.row_error[n])[1]) + 2 * rounded
-        off = off if np.isfinite(all_mass) else inf
+        off = off if all_mass <= LARGEST else inf
         radius[n], state[n], action[n], multiplier[n], least = inf, -1, -1, 0.0, inf
         for s in range(S):
             for a in range(A):

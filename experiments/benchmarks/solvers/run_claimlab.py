@@ -25,6 +25,7 @@ def instances(task: Task) -> list[Instance]:
 
 def build(instance: Instance, task: Task) -> Any:
     if task["batch"]:
+        instance["P"].flags.writeable = False  # spares a copy
         return batched.MDPBatch(instance["P"], instance["r"], task["gamma"])
     P, r = transitions(instance), instance["r"]
     match task["criterion"]:
