@@ -34,7 +34,6 @@ from claimlab.mdps.tabular import rounding as rounding
 from claimlab.native import threads_or_default
 
 SMALL = 300  # states up to which policy iteration with direct solves is the fastest
-FACTOR, MOST = 1, 0.1
 FRUITLESS = 20  # loose corrections without a smaller residual, after which policies are evaluated directly
 CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
 SPARSE = 8  # times the longest row is at most the number of states where CSR rows beat dense ones
@@ -236,8 +235,8 @@ def _modify(
         if over or used >= max_sweeps:
             return _middle(sweeps.host(tv), sweeps.policy, low, high, used), True
         v, tv = tv, v
-        share = FACTOR * change.changed / mdp.n_states
-        target = max(min(MOST, share) * (change.high - change.low), enough)
+        share = min(change.changed / mdp.n_states, 0.1)
+        target = max(share * (change.high - change.low), enough)
         v, tv, done, hopeful = _evaluate(sweeps, v, tv, target, enough, depth, patience)
         used += done
         if not hopeful:
