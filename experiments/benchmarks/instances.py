@@ -29,6 +29,7 @@ from claimlab.mdps import (
 )
 
 Instance = dict[str, Any]  # r[S, A], and P[S, A, S] or CSR rows s*A + a as indptr, indices, data
+REFINEMENTS = 5_000  # sweeps of a reference; on a slow grid each takes a thousandth off
 TARGET = 1e-9  # of a reference's bound
 SAMPLE = 1000  # instances of a batch that the slower libraries are timed on
 LONG = np.longdouble
@@ -142,13 +143,13 @@ def sweep_bytes(instance: Instance) -> int:
 def discounted_reference(instance: Instance, gamma: float, tol: float) -> Reference:
     """Optimal values by our solver, then sweeps in the longest float until their bound is small."""
     v = _even_if_short(solve, TabularMDP(transitions(instance), instance["r"], gamma)).v
-    for _ in range(50):
+    for _ in range(REFINEMENTS):
         tv = backup(instance, v, gamma)
         if (error := _bound(instance, v, tv, gamma)) <= TARGET:
             return Reference(v, error, plain_sweeps(instance, gamma, tol))
         d = tv - v
         v = (tv + gamma / (1 - gamma) * (d.min() + d.max()) / 2).astype(np.float64)
-    raise ArithmeticError("50 sweeps did not bring the reference's bound down.")
+    raise ArithmeticError(f"{REFINEMENTS} sweeps did not bring the reference's bound down.")
 
 
 def average_reference(instance: Instance) -> Reference:
