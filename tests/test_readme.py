@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from claimlab.experiments.benchmarks import document, render
 from claimlab.experiments.papers import policy_cliff
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,17 @@ def test_the_notebook_example_prints_what_it_promises(capsys):
     assert abs(float(size) - scope["cliff"].radius) <= 1e-15
     assert float(tied) > 0
     assert scope["solution"].error <= 1e-10
+
+
+def test_the_batch_is_solved_as_promised(capsys):
+    exec("import numpy as np\n" + block("MDPBatch("), {})
+    assert capsys.readouterr().out == "(100000, 5) True\n"
+
+
+def test_the_race_is_the_recorded_one():
+    (recorded,) = document.read(ROOT / "experiments" / "records" / "bench-mdps.json")
+    shown = README.split("<!-- race -->\n")[1].split("<!-- end of race -->")[0]
+    assert shown == render.summary_table(recorded)
 
 
 def test_a_claim_of_ones_own(tmp_path):

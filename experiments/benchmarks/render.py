@@ -100,13 +100,10 @@ def conclusion(document: Document) -> list[str]:
 
 def markdown(document: Document) -> str:
     """All tables."""
-    parts = [f"# {document['title']}", ""]
-    for threads in document["threads"]:
-        bold = [[_bold(cell) for cell in row] for row in rows(document, threads)]
-        parts += [unit(document, threads), "", *_table(header(document), bold), ""]
-    parts += [
-        *(f"{line}  " for line in conclusion(document)),
+    parts = [
+        f"# {document['title']}",
         "",
+        summary_table(document),
         "## Cases",
         "",
         PLAIN,
@@ -118,6 +115,15 @@ def markdown(document: Document) -> str:
     parts += ["## The machine", "", *_table(*_machine(document)), "", "## Without a right answer", ""]
     parts += [f"- {m['case']}, {m['solver']}: {m['remark']}" for m in document["summary"]["remarks"]]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def summary_table(document: Document) -> str:
+    """The figures of every library, a table for each number of threads, and what they come to."""
+    parts = []
+    for threads in document["threads"]:
+        bold = [[_bold(cell) for cell in row] for row in rows(document, threads)]
+        parts += [unit(document, threads), "", *_table(header(document), bold), ""]
+    return "\n".join([*parts, *(f"{line}  " for line in conclusion(document)), ""])
 
 
 PLAIN = (
