@@ -19,8 +19,7 @@ import numpy as np
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
-from claimlab.mdps.planning import SUBNORMAL
-from claimlab.mdps.tabular import EPS
+from claimlab.mdps.tabular import EPS, SUBNORMAL
 from claimlab.native import Native, fast_kernel, kernel
 
 FAR = 1e100  # a tilt beyond which values on [0, 1] gain nothing

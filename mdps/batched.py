@@ -28,6 +28,7 @@ from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps import batched_average, batched_devices
 from claimlab.mdps import batched_kernels as kernels
+from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.planning import NotConverged
 from claimlab.mdps.tabular import TabularMDP
 from claimlab.native import Native, spread, threads_or_default
@@ -236,7 +237,7 @@ def _solve_elsewhere(batch: MDPBatch, tol: float, threads: int | None, device: s
     v, policy, iterations = batched_devices.policy_iteration(batch, device)
     found = Solutions(v, policy, np.empty(len(batch)), iterations)
     _each(batch, threads, lambda start, stop: kernels.policy_iteration(batch, True, start, stop, *found))
-    missed = np.flatnonzero(~(found.error <= min(tol, kernels.LARGEST)))  # NaN is a miss, and so is infinity
+    missed = np.flatnonzero(~(found.error <= min(tol, LARGEST)))  # NaN is a miss, and so is infinity
 
     def again(start: int, stop: int) -> None:
         for n in missed[start:stop]:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from claimlab.checks import SUM_TOLERANCE, Array, Bools, Ints
+from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.regularized import log_sum_exp
 from claimlab.mdps.tabular import EPS, SUBNORMAL
 from claimlab.native import fast_kernel, kernel
 
-LARGEST = float(np.finfo(np.float64).max)
 IMPROVEMENTS = 10_000  # of one policy iteration at most; a handful is usual
 
 

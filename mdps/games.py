@@ -23,9 +23,9 @@ from scipy.sparse import csr_array, issparse
 from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.fixed_point import Backup, fixed_point
-from claimlab.mdps.planning import NotConverged, contraction, finest, rounding, solve
+from claimlab.mdps.planning import NotConverged, contraction, finest, solve
 from claimlab.mdps.resolvent import resolvent
-from claimlab.mdps.tabular import EPS, TabularMDP
+from claimlab.mdps.tabular import EPS, TabularMDP, rounding
 from claimlab.native import kernel, spread, threads_or_default
 
 LEAST = 64  # matrix games that are worth a thread

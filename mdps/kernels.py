@@ -194,11 +194,11 @@ def improve_dense(
     low, high, changed, finite = np.inf, -np.inf, 0, True
     for s in range(start, stop):
         if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
-            best = greedy.reward[s] + gamma * _mean(P[s, greedy.policy[s]], v)
+            best = greedy.reward[s] + gamma * dot(P[s, greedy.policy[s]], v)
         else:
             arg, best, second = 0, -np.inf, -np.inf
             for a in range(r.shape[1]):
-                q = r[s, a] + gamma * _mean(P[s, a], v)
+                q = r[s, a] + gamma * dot(P[s, a], v)
                 second = max(second, min(q, best))
                 arg = a if q > best else arg
                 best = max(best, q)
@@ -214,7 +214,7 @@ def improve_dense(
 
 
 @fast_kernel
-def _mean(p: Array, v: Array) -> float:
+def dot(p: Array, v: Array) -> float:
     total = 0.0
     for t in range(v.size):
         total += p[t] * v[t]
@@ -266,7 +266,7 @@ def evaluate_dense(
     """:func:`evaluate_short` for P float[S, A, S]."""
     low, high = np.inf, -np.inf
     for s in range(start, stop):
-        out[s] = greedy.reward[s] + gamma * _mean(P[s, greedy.policy[s]], v)
+        out[s] = greedy.reward[s] + gamma * dot(P[s, greedy.policy[s]], v)
         d = out[s] - v[s]
         low, high = min(low, d), max(high, d)
     return low, high, 0

@@ -28,9 +28,7 @@ from claimlab.mdps.devices import DeviceSweeps, gpu, require_torch
 from claimlab.mdps.resolvent import resolvent as resolvent
 from claimlab.mdps.resolvent import solver
 from claimlab.mdps.sweeps import Change, Sweeps
-from claimlab.mdps.tabular import EPS, FiniteMDP, TabularMDP
-from claimlab.mdps.tabular import SUBNORMAL as SUBNORMAL
-from claimlab.mdps.tabular import rounding as rounding
+from claimlab.mdps.tabular import EPS, FiniteMDP, TabularMDP, rounding
 from claimlab.native import threads_or_default
 
 SMALL = 300  # states up to which policy iteration with direct solves is the fastest

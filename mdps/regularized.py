@@ -29,15 +29,13 @@ from claimlab.mdps.planning import (
     FRUITLESS,
     KRYLOV,
     SMALL,
-    SUBNORMAL,
     NotConverged,
     contraction,
-    rounding,
     series,
 )
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.sweeps import Sweeps
-from claimlab.mdps.tabular import EPS, TabularMDP
+from claimlab.mdps.tabular import EPS, SUBNORMAL, TabularMDP, rounding
 from claimlab.native import kernel, spread, threads_or_default
 
 LOOK = 8  # sweeps from whose certificates the rate is taken

@@ -28,10 +28,11 @@ from claimlab import checks
 from claimlab.checks import Array, Ints, Sparse
 from claimlab.mdps.balls import Ball
 from claimlab.mdps.fixed_point import Backup, fixed_point
-from claimlab.mdps.planning import Evaluation, NotConverged, Solution, contraction, policy_value, rounding
+from claimlab.mdps.kernels import dot
+from claimlab.mdps.planning import Evaluation, NotConverged, Solution, contraction, policy_value
 from claimlab.mdps.resolvent import resolvent
-from claimlab.mdps.tabular import EPS, TabularMDP
-from claimlab.native import fast_kernel, kernel, spread, threads_or_default
+from claimlab.mdps.tabular import EPS, TabularMDP, rounding
+from claimlab.native import kernel, spread, threads_or_default
 
 LEAST = 64  # rows that are worth a thread
 
@@ -230,7 +231,7 @@ def _dense(
         q = Q[i] if len(Q) else scratch
         q[:] = P[row]
         gap[i] = ball.answer(P[row], v, order, float(radius[row]), q) if radius[row] > 0 else 0.0
-        value[i] = _dot(q, v)
+        value[i] = dot(q, v)
 
 
 @kernel
@@ -255,19 +256,11 @@ def _sparse(
             _sort_downwards(x[:n], order[:n])
             order[n] = n
             gap[i] = ball.answer(p[: n + 1], x[: n + 1], order[: n + 1], float(radius[row]), q[: n + 1])
-        value[i] = _dot(q[: n + 1], x[: n + 1])
+        value[i] = dot(q[: n + 1], x[: n + 1])
         if len(out):
             out[ends[i] : ends[i + 1]] = q[: n + 1]
             out_indices[ends[i] : ends[i + 1] - 1] = indices[begin : begin + n]
             out_indices[ends[i + 1] - 1] = lowest
-
-
-@fast_kernel
-def _dot(p: Array, v: Array) -> float:
-    total = 0.0
-    for i in range(p.size):
-        total += p[i] * v[i]
-    return total
 
 
 @kernel

@@ -9,7 +9,8 @@ import numpy as np
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.batched import MDPBatch, gaps, solve
-from claimlab.mdps.batched_kernels import LARGEST, contraction, eliminate
+from claimlab.mdps.batched_kernels import contraction, eliminate
+from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.tabular import EPS
 from claimlab.native import fast_kernel, spread, threads_or_default
 

@@ -5,7 +5,7 @@ From the space alone follow how to draw an instance, how to change one a little 
 value / bound), and how to make one smaller (a violation is shrunk until one can check it by hand).
 
 The search works on blocks, instances of one size whose arrays are stacked along a leading axis.  A measure that takes
-such a block and returns :class:`Trials` is *batched*: a hundred times as many instances in the same time.  Any other is
+such a block and returns :class:`Trials` is *batched*: far more instances in the same time.  Any other is
 called on one instance after the other.
 """
 
