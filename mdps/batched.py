@@ -99,6 +99,11 @@ class MDPBatch(Native):
         return len(self.r)
 
     @property
+    def arrays(self) -> tuple[Array, Array, Array, Bools, Array]:
+        """`P`, `r`, `gamma`, `actions` and `row_error`."""
+        return self.P, self.r, self.gamma, self.actions, self.row_error
+
+    @property
     def value_bound(self) -> Array:
         """Every value function of instance `n` lies within entry `n`, float[N], of zero."""
         return np.asarray(abs(self.r).max(axis=(1, 2)) / (1 - self.gamma))
@@ -228,7 +233,7 @@ def solve(batch: MDPBatch, tol: float = 1e-9, *, threads: int | None = None, dev
     else:
         N, S, _ = batch.r.shape
         found = Solutions(np.empty((N, S)), np.empty((N, S), np.int64), np.empty(N), np.empty(N, np.int64))
-        _each(batch, threads, lambda start, stop: kernels.policy_iteration(batch, False, start, stop, *found))
+        _each(batch, threads, lambda start, stop: kernels.policy_iteration(*batch.arrays, False, start, stop, *found))
     return _within(tol, found, found.error)
 
 
@@ -236,12 +241,12 @@ def _solve_elsewhere(batch: MDPBatch, tol: float, threads: int | None, device: s
     """Policy iteration on `device`, certified by the compiled kernel, which solves again what misses `tol`."""
     v, policy, iterations = batched_devices.policy_iteration(batch, device)
     found = Solutions(v, policy, np.empty(len(batch)), iterations)
-    _each(batch, threads, lambda start, stop: kernels.policy_iteration(batch, True, start, stop, *found))
+    _each(batch, threads, lambda start, stop: kernels.policy_iteration(*batch.arrays, True, start, stop, *found))
     missed = np.flatnonzero(~(found.error <= min(tol, LARGEST)))  # NaN is a miss, and so is infinity
 
     def again(start: int, stop: int) -> None:
         for n in missed[start:stop]:
-            kernels.policy_iteration(batch, False, n, n + 1, *found)
+            kernels.policy_iteration(*batch.arrays, False, n, n + 1, *found)
 
     spread(again, len(missed), threads_or_default(threads))
     return found

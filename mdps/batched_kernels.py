@@ -13,7 +13,7 @@ import numpy as np
 
 from claimlab.checks import SUM_TOLERANCE, Array, Bools, Ints
 from claimlab.mdps.kernels import LARGEST
-from claimlab.mdps.regularized import log_sum_exp
+from claimlab.mdps.soft_maximum import log_sum_exp
 from claimlab.mdps.tabular import EPS, SUBNORMAL
 from claimlab.native import fast_kernel, kernel
 
@@ -132,7 +132,18 @@ def finite(x: Array) -> bool:
 
 @fast_kernel
 def policy_iteration(
-    batch: Any, guessed: bool, start: int, stop: int, v: Array, policy: Ints, error: Array, iterations: Ints
+    P: Array,
+    r: Array,
+    gamma: Array,
+    actions: Bools,
+    row_error: Array,
+    guessed: bool,
+    start: int,
+    stop: int,
+    v: Array,
+    policy: Ints,
+    error: Array,
+    iterations: Ints,
 ) -> None:
     """:func:`claimlab.mdps.planning.policy_iteration` on each instance: the best backup seen, with its certificate.
 
@@ -140,13 +151,12 @@ def policy_iteration(
     rounding alone makes of it: so neither ties nor rounding make it cycle.  If `guessed`, there is only one backup and
     its certificate, that of `v` and `policy` as they are given.
     """
-    P, r, actions = batch.P, batch.r, batch.actions
     _, S, A = r.shape
     M, x, tv, gain = np.empty((S, S + 1)), np.empty(S), np.empty(S), np.empty(S)
     chosen, greedy = np.empty(S, np.int64), np.empty(S, np.int64)
     for n in range(start, stop):
-        size, g = largest_reward(r, n), batch.gamma[n]
-        less, more = contraction(g, batch.row_error[n])
+        size, g = largest_reward(r, n), gamma[n]
+        less, more = contraction(g, row_error[n])
         for s in range(S):
             best = -np.inf
             for a in range(A):

@@ -86,10 +86,8 @@ def improve_csr(
                     second = max(second, min(q, best))  # no branch: which action is best cannot be foretold
                     arg = a if q > best else arg
                     best = max(best, q)
-            greedy.lead[s] = best - second - margin + drift
-            if greedy.policy[s] != arg:
+            if _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift):
                 changed += 1
-                greedy.policy[s], greedy.reward[s] = arg, r[s, arg]
                 if greedy.weights.shape[1] > 0:
                     k = U(indptr[first + arg])
                     length = U(indptr[first + arg + 1]) - k
@@ -101,6 +99,16 @@ def improve_csr(
         low, high = min(low, d), max(high, d)
         finite &= abs(d) <= LARGEST
     return (low, high, changed) if finite else (np.nan, np.nan, changed)
+
+
+@fast_kernel
+def _chooses(greedy: Greedy, s: int, action: int, reward: float, lead: float) -> bool:
+    """Note the greedy action of `s` with its reward and lead; whether it is another than before."""
+    greedy.lead[s] = lead
+    if greedy.policy[s] == action:
+        return False
+    greedy.policy[s], greedy.reward[s] = action, reward
+    return True
 
 
 @fast_kernel
@@ -164,10 +172,8 @@ def improve_union(
                 second = max(second, min(q, best))
                 arg = a if q > best else arg
                 best = max(best, q)
-            greedy.lead[s] = best - second - margin + drift
-            if greedy.policy[s] != arg:
+            if _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift):
                 changed += 1
-                greedy.policy[s], greedy.reward[s] = arg, r[s, arg]
                 for j in range(b):
                     greedy.weights[s, j] = weights[s, arg, j]
         out[s] = best
@@ -202,10 +208,7 @@ def improve_dense(
                 second = max(second, min(q, best))
                 arg = a if q > best else arg
                 best = max(best, q)
-            greedy.lead[s] = best - second - margin + drift
-            if greedy.policy[s] != arg:
-                changed += 1
-                greedy.policy[s], greedy.reward[s] = arg, r[s, arg]
+            changed += _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift)
         out[s] = best
         d = best - v[s]
         low, high = min(low, d), max(high, d)

@@ -24,6 +24,7 @@ from scipy.sparse import csr_array
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
+from claimlab.mdps import batched_kernels
 from claimlab.mdps.devices import DeviceSweeps, gpu, require_torch
 from claimlab.mdps.resolvent import resolvent as resolvent
 from claimlab.mdps.resolvent import solver
@@ -31,6 +32,7 @@ from claimlab.mdps.sweeps import Change, Sweeps
 from claimlab.mdps.tabular import EPS, FiniteMDP, TabularMDP, rounding
 from claimlab.native import threads_or_default
 
+TINY = 120  # states up to which elimination compiled for small matrices beats LAPACK and the calls around it
 SMALL = 300  # states up to which policy iteration with direct solves is the fastest
 FRUITLESS = 20  # loose corrections without a smaller residual, after which policies are evaluated directly
 CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
@@ -38,7 +40,8 @@ SPARSE = 8  # times the longest row is at most the number of states where CSR ro
 DEPTH = 100  # evaluation sweeps between improvements
 WORTH_A_GPU = 2_000_000  # entries of P
 KRYLOV = 1000  # products with the policy's matrix for one loose correction
-PATIENCE = 150  # evaluation sweeps still to come, as things go, at which sweeping is slow
+EARLY = 50  # for the first one, whose policy is little worth; more with the square of the iterations
+PATIENCE = 60  # evaluation sweeps still to come, as things go, at which sweeping is slow
 
 
 class NotConverged(RuntimeError):
@@ -289,7 +292,7 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
         if direct:
             v += solver(mdp, mdp.under(sweeps.greedy.policy)[0])(d) - d
             continue
-        v += sweeps.correction(d, max(0.1 * size, enough), KRYLOV) - d
+        v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV)) - d
 
 
 def _within(tol: float, solution: Solution, unit: str) -> Solution:
@@ -326,10 +329,23 @@ def policy_iteration(mdp: TabularMDP, *, max_iterations: int = 10_000) -> Soluti
     raise NotConverged(f"no fixed point after {max_iterations} improvements.", best)
 
 
+def _tiny_policy_iteration(mdp: TabularMDP) -> Solution:
+    """:func:`policy_iteration` as compiled for batches of small MDPs, on a batch of one."""
+    contraction(mdp)
+    gamma, row_error = np.array([mdp.gamma]), np.array([mdp.row_error])
+    gamma.flags.writeable = row_error.flags.writeable = False  # as in a batch: another type would be compiled anew
+    v, policy = np.empty((1, mdp.n_states)), np.empty((1, mdp.n_states), np.int64)
+    error, iterations = np.empty(1), np.empty(1, np.int64)
+    batched_kernels.policy_iteration(
+        mdp.P[None], mdp.r[None], gamma, mdp.actions[None], row_error, False, 0, 1, v, policy, error, iterations
+    )
+    return Solution(v[0], policy[0], float(error[0]), int(iterations[0]))
+
+
 def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, device: str | None = None) -> Solution:
     """Solve `mdp` so that ``max |v - v*| <= tol``, proved; the method is chosen from the problem.
 
-    Policy iteration with direct solves where the dense matrix is small.  Else modified policy iteration; and as soon as
+    Policy iteration with direct solves where the matrix is small.  Else modified policy iteration; and as soon as
     its sweeps turn out to need hundreds more, :func:`krylov_policy_iteration`.  Each can also be called by
     its name.
 
@@ -353,7 +369,8 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, dev
         require_torch(device)
     start = None
     if mdp.n_states <= SMALL:
-        solution = policy_iteration(mdp)
+        tiny = mdp.n_states <= TINY and not mdp.is_sparse
+        solution = _tiny_policy_iteration(mdp) if tiny else policy_iteration(mdp)
         if solution.error <= tol or not np.isfinite(solution.v).all():
             return _within(tol, solution, "iterations")
         start = solution.v

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import exp, expm1, log, log1p
+from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ from claimlab.mdps.planning import (
     series,
 )
 from claimlab.mdps.resolvent import resolvent
+from claimlab.mdps.soft_maximum import log_sum_exp
 from claimlab.mdps.sweeps import Sweeps
 from claimlab.mdps.tabular import EPS, SUBNORMAL, TabularMDP, rounding
 from claimlab.native import kernel, spread, threads_or_default
@@ -150,38 +151,6 @@ def _regulariser(mdp: TabularMDP, alpha: float, base: ArrayLike | None) -> _Regu
         b, offset = weights / weights.sum(axis=1, keepdims=True), np.zeros(mdp.n_states)
     with np.errstate(divide="ignore"):
         return _Regulariser(alpha, b, np.log(b), offset)
-
-
-@kernel
-def log_sum_exp(q: Array, alpha: float, b: Array, log_b: Array, offset: float, pi: Array) -> tuple[float, float]:
-    r"""The soft maximum of q[A] plus `offset`, and its rounding in units of EPS; `pi`, float[A], becomes its policy.
-
-    With c the maximum of q on the support of b and x = (q - c) / alpha <= 0, it is c + alpha log sum b exp(x).  Where
-    the spread of q is at most alpha, log1p(sum b expm1(x)) has an error relative to that spread; elsewhere log-sum-exp
-    of x + log b has one relative to alpha < spread.  The bounds: x is off by EPS |x|, functions by four units in the
-    last place, sums of A terms by A EPS / 2; expm1 and log1p multiply by at most 2 on that range, and the mean of |x|
-    under pi is at most log A + max |log b|, because log pi = x + log b - log sum b exp(x).
-    """
-    A = q.size
-    c, least, top, widest = -np.inf, np.inf, -np.inf, 0.0
-    for a in range(A):
-        if b[a] > 0:
-            c, least, widest = max(c, q[a]), min(least, q[a]), max(widest, abs(log_b[a]))
-    for a in range(A):
-        pi[a] = (q[a] - c) / alpha + log_b[a] if b[a] > 0 else -np.inf
-        top = max(top, pi[a])
-    total, z = 0.0, 0.0
-    near = (least - c) / alpha >= -1
-    for a in range(A):
-        if near and b[a] > 0:
-            z += b[a] * expm1((q[a] - c) / alpha)
-        pi[a] = exp(pi[a] - top)
-        total += pi[a]
-    for a in range(A):
-        pi[a] /= total
-    rise = alpha * (log1p(z) if near else top + log(total))
-    lost = (4 * A + 32) * abs(rise) if near else (A + 32) * (1 + log(A) + widest) * alpha
-    return c + offset + rise, lost + 8 * (abs(c) + abs(offset) + abs(rise))
 
 
 @kernel

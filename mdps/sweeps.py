@@ -22,6 +22,7 @@ from claimlab.native import spread
 SHORT = 16  # entries of a row up to which a loop of constant length pays
 LONG = 64  # entries from which a row is as fast to read among those of other actions
 FEW = 8  # actions up to which the same holds
+LITTLE = 100_000  # entries of which any number may be wasted
 BLOCK = 8_000  # entries of the greedy rows that are worth a thread
 
 
@@ -171,7 +172,7 @@ def _union(mdp: FiniteMDP) -> Union | None:
 def _copied(mdp: FiniteMDP) -> int:
     """The width at which greedy CSR rows are copied out: their largest length, or 0 where that is long or wasteful."""
     width = mdp.row_length if mdp.is_sparse else 0
-    return width if width <= LONG and width * mdp.r.size <= 2 * mdp.n_entries else 0
+    return width if width <= LONG and width * mdp.r.size <= max(2 * mdp.n_entries, LITTLE) else 0
 
 
 def _nothing_chosen(n_states: int, width: int, union: Union | None) -> Greedy:

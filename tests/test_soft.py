@@ -55,6 +55,13 @@ def test_dobrushin_is_the_worst_pair(mdp):
     assert abs(dobrushin(mdp) - worst) <= 1e-12
 
 
+def test_dobrushin_where_rows_do_not_quite_sum_to_one():
+    """The first disjoint pair is not the worst one if a later one is heavier."""
+    P = np.zeros((4, 1, 4))
+    P[np.arange(4), 0, np.arange(4)] = 1 - 9e-10, 1, 1 + 9e-10, 1 + 5e-10
+    assert dobrushin(TabularMDP(P, np.zeros((4, 1)), 0.5)) == pytest.approx(1 + 7e-10, abs=1e-15)
+
+
 @given(mdp=tabular_mdps(gammas=mild), alpha=st.floats(0.2, 5), seed=seeds())
 @settings(max_examples=40)
 def test_the_derivative_is_the_limit_of_differences(mdp, alpha, seed):

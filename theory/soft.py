@@ -28,15 +28,15 @@ def dobrushin(mdp: TabularMDP) -> float:
     r"""Ergodicity coefficient :math:`\tau = \max d_{TV}(P(\cdot|s,a), P(\cdot|s',a'))` over all pairs of available
     pairs."""
     rows = csr_array(mdp.P if mdp.is_sparse else mdp.P.reshape(-1, mdp.n_states))[np.flatnonzero(mdp.actions)]
-    mass, least = np.asarray(rows.sum(axis=1)), np.inf
-    for k in range(len(mass)):
+    mass, tau = np.asarray(rows.sum(axis=1)), -np.inf
+    for k in np.argsort(-mass):
+        if tau >= mass[k]:
+            break  # the rows left are no heavier, and two of them differ by half of both masses at most
         row = rows[[k]].toarray()[0]
         # what each row has in common with this one; TV is half of both masses less that
         common = np.add.reduceat(np.minimum(rows.data, row[rows.indices]), rows.indptr[:-1])
-        least = min(least, float((common - (mass + mass[k]) / 2).min()))
-        if common.min() == 0:
-            break
-    return -least
+        tau = max(tau, float(((mass + mass[k]) / 2 - common).max()))
+    return tau
 
 
 def span_bound(mdp: TabularMDP, difference: ArrayLike, alpha: float) -> float:
