@@ -4,6 +4,7 @@ from claimlab.mdps.average import AverageEvaluation, AverageSolution, gain_and_b
 from claimlab.mdps.balls import KL, L1, Ball, ChiSquare, TotalVariation
 from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.blackjack import blackjack_state, blackjack_table
+from claimlab.mdps.certificates import Evaluation, NotConverged, Solution
 from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
 from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
 from claimlab.mdps.exact import (
@@ -41,9 +42,6 @@ from claimlab.mdps.inverse import inverse_bellman, with_optimal_values
 from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
-    Evaluation,
-    NotConverged,
-    Solution,
     action_values,
     bellman,
     gaps,

@@ -20,7 +20,8 @@ from scipy.sparse.linalg import spsolve
 
 from claimlab import checks
 from claimlab.checks import Array, Ints, Sparse
-from claimlab.mdps.planning import SMALL, NotConverged, improve
+from claimlab.mdps.certificates import NotConverged
+from claimlab.mdps.planning import SMALL, improve
 from claimlab.mdps.resolvent import DIRECT
 from claimlab.mdps.sweeps import Sweeps
 from claimlab.mdps.tabular import EPS, AverageMDP, rounding

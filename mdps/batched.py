@@ -28,8 +28,8 @@ from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps import batched_average, batched_devices
 from claimlab.mdps import batched_kernels as kernels
+from claimlab.mdps.certificates import NotConverged
 from claimlab.mdps.kernels import LARGEST
-from claimlab.mdps.planning import NotConverged
 from claimlab.mdps.tabular import TabularMDP
 from claimlab.native import Native, spread, threads_or_default
 

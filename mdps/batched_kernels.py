@@ -67,13 +67,13 @@ def eliminate(M: Array) -> None:
 
 @kernel
 def contraction(gamma: float, row_error: float) -> tuple[float, float]:
-    """:func:`claimlab.mdps.planning.contraction`; that the second is below 1 was checked."""
+    """:func:`claimlab.mdps.certificates.contraction`; that the second is below 1 was checked."""
     return gamma * (1 - row_error), gamma * (1 + row_error)
 
 
 @kernel
 def series(low: float, high: float, slack: float, less: float, more: float) -> tuple[float, float]:
-    """:func:`claimlab.mdps.planning.series`, from the extremes of the residual."""
+    """:func:`claimlab.mdps.certificates.series`, from the extremes of the residual."""
     slack += EPS * max(abs(low), abs(high))
     low -= slack
     high += slack

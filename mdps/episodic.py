@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
-from claimlab.mdps.planning import Evaluation
+from claimlab.mdps.certificates import Evaluation
 from claimlab.mdps.sweeps import Sweeps
 from claimlab.mdps.tabular import EPS, EpisodicMDP, rounding
 from claimlab.native import threads_or_default

@@ -1,7 +1,7 @@
 r"""Fixed points of the optimality operators that are not one maximum: against nature, against an opponent.
 
 Such an operator :math:`T` is monotone and shifts constants, :math:`T(v + k) = Tv + \gamma k`, so the certificate of
-:mod:`claimlab.mdps.planning` holds for it, widened by the error of the computed backup.
+:mod:`claimlab.mdps.certificates` holds for it, widened by the error of the computed backup.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from claimlab import checks
 from claimlab.checks import Array
-from claimlab.mdps.planning import Progress
+from claimlab.mdps.certificates import Progress
 from claimlab.mdps.tabular import EPS, TabularMDP
 
 

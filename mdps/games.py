@@ -4,8 +4,8 @@ r"""Zero-sum Markov games: the maximiser picks `a`, the minimiser `b`, both at o
           \sum_{a,b} x(a)\,y(b) \Bigl( r(s,a,b) + \gamma \sum_t P(t|s,a,b)\,v(t) \Bigr)
 
 has one fixed point, the value of the game, and strategies that are optimal in its matrix games are optimal at all times
-(Shapley 1953).  `T` is monotone and shifts constants, so the certificate of :mod:`claimlab.mdps.planning` holds: with
-the strategies x, y of the matrix games at v, what x guarantees and what y concedes lie between the same two ends.
+(Shapley 1953).  `T` is monotone and shifts constants, so the certificate of :mod:`claimlab.mdps.certificates` holds:
+with the strategies x, y of the matrix games at v, what x guarantees and what y concedes lie between the same two ends.
 
 The matrix games are solved by a simplex method of their own, since a general solver needs a millisecond for each;
 whatever the rounding in its pivots, the strategies that it ends with prove a lower and an upper bound.
@@ -22,8 +22,9 @@ from scipy.sparse import csr_array, issparse
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
+from claimlab.mdps.certificates import NotConverged, contraction
 from claimlab.mdps.fixed_point import Backup, fixed_point
-from claimlab.mdps.planning import NotConverged, contraction, finest, solve
+from claimlab.mdps.planning import finest, solve
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.tabular import EPS, TabularMDP, rounding
 from claimlab.native import kernel, spread, threads_or_default

@@ -17,7 +17,8 @@ from scipy.sparse import csr_array
 
 from claimlab import checks
 from claimlab.checks import Array, Ints, Sparse
-from claimlab.mdps.planning import NotConverged, certify, improve
+from claimlab.mdps.certificates import NotConverged, certify
+from claimlab.mdps.planning import improve
 from claimlab.mdps.tabular import EPS, TabularMDP
 
 TOLERANCE = 1e-10  # the smallest that HiGHS takes, for a problem scaled to rewards of about 1

@@ -4,9 +4,9 @@ r"""Soft planning: discounted MDPs regularised by the entropy of the policy or i
           q(s,a) = r(s,a) + \gamma \sum_t P(t|s,a) v(t), \qquad \pi(a|s) \propto b(a|s) \exp(q(s,a)/\alpha)
 
 with :math:`b = 1` (entropy) or a policy (Kullback–Leibler); missing actions have :math:`b = 0`.  `T` is monotone and
-shifts constants as the hard operator does, so the certificate of :mod:`claimlab.mdps.planning` holds with the rounding
-of the logarithm added; its derivative is :math:`\gamma P_\pi`, so Newton's method on :math:`v = Tv` is soft policy
-iteration.  Terminal states have ended: they are worth 0 and earn no entropy.
+shifts constants as the hard operator does, so the certificate of :mod:`claimlab.mdps.certificates` holds with the
+rounding of the logarithm added; its derivative is :math:`\gamma P_\pi`, so Newton's method on :math:`v = Tv` is soft
+policy iteration.  Terminal states have ended: they are worth 0 and earn no entropy.
 
 Sources: Haarnoja et al. (2017), Theorem 1; Geist, Scherrer & Pietquin (2019), Propositions 1–2.
 """
@@ -24,15 +24,8 @@ from numpy.typing import ArrayLike
 from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps import kernels
-from claimlab.mdps.planning import (
-    CHAIN,
-    FRUITLESS,
-    KRYLOV,
-    SMALL,
-    NotConverged,
-    contraction,
-    series,
-)
+from claimlab.mdps.certificates import NotConverged, contraction, series
+from claimlab.mdps.planning import CHAIN, FRUITLESS, KRYLOV, SMALL
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.soft_maximum import log_sum_exp
 from claimlab.mdps.sweeps import Sweeps

@@ -6,7 +6,7 @@ r"""Robust discounted MDPs: nature picks each row of transitions from a ball aro
 The choices for different pairs are independent ((s, a)-rectangular), so `T` is monotone, shifts constants as the
 optimality operator does, and its fixed point is the best value that a policy can guarantee, against stationary and
 changing natures alike.  Nature's answers are computed with a bound on how far they are from the worst, and that bound
-and rounding widen the certificate of :mod:`claimlab.mdps.planning`.
+and rounding widen the certificate of :mod:`claimlab.mdps.certificates`.
 
 Rows of `P` need sum to 1 only within 1e-9: the ball is around the row divided by its sum, and nature's row is scaled
 back.  Terminal states have ended, and nature cannot reopen them.
@@ -27,9 +27,10 @@ from scipy.sparse import csr_array
 from claimlab import checks
 from claimlab.checks import Array, Ints, Sparse
 from claimlab.mdps.balls import Ball
+from claimlab.mdps.certificates import Evaluation, NotConverged, Solution, contraction
 from claimlab.mdps.fixed_point import Backup, fixed_point
 from claimlab.mdps.kernels import dot
-from claimlab.mdps.planning import Evaluation, NotConverged, Solution, contraction, policy_value
+from claimlab.mdps.planning import policy_value
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.tabular import EPS, TabularMDP, rounding
 from claimlab.native import kernel, spread, threads_or_default

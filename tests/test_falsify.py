@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome, judge
-from claimlab.theory.falsify import Box, Simplex, Space, Trial, Trials, attack, case_of, equate, shrink
+from claimlab.theory.falsify import Trial, Trials, attack, equate, shrink
+from claimlab.theory.spaces import Box, Simplex, Space, case_of
 from claimlab.theory.strategies import seeds
 
 SPACE = Space({"S": (1, 4), "A": (2, 3)}, {"P": Simplex("SAS"), "r": Box("SA", -1, 2), "gamma": Box("", 0, 0.9)})

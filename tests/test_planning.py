@@ -24,10 +24,11 @@ from claimlab.mdps import (
     value_iteration,
 )
 from claimlab.mdps import resolvent as linear
+from claimlab.mdps.certificates import certify
 from claimlab.mdps.exact import exact, policy_value_exactly, rational_mdp
 from claimlab.mdps.instances import episodic_river_swim, garnet
 from claimlab.mdps.linear_program import flow_residual
-from claimlab.mdps.planning import certify, improve
+from claimlab.mdps.planning import improve
 from claimlab.theory.strategies import deterministic_policies, policies, tabular_mdps, tied_mdps, values
 
 from .oracles import CLOSE_TO_ONE, MODERATE, distance, hard_mdps, tolerance, within

@@ -15,7 +15,8 @@ from claimlab.theory.evidence import (
     probability,
     rate,
 )
-from claimlab.theory.falsify import Box, Simplex, Space, Trial, Trials, attack, equate
+from claimlab.theory.falsify import Trial, Trials, attack, equate
+from claimlab.theory.spaces import Box, Simplex, Space
 
 __all__ = [
     "BUDGETS",

@@ -46,8 +46,9 @@ from claimlab.mdps.trees import TokenTree
 from claimlab.theory.cells import sweep
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Evidence, Identity, Inequality, Outcome
-from claimlab.theory.falsify import Box, Simplex, Space, Trial, Trials, attack, equate
+from claimlab.theory.falsify import Trial, Trials, attack, equate
 from claimlab.theory.soft import soft_lipschitz
+from claimlab.theory.spaces import Box, Simplex, Space
 
 # Proposition 3.1 ----------------------------------------------------------------------------------------------------
 

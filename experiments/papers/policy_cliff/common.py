@@ -24,8 +24,9 @@ from claimlab.mdps.trees import token_tree
 from claimlab.theory.cells import sweep
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Identity
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial
+from claimlab.theory.falsify import Trial
 from claimlab.theory.inclusion import inclusion_radius
+from claimlab.theory.spaces import Box, Case, Simplex, Space
 from claimlab.theory.stability import cliff_radius, policy_gaps
 
 PAPER = Paper(

@@ -47,8 +47,9 @@ from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, Trials, attack
+from claimlab.theory.falsify import Trial, Trials, attack
 from claimlab.theory.inclusion import inclusion_by_milp, inclusion_radius
+from claimlab.theory.spaces import Box, Case, Simplex, Space
 
 # Proposition 2.4 -----------------------------------------------------------------------------------------------------
 

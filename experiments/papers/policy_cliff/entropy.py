@@ -36,8 +36,9 @@ from claimlab.mdps.tabular import EPS, TabularMDP
 from claimlab.theory.batched import dobrushin
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Outcome
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, Trials, attack, equate
+from claimlab.theory.falsify import Trial, Trials, attack, equate
 from claimlab.theory.soft import soft_limit, soft_policy_derivative
+from claimlab.theory.spaces import Box, Case, Simplex, Space
 
 # Proposition 4.7, Lemma C.2, the span bound -------------------------------------------------------------------------
 

@@ -47,8 +47,9 @@ from claimlab.mdps.exact import rationals
 from claimlab.mdps.tabular import EPS, TabularMDP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, Trials, attack, equate
+from claimlab.theory.falsify import Trial, Trials, attack, equate
 from claimlab.theory.inclusion import inclusion_radius
+from claimlab.theory.spaces import Box, Case, Simplex, Space
 from claimlab.theory.stability import cliff_radius
 
 

@@ -43,7 +43,8 @@ from claimlab.theory.batched import cliff_radii
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Probability, Rate, probability, rate
 from claimlab.theory.exact import exact_radius, verify_exactly
-from claimlab.theory.falsify import Box, Case, Simplex, Space, Trial, Trials, attack, equate
+from claimlab.theory.falsify import Trial, Trials, attack, equate
+from claimlab.theory.spaces import Box, Case, Simplex, Space
 from claimlab.theory.stability import (
     CliffRadius,
     cliff_radius,

@@ -26,8 +26,9 @@ from claimlab.experiments.papers.policy_cliff.common import (
 from claimlab.mdps.tabular import EPS, TabularMDP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
-from claimlab.theory.falsify import Box, Simplex, Space, Trial, attack, equate
+from claimlab.theory.falsify import Trial, attack, equate
 from claimlab.theory.inclusion import inclusion_by_milp, inclusion_radius
+from claimlab.theory.spaces import Box, Simplex, Space
 
 ALL_WHOLE = Space(SIZES, {"P": Simplex("SAS"), "q": WHOLE, "gamma": GAMMA})
 
