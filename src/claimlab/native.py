@@ -37,6 +37,7 @@ from numba.extending import (
 )
 
 from claimlab import checks
+from claimlab.fingerprint import fingerprint
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -128,12 +129,19 @@ class Native(ABC):
 
 class _NativeType(types.Type):
     def __init__(self, cls: type, members: tuple[tuple[str, types.Type], ...]) -> None:
-        self.cls, self.members = cls, members
+        self.cls, self.members, self.code = cls, members, _code(cls)
         super().__init__(f"{cls.__qualname__}({', '.join(f'{name}: {type_}' for name, type_ in members)})")
 
     @property
     def key(self) -> Any:
-        return self.cls, self.members  # the class itself: a class redefined in a notebook is another type
+        # the class itself, since one redefined in a notebook is another type; and what its methods were made from, since
+        # code on disk was compiled for a class of this name, which may have been edited
+        return self.cls, self.members, self.code
+
+
+@cache
+def _code(cls: type) -> str:
+    return fingerprint(cls)
 
 
 @typeof_impl.register(Native)

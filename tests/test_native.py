@@ -1,0 +1,116 @@
+"""Compiled code is never older than what it was compiled from."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from claimlab.bandits import UCB1
+from claimlab.fingerprint import fingerprint
+
+SRC = str(Path(__file__).parent.parent / "src")
+
+HELPERS = """
+    import numpy as np
+    from claimlab.native import kernel
+
+    STEP = 1
+    TABLE = np.array([1.0, 2.0])
+
+    @kernel
+    def turn(t):
+        return t % 2
+
+    def unused(t):
+        return 5
+"""
+
+ALGORITHM = """
+    from dataclasses import dataclass
+    import numpy as np
+    import helpers
+    from claimlab.bandits import Algorithm, Bernoulli, play
+    from helpers import STEP, TABLE, turn
+
+    @dataclass(frozen=True)
+    class Mine(Algorithm):
+        eps: float = 0.1
+
+        def init(self, n_arms, horizon):
+            return np.zeros(n_arms)
+
+        def act(self, state, t, rng):
+            return (turn(t) + helpers.turn(t) + STEP + int(TABLE[0])) % 2
+
+        def learn(self, state, t, arm, reward):
+            state[arm] += reward
+"""
+
+USE = """
+    import algorithm
+    from claimlab.bandits import Bernoulli, play
+    from claimlab.fingerprint import fingerprint
+
+    record = play(algorithm.Mine(), Bernoulli([0.2, 0.8]), horizon=10, runs=1, seed=0)
+    print(fingerprint(algorithm.Mine), record.pulls[0, -1].tolist())
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """What a fresh process prints that plays the user's algorithm, with the cache of the last one."""
+
+    def start(helpers=HELPERS, algorithm=ALGORITHM):
+        for name, text in (("helpers", helpers), ("algorithm", algorithm), ("use", USE)):
+            (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        environment = os.environ | {"PYTHONPATH": SRC, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        command = [sys.executable, "-B", "use.py"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split(maxsplit=1)
+
+    return start
+
+
+def test_an_edited_method_is_compiled_anew(run):
+    assert run()[1] == "[10, 0]\n"
+    assert run(algorithm=ALGORITHM.replace("return (turn(t)", "return (1 + turn(t)"))[1] == "[0, 10]\n"
+
+
+def test_an_edited_function_that_a_method_calls_is_compiled_anew(run):
+    assert run()[1] == "[10, 0]\n"
+    assert run(helpers=HELPERS.replace("STEP = 1", "STEP = 2"))[1] == "[0, 10]\n"
+
+
+def test_the_hash_follows_what_methods_reach_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def printed(helpers=HELPERS, algorithm=ALGORITHM):
+        for name, text in (("helpers", helpers), ("algorithm", algorithm)):
+            (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        import algorithm as module
+
+        return fingerprint(module.Mine)
+
+    first = printed()
+    assert printed() == first
+    assert printed(helpers=HELPERS.replace("return 5", "return 6")) == first
+    edits = (("t % 2", "t % 3"), ("STEP = 1", "STEP = 3"), ("[1.0, 2.0]", "[1.0, 3.0]"))
+    others = [printed(helpers=HELPERS.replace(*edit)) for edit in edits]
+    others.append(printed(algorithm=ALGORITHM.replace("+= reward", "-= reward")))
+    assert len({first, *others}) == 5
+
+
+def test_a_class_redefined_in_a_notebook_has_another_hash():
+    def define(arm):
+        class Mine(UCB1):
+            def act(self, state, t, rng):
+                return arm
+
+        return Mine
+
+    assert fingerprint(define(0)) != fingerprint(define(1))
