@@ -134,8 +134,8 @@ class _NativeType(types.Type):
 
     @property
     def key(self) -> Any:
-        # the class itself, since one redefined in a notebook is another type; and what its methods were made from, since
-        # code on disk was compiled for a class of this name, which may have been edited
+        # the class itself, since one redefined in a notebook is another type; and what its methods were made from,
+        # since code on disk was compiled for a class of this name, which may have been edited
         return self.cls, self.members, self.code
 
 
