@@ -1,9 +1,11 @@
 """Bandits: environments, algorithms, and the loops that play one against the other."""
 
-from claimlab.bandits.algorithms import UCB1, BetaThompson, Exp3
 from claimlab.bandits.contextual import ContextualAlgorithm, ContextualEnvironment, play_contextual
 from claimlab.bandits.environments import Bernoulli, Stochastic
+from claimlab.bandits.optimism import UCB1
 from claimlab.bandits.play import Algorithm, Environment, Record, play
+from claimlab.bandits.posterior import BetaThompson
+from claimlab.bandits.weights import Exp3, TsallisINF
 
 __all__ = [
     "UCB1",
@@ -16,6 +18,7 @@ __all__ = [
     "Exp3",
     "Record",
     "Stochastic",
+    "TsallisINF",
     "play",
     "play_contextual",
 ]

@@ -151,6 +151,13 @@ def integer(name: str, value: int, low: int, high: int | None = None) -> int:
     return int(value)
 
 
+def boolean(name: str, value: bool) -> bool:
+    """`value` as a bool; numbers are not taken, for a misplaced argument would pass as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def nearest(word: str, known: list[str]) -> str:
     """The end of an error message about an unknown name: the known names that look like it."""
     close = get_close_matches(word, known, n=3, cutoff=0.4)

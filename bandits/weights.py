@@ -1,0 +1,174 @@
+"""Randomised weights over importance-weighted losses: for adversaries, who choose the rewards beforehand.
+
+Rewards lie in [0, 1] and are turned into losses, ``1 - reward``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, inf, sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from claimlab import checks
+from claimlab.bandits.play import Algorithm
+from claimlab.checks import Array
+from claimlab.native import kernel
+
+TSALLIS_TOLERANCE = 1e-11  # of the normaliser; below the effect of a change of the learning rate in its 11th digit
+
+
+@kernel
+def sample(p: Array, u: float) -> int:
+    """The arm drawn from the distribution `p` by a uniform number `u` in [0, 1)."""
+    arm = 0
+    while arm < p.size - 1 and u >= p[arm]:
+        u -= p[arm]
+        arm += 1
+    return arm
+
+
+class Weights(NamedTuple):
+    loss: Array  # [K], summed importance-weighted loss
+    p: Array  # [K], distribution of the last draw
+
+
+@dataclass(frozen=True)
+class Exp3(Algorithm):
+    """Exponential weights on importance-weighted losses with learning rate `eta` (Lattimore & Szepesvari 2020, Alg.
+    9)."""
+
+    eta: float
+
+    def __post_init__(self) -> None:
+        self._settle(eta=checks.interval("eta", self.eta, 0, inf, "()"))
+
+    def init(self, n_arms: int, horizon: int) -> Weights:
+        return Weights(np.zeros(n_arms), np.zeros(n_arms))
+
+    def act(self, state: Weights, t: int, rng: Generator) -> int:
+        least, p = state.loss.min(), state.p
+        for arm in range(p.size):
+            p[arm] = exp(-self.eta * (state.loss[arm] - least))
+        p /= p.sum()
+        return sample(p, rng.random())
+
+    def learn(self, state: Weights, t: int, arm: int, reward: float) -> None:
+        state.loss[arm] += (1 - reward) / state.p[arm]
+
+
+@kernel
+def tsallis_weights(loss: Array, eta: float, p: Array, z: float) -> float:
+    r"""Fill `p` with the weights of 1/2-Tsallis-INF, :math:`p_i = 4 / (\eta (L_i - x))^2`; returns :math:`\min L - x`.
+
+    They minimise :math:`\langle p, L \rangle - \frac{4}{\eta} \sum_i \sqrt{p_i}` over the simplex; `x`, below
+    :math:`\min L`, is the multiplier for which they sum to one (Zimmert & Seldin 2021, Section 3.3).
+
+    Parameters
+    ----------
+    loss : float[K]
+        Cumulative losses, finite.
+    eta : float
+        Learning rate, positive.
+    p : float[K]
+        Overwritten.
+    z : float
+        Where the search for :math:`\min L - x` starts: any number, good ones being what the last call returned.
+
+    Notes
+    -----
+    With :math:`z = \min L - x`, which lies in :math:`[2/\eta, 2\sqrt{K}/\eta]`, and :math:`s(z) = \sum_i p_i`, Newton's
+    method solves :math:`s(z)^{-1/2} = 1`.  The left side is concave and increasing (a power mean, of exponent -2, of
+    the lines :math:`L_i - \min L + z`), so whatever the start, the iterates after the first step rise towards the root
+    and never pass it; a start or step below :math:`2/\eta` is moved there.
+
+    Error: Newton stops once :math:`|s - 1| \le \epsilon = 10^{-11} + 8 K u` with unit roundoff `u`, and what is returned
+    is `p / s`.  So `p` sums to one up to rounding, :math:`(K+1) u`, and is, up to rounding, *exactly* the solution for
+    the learning rate :math:`\eta\sqrt{s}`, a relative :math:`\epsilon/2` off; each weight is off by a relative
+    :math:`\sqrt{K} \epsilon` at most, as :math:`|\partial \log p_i / \partial \log \eta| \le 2\sqrt{K}`.
+    """
+    least, K = loss[0], loss.size
+    for i in range(1, K):
+        least = min(least, loss[i])
+    low, tolerance = 2 / eta, TSALLIS_TOLERANCE + 8 * K * 1.2e-16
+    z, total = max(low, min(z, low * sqrt(K))), 1.0
+    for _ in range(100):  # about five are needed; the bound is for losses that are not finite
+        total, cubes = 0.0, 0.0
+        for i in range(K):
+            root = low / (loss[i] - least + z)
+            p[i] = root * root
+            total += p[i]
+            cubes += p[i] * root
+        if abs(total - 1) <= tolerance:
+            break
+        z = max(low, z + low * total * (sqrt(total) - 1) / cubes)
+    for i in range(K):
+        p[i] /= total
+    return z
+
+
+class TsallisState(NamedTuple):
+    loss: Array  # [K], summed estimates of loss / scale
+    p: Array  # [K], distribution of the last draw
+    z: Array  # [1], the last normaliser
+
+
+@dataclass(frozen=True)
+class TsallisINF(Algorithm):
+    r"""1/2-Tsallis-INF: best of both worlds without knowing which (Zimmert & Seldin 2021, Algorithm 1).
+
+    Draws from :math:`p_i = 4 / (\eta_t (\hat L_i - x))^2` (:func:`tsallis_weights`).  Against any adversary its
+    pseudo-regret is at most :math:`4\sqrt{KT} + 1` (Theorem 1), and :math:`O(\sum_i \log T / \Delta_i)` in a
+    stochastic environment.
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate is :math:`\eta_t = \text{rate} / \sqrt{t}` with t from 1; Theorem 1 has 2, and 4 with the
+        reduced variance.
+    anytime : bool
+        With False :math:`\eta_t` is `rate` in every round.
+    reduced_variance : bool
+        Whether losses are estimated by :math:`1\{i = I_t\} (\ell_i - b_i)/p_i + b_i` with
+        :math:`b_i = \frac12 1\{p_i \ge \eta_t^2\}`, instead of with :math:`b_i = 0`.
+    scale : float
+        Rewards lie in [0, scale] and mean the loss ``scale - reward``; everything above is in units of `scale`.
+    """
+
+    rate: float = 2.0
+    anytime: bool = True
+    reduced_variance: bool = False
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._settle(
+            rate=checks.interval("rate", self.rate, 0, inf, "()"),
+            anytime=checks.boolean("anytime", self.anytime),
+            reduced_variance=checks.boolean("reduced_variance", self.reduced_variance),
+            scale=checks.interval("scale", self.scale, 0, inf, "()"),
+        )
+
+    def init(self, n_arms: int, horizon: int) -> TsallisState:
+        return TsallisState(np.zeros(n_arms), np.zeros(n_arms), np.zeros(1))
+
+    def act(self, state: TsallisState, t: int, rng: Generator) -> int:
+        state.z[0] = tsallis_weights(state.loss, tsallis_rate(self.rate, self.anytime, t), state.p, state.z[0])
+        return sample(state.p, rng.random())
+
+    def learn(self, state: TsallisState, t: int, arm: int, reward: float) -> None:
+        loss, p = 1 - reward / self.scale, state.p
+        if not self.reduced_variance:
+            state.loss[arm] += loss / p[arm]
+            return
+        threshold = tsallis_rate(self.rate, self.anytime, t) ** 2
+        for i in range(p.size):
+            if p[i] >= threshold:
+                state.loss[i] += 0.5
+        state.loss[arm] += (loss - (0.5 if p[arm] >= threshold else 0.0)) / p[arm]
+
+
+@kernel
+def tsallis_rate(rate: float, anytime: bool, t: int) -> float:
+    return rate / sqrt(t + 1.0) if anytime else rate
