@@ -17,7 +17,8 @@ from claimlab.bandits.play import Algorithm
 from claimlab.checks import Array
 from claimlab.native import kernel
 
-TSALLIS_TOLERANCE = 1e-11  # of the normaliser; below the effect of a change of the learning rate in its 11th digit
+TSALLIS_TOLERANCE = 1e-11  # of the normaliser: as if the learning rate were off in its 11th digit
+UNIT_ROUNDOFF = 2.0**-53
 
 
 @kernel
@@ -61,51 +62,57 @@ class Exp3(Algorithm):
 
 @kernel
 def tsallis_weights(loss: Array, eta: float, p: Array, z: float) -> float:
-    r"""Fill `p` with the weights of 1/2-Tsallis-INF, :math:`p_i = 4 / (\eta (L_i - x))^2`; returns :math:`\min L - x`.
+    r"""Fill `p` with the weights of 1/2-Tsallis-INF, :math:`p_i = 4 / (\eta (L_i - x))^2`.
 
-    They minimise :math:`\langle p, L \rangle - \frac{4}{\eta} \sum_i \sqrt{p_i}` over the simplex; `x`, below
-    :math:`\min L`, is the multiplier for which they sum to one (Zimmert & Seldin 2021, Section 3.3).
+    They minimise :math:`\langle p, L \rangle - \frac{4}{\eta} \sum_i \sqrt{p_i}` over the simplex; the multiplier `x`,
+    below :math:`\min L`, is the one with which they sum to one (Zimmert & Seldin 2021, Section 3.3).
 
     Parameters
     ----------
     loss : float[K]
-        Cumulative losses, finite.
+        Cumulative losses :math:`L`, finite.
     eta : float
         Learning rate, positive.
     p : float[K]
         Overwritten.
     z : float
-        Where the search for :math:`\min L - x` starts: any number, good ones being what the last call returned.
+        Where the search for :math:`z = \eta (\min L - x) / 2` starts: any number; the best is what the last call returned.
+
+    Returns
+    -------
+    float
+        z, which lies in :math:`[1, \sqrt{K}]`.
 
     Notes
     -----
-    With :math:`z = \min L - x`, which lies in :math:`[2/\eta, 2\sqrt{K}/\eta]`, and :math:`s(z) = \sum_i p_i`, Newton's
-    method solves :math:`s(z)^{-1/2} = 1`.  The left side is concave and increasing (a power mean, of exponent -2, of
-    the lines :math:`L_i - \min L + z`), so whatever the start, the iterates after the first step rise towards the root
-    and never pass it; a start or step below :math:`2/\eta` is moved there.
+    With :math:`s(z) = \sum_i p_i`, Newton's method solves :math:`s(z)^{-1/2} = 1`.  The left side is concave and
+    increasing (a power mean, of exponent -2, of lines in z), so whatever the start, all iterates after the first step
+    rise towards the root and never pass it; one below 1 is moved there.
 
-    Error: Newton stops once :math:`|s - 1| \le \epsilon = 10^{-11} + 8 K u` with unit roundoff `u`, and what is returned
-    is `p / s`.  So `p` sums to one up to rounding, :math:`(K+1) u`, and is, up to rounding, *exactly* the solution for
-    the learning rate :math:`\eta\sqrt{s}`, a relative :math:`\epsilon/2` off; each weight is off by a relative
+    Error: Newton stops once :math:`|s - 1| \le \epsilon = 10^{-11} + 8 K u` with unit roundoff `u`, and `p` is divided by
+    s.  So `p` sums to one up to rounding, :math:`(K+2) u`, and is up to rounding *exactly* the solution for the learning
+    rate :math:`\eta\sqrt{s}`, a relative :math:`\epsilon/2` off; each weight is off by a relative
     :math:`\sqrt{K} \epsilon` at most, as :math:`|\partial \log p_i / \partial \log \eta| \le 2\sqrt{K}`.
     """
     least, K = loss[0], loss.size
     for i in range(1, K):
         least = min(least, loss[i])
-    low, tolerance = 2 / eta, TSALLIS_TOLERANCE + 8 * K * 1.2e-16
-    z, total = max(low, min(z, low * sqrt(K))), 1.0
-    for _ in range(100):  # about five are needed; the bound is for losses that are not finite
+    tolerance, half, total = TSALLIS_TOLERANCE + 8 * K * UNIT_ROUNDOFF, 0.5 * eta, 1.0
+    z = max(1.0, min(z, sqrt(K)))
+    for _ in range(100):  # two or three suffice; the bound is for losses that are not finite
         total, cubes = 0.0, 0.0
         for i in range(K):
-            root = low / (loss[i] - least + z)
-            p[i] = root * root
-            total += p[i]
-            cubes += p[i] * root
+            root = 1 / (half * (loss[i] - least) + z)
+            square = root * root
+            p[i] = square
+            total += square
+            cubes += square * root
         if abs(total - 1) <= tolerance:
             break
-        z = max(low, z + low * total * (sqrt(total) - 1) / cubes)
+        z = max(1.0, z + total * (sqrt(total) - 1) / cubes)
+    share = 1 / total
     for i in range(K):
-        p[i] /= total
+        p[i] *= share
     return z
 
 
