@@ -165,15 +165,14 @@ class TsallisINF(Algorithm):
         return sample(state.p, rng.random())
 
     def learn(self, state: TsallisState, t: int, arm: int, reward: float) -> None:
-        loss, p = 1 - reward / self.scale, state.p
-        if not self.reduced_variance:
-            state.loss[arm] += loss / p[arm]
-            return
-        threshold = tsallis_rate(self.rate, self.anytime, t) ** 2
-        for i in range(p.size):
-            if p[i] >= threshold:
-                state.loss[i] += 0.5
-        state.loss[arm] += (loss - (0.5 if p[arm] >= threshold else 0.0)) / p[arm]
+        offset = 0.0
+        if self.reduced_variance:
+            threshold = tsallis_rate(self.rate, self.anytime, t) ** 2
+            for i in range(state.p.size):
+                if state.p[i] >= threshold:
+                    state.loss[i] += 0.5
+            offset = 0.5 if state.p[arm] >= threshold else 0.0
+        state.loss[arm] += (self.scale * (1 - offset) - reward) / (self.scale * state.p[arm])
 
 
 @kernel
