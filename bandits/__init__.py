@@ -3,6 +3,7 @@
 from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
 from claimlab.bandits.contextual import ContextualAlgorithm, ContextualEnvironment, play_contextual
 from claimlab.bandits.environments import Bernoulli, Gaussian, Stochastic
+from claimlab.bandits.exact import expected_regret
 from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
 from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
 from claimlab.bandits.play import Algorithm, Environment, Record, play
@@ -50,6 +51,7 @@ __all__ = [
     "TsallisINF",
     "anytime_rate",
     "exp3_rate",
+    "expected_regret",
     "mixing_rate",
     "play",
     "play_contextual",

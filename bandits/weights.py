@@ -23,12 +23,15 @@ UNIT_ROUNDOFF = 2.0**-53
 
 @kernel
 def sample(p: Array, u: float) -> int:
-    """The arm drawn from the distribution `p` by a uniform number `u` in [0, 1)."""
-    arm = 0
-    while arm < p.size - 1 and u >= p[arm]:
+    """The arm drawn from the distribution `p` by a uniform number `u` in [0, 1); never one of probability zero."""
+    possible = 0
+    for arm in range(p.size):
+        if u < p[arm]:
+            return arm
+        if p[arm] > 0:
+            possible = arm
         u -= p[arm]
-        arm += 1
-    return arm
+    return possible  # by rounding alone: p sums to a little less than one
 
 
 @kernel
