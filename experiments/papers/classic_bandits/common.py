@@ -43,8 +43,8 @@ def pieces(levels: Array, *, horizon: int) -> Table:
 
 
 def games(budget: Budget, most: int = 600) -> int:
-    """How many games a mean is taken over: bootstraps make it dear to take all of the budget's runs."""
-    return min(budget.runs // 10, most)
+    """How many games a mean is taken over: a game has up to 100 000 rounds, so they are fewer than the budget's runs."""
+    return min(budget.runs // 20, most)
 
 
 def seed(budget: Budget, *purpose: object) -> int:
