@@ -102,8 +102,8 @@ class Switching(Environment):
 class Drifting(Environment):
     """Bernoulli arms whose means walk: after each round every mean moves by N(0, `step`^2), reflected into [0, 1].
 
-    A restless bandit as in Slivkins & Upfal (2008), from the means `start`, float[K].  The comparator is the best arm of
-    each round.
+    A restless bandit as in Slivkins & Upfal (2008), from the means `start`, float[K].  The comparator is the best arm
+    of each round.
     """
 
     start: Array
@@ -143,8 +143,8 @@ class StochasticallyConstrained(Environment):
     r"""Gaps that never change under means that do: between stochastic and adversarial (Wei & Luo 2018).
 
     Phase n lasts :math:`\lceil \text{growth}^n \rceil` rounds.  In even phases arm `a` is Bernoulli of mean
-    :math:`\max\Delta - \Delta_a`, in odd ones of mean :math:`1 - \Delta_a`; with one arm of gap 0, all others of one gap
-    and ``growth=1.6`` it is the environment of Zimmert & Seldin (2021, Section 6).
+    :math:`\max\Delta - \Delta_a`, in odd ones of mean :math:`1 - \Delta_a`; with one arm of gap 0, all others of one
+    gap and ``growth=1.6`` it is the environment of Zimmert & Seldin (2021, Section 6).
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ class KLCounts(NamedTuple):
     pulls: Array  # [K]
     total: Array  # [K], summed reward
     entropy: Array  # [K], m log m + (1-m) log(1-m) at the mean reward m
-    index: Array  # [K], the last index that was computed
+    bound: Array  # [K], the last index that was computed
     last: Ints  # [1], the arm pulled last
 
 
@@ -130,7 +130,7 @@ class KLUCB(Algorithm):
         for arm in range(state.pulls.size):
             if state.pulls[arm] == 0:
                 return arm
-        return optimist(state.pulls, state.total, state.entropy, state.index, state.last[0], exploration(t + 1, self.c))
+        return optimist(state.pulls, state.total, state.entropy, state.bound, state.last[0], exploration(t + 1, self.c))
 
     def learn(self, state: KLCounts, t: int, arm: int, reward: float) -> None:
         state.pulls[arm] += 1
@@ -198,7 +198,7 @@ def optimist(pulls: Array, total: Array, entropy: Array, index: Array, leader: i
 class Indexed(NamedTuple):
     pulls: Array  # [K]
     total: Array  # [K], summed reward
-    index: Array  # [K]
+    bound: Array  # [K], upper confidence bounds
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,8 @@ class MOSS(Algorithm):
 
     def act(self, state: tuple[Indexed, Array], t: int, rng: Generator) -> int:
         arms, best = state[0], 0
-        for arm in range(arms.index.size):
-            if arms.index[arm] > arms.index[best]:
+        for arm in range(arms.bound.size):
+            if arms.bound[arm] > arms.bound[best]:
                 best = arm
         return best
 
@@ -230,7 +230,7 @@ class MOSS(Algorithm):
         arms.pulls[arm] += 1
         arms.total[arm] += reward
         n = arms.pulls[arm]
-        arms.index[arm] = arms.total[arm] / n + 2 * self.sigma * sqrt(max(log(share[0] / n), 0.0) / n)
+        arms.bound[arm] = arms.total[arm] / n + 2 * self.sigma * sqrt(max(log(share[0] / n), 0.0) / n)
 
 
 @dataclass(frozen=True)

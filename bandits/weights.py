@@ -65,9 +65,9 @@ def anytime_rate(n_arms: int) -> float:
 
 
 def mixing_rate(n_arms: int, gain: float) -> float:
-    r""":math:`\min(1, \sqrt{K \log K / ((e-1) g)})`: the mixing of :class:`Exp3Mixing` if no arm earns more than `gain`.
+    r""":math:`\min(1, \sqrt{K \log K / ((e-1) g)})`: the mixing of :class:`Exp3Mixing` if no arm earns more than g.
 
-    Auer, Cesa-Bianchi, Freund & Schapire (2002), Corollary 3.2; :math:`g = T` always is right.
+    Auer, Cesa-Bianchi, Freund & Schapire (2002), Corollary 3.2; `gain` is g, and T always is right.
     """
     K = checks.integer("n_arms", n_arms, 1)
     return min(1.0, sqrt(K * log(K) / ((e - 1) * checks.interval("gain", gain, 0, inf, "()"))))
@@ -98,7 +98,9 @@ class Exp3(Algorithm):
     anytime: bool = False
 
     def __post_init__(self) -> None:
-        self._settle(eta=checks.interval("eta", self.eta, 0, inf, "()"), anytime=checks.boolean("anytime", self.anytime))
+        self._settle(
+            eta=checks.interval("eta", self.eta, 0, inf, "()"), anytime=checks.boolean("anytime", self.anytime)
+        )
 
     def init(self, n_arms: int, horizon: int) -> Weights:
         return Weights(np.zeros(n_arms), np.zeros(n_arms))
@@ -128,7 +130,9 @@ class Exp3IX(Algorithm):
     anytime: bool = False
 
     def __post_init__(self) -> None:
-        self._settle(eta=checks.interval("eta", self.eta, 0, inf, "()"), anytime=checks.boolean("anytime", self.anytime))
+        self._settle(
+            eta=checks.interval("eta", self.eta, 0, inf, "()"), anytime=checks.boolean("anytime", self.anytime)
+        )
 
     def init(self, n_arms: int, horizon: int) -> Weights:
         return Weights(np.zeros(n_arms), np.zeros(n_arms))
@@ -186,7 +190,8 @@ def tsallis_weights(loss: Array, eta: float, p: Array, z: float) -> float:
     p : float[K]
         Overwritten.
     z : float
-        Where the search for :math:`z = \eta (\min L - x) / 2` starts: any number; the best is what the last call returned.
+        Where the search for :math:`z = \eta (\min L - x) / 2` starts: any number; the best is what the last call
+        returned.
 
     Returns
     -------
@@ -199,9 +204,9 @@ def tsallis_weights(loss: Array, eta: float, p: Array, z: float) -> float:
     increasing (a power mean, of exponent -2, of lines in z), so whatever the start, all iterates after the first step
     rise towards the root and never pass it; one below 1 is moved there.
 
-    Error: Newton stops once :math:`|s - 1| \le \epsilon = 10^{-11} + 8 K u` with unit roundoff `u`, and `p` is divided by
-    s.  So `p` sums to one up to rounding, :math:`(K+2) u`, and is up to rounding *exactly* the solution for the learning
-    rate :math:`\eta\sqrt{s}`, a relative :math:`\epsilon/2` off; each weight is off by a relative
+    Error: Newton stops once :math:`|s - 1| \le \epsilon = 10^{-11} + 8 K u` with unit roundoff `u`, and `p` is divided
+    by s.  So `p` sums to one up to rounding, :math:`(K+2) u`, and is up to rounding *exactly* the solution for the
+    learning rate :math:`\eta\sqrt{s}`, a relative :math:`\epsilon/2` off; each weight is off by a relative
     :math:`\sqrt{K} \epsilon` at most, as :math:`|\partial \log p_i / \partial \log \eta| \le 2\sqrt{K}`.
     """
     least, K = loss[0], loss.size

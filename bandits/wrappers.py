@@ -76,7 +76,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Batched(Algorithm):
-    """The `base` algorithm on a clock of batches: an arm is kept for `size` rounds, and their mean reward is its reward.
+    """The `base` algorithm on a clock of batches: an arm is kept for `size` rounds, and it learns their mean reward.
 
     Batched Exp3 of Arora, Dekel & Tewari (2012) is ``Batched(Exp3(eta), size)``: against an adversary with bounded
     memory, whose last `size` moves it sees, the price is a regret `size` times that of ``T / size`` rounds.

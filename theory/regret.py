@@ -46,9 +46,9 @@ def ucb1(gaps: ArrayLike, horizon: int) -> float:
 def delayed_ucb1(gaps: ArrayLike, horizon: int, delay: int) -> float:
     r"""The bound :func:`ucb1` plus :math:`D \sum_i \Delta_i`, for rewards that arrive up to D rounds late.
 
-    Joulani, Gyorgy & Szepesvari (2013) for UCB1.  In the proof of Auer et al. an arm's *observed* pulls take the place of
-    its pulls; once :math:`\ell = \lceil 8\log T/\Delta_i^2 \rceil` are observed everything goes as before, and until then
-    the arm is pulled at most :math:`\ell + D` times.
+    Joulani, Gyorgy & Szepesvari (2013) for UCB1.  In the proof of Auer et al. an arm's *observed* pulls take the place
+    of its pulls; once :math:`\ell = \lceil 8\log T/\Delta_i^2 \rceil` are observed everything goes as before, and until
+    then the arm is pulled at most :math:`\ell + D` times.
     """
     return ucb1(gaps, horizon) + checks.integer("delay", delay, 0) * float(_positive(gaps).sum())
 
@@ -60,8 +60,8 @@ def kl_ucb(means: ArrayLike, horizon: int) -> float:
        \frac{\log f(T)}{\mathrm{kl}(\mu_i + \epsilon_1, \mu^* - \epsilon_2)} + \frac{1}{2\epsilon_1^2}
        + \frac{2}{\epsilon_2^2} \Big).
 
-    Lattimore & Szepesvari (2020), Theorem 10.6, the finite-time bound of Garivier & Cappe (2011) with all constants.  The
-    infimum is taken over a grid, which can only enlarge the bound.
+    Lattimore & Szepesvari (2020), Theorem 10.6, the finite-time bound of Garivier & Cappe (2011) with all constants.
+    The infimum is taken over a grid, which can only enlarge the bound.
     """
     means, T = checks.unit("means", means, ndim=1), _rounds(horizon)
     level = log(1 + T * log(T) ** 2)
@@ -110,9 +110,9 @@ def exp3_mixing(n_arms: int, gain: float, gamma: float) -> float:
 
 
 def exp3_ix(n_arms: int, horizon: int, delta: float) -> float:
-    r"""With probability :math:`1-\delta` the *realised* regret of Exp3-IX with rate :func:`claimlab.bandits.exp3_rate` is
+    r"""With probability :math:`1-\delta` the regret of Exp3-IX with rate :func:`claimlab.bandits.exp3_rate` is below
 
-    .. math:: R_T \le 2\sqrt{2KT\log K} + \Big(\sqrt{2KT/\log K} + 1\Big) \log(2/\delta).
+    .. math:: 2\sqrt{2KT\log K} + \Big(\sqrt{2KT/\log K} + 1\Big) \log(2/\delta).
 
     Neu (2015), Theorem 1.
     """
@@ -121,15 +121,18 @@ def exp3_ix(n_arms: int, horizon: int, delta: float) -> float:
 
 
 def tsallis_inf(n_arms: int, horizon: int) -> float:
-    r""":math:`4\sqrt{KT} + 1` for :math:`\eta_t = 2/\sqrt t`, against every adversary (Zimmert & Seldin 2021, Theorem 1)."""
+    r""":math:`4\sqrt{KT} + 1` for :math:`\eta_t = 2/\sqrt t`, against every adversary.
+
+    Zimmert & Seldin (2021), Theorem 1.
+    """
     return 4 * sqrt(_arms(n_arms) * _rounds(horizon)) + 1
 
 
 def tsallis_inf_sharp(n_arms: int, horizon: int) -> float:
     r""":math:`2\sqrt{KT} + 2(\sqrt K - 1)\sqrt T`, ours: :func:`tsallis_inf` without the terms that its proof drops.
 
-    Proof.  Follow the regularised leader with :math:`\Psi_t(w) = -\frac{4}{\eta_t}\sum_i \sqrt{w_i}`.  *Stability*: for an
-    estimate :math:`\hat\ell \ge 0` that is :math:`\ell/w_i` at the drawn arm and 0 elsewhere, the divergence of the
+    Proof.  Follow the regularised leader with :math:`\Psi_t(w) = -\frac{4}{\eta_t}\sum_i \sqrt{w_i}`.  *Stability*: for
+    an estimate :math:`\hat\ell \ge 0` that is :math:`\ell/w_i` at the drawn arm and 0 elsewhere, the divergence of the
     unconstrained step is, with :math:`a = \eta\hat\ell_i\sqrt{w_i}/2 \ge 0`,
 
     .. math:: \frac{\eta}{2} \frac{w_i^{3/2} \hat\ell_i^2}{1 + a} \le \frac{\eta}{2} w_i^{-1/2},
@@ -143,7 +146,7 @@ def tsallis_inf_sharp(n_arms: int, horizon: int) -> float:
 
 
 def tsallis_inf_stochastic(gaps: ArrayLike, horizon: int) -> float:
-    r"""Tsallis-INF under fixed gaps with a single best arm, :math:`\sum_i (4\log T + O(1))/\Delta_i`: the constants ours.
+    r"""Tsallis-INF under fixed gaps with one best arm, :math:`\sum_i (4\log T + O(1))/\Delta_i`: the constants ours.
 
     .. math:: 4.58\sqrt K + \sum_{\Delta_i>0} \sum_{t \le T} \max_{0 \le w \le 1} \Big[ \Big(\frac{4}{\sqrt t}
        + \frac{2}{t^{3/2}}\Big)\sqrt w - \Big(\Delta_i - \frac{2}{\sqrt t} - \frac{8}{t}\Big) w \Big],
@@ -151,8 +154,8 @@ def tsallis_inf_stochastic(gaps: ArrayLike, horizon: int) -> float:
     or :func:`tsallis_inf_sharp` where that is less.  The order is that of Zimmert & Seldin (2021), Theorem 1, whose
     environments (stochastic, or stochastically constrained adversaries) are meant.
 
-    Proof.  Let * be the best arm.  Stability as in :func:`tsallis_inf_sharp`, but first the loss of the drawn arm `i` is
-    taken from all estimates, which changes no weight.  The estimates are then :math:`\ell(1/w_i - 1)` at `i` and
+    Proof.  Let * be the best arm.  Stability as in :func:`tsallis_inf_sharp`, but first the loss of the drawn arm `i`
+    is taken from all estimates, which changes no weight.  The estimates are then :math:`\ell(1/w_i - 1)` at `i` and
     :math:`-\ell` at all others, and for :math:`\eta \le 1`, by :math:`1/(1-a) \le 1 + 2a` for :math:`a \le 1/2`, the
     expected stability is at most
 

@@ -61,9 +61,7 @@ def _hedge(K: int, T: int) -> float:
     return float(np.sqrt(T * np.log(K) / 2))
 
 
-def _exp3_check(
-    budget: Budget, anytime: bool = False, bound: Callable[[int, int], float] = regret.exp3
-) -> Inequality:
+def _exp3_check(budget: Budget, anytime: bool = False, bound: Callable[[int, int], float] = regret.exp3) -> Inequality:
     space = Space({"T": (3, 8), "K": (2, 3)}, {"x": Box("TK", 0.0, 1.0)})
     return attack(space, partial(_exp3, anytime=anytime, bound=bound), budget, hard=_worst_small(space))
 
@@ -143,9 +141,10 @@ def _high_probability_check(budget: Budget, algorithm: Callable[[float], Algorit
 CONSTRAINED = StochasticallyConstrained(np.array([0.0, *[0.125] * 7]))
 FIXED = Bernoulli(0.5 - CONSTRAINED.gaps)
 CLEAR = np.array([0.0, 0.5])
+INDEX, TSALLIS = UCB1(), TsallisINF()
 
 
-def _stochastic_check(budget: Budget, algorithm: Algorithm = TsallisINF()) -> Comparison:
+def _stochastic_check(budget: Budget, algorithm: Algorithm = TSALLIS) -> Comparison:
     """The bound, in the harder of two environments of the same gaps."""
     horizon, worlds = 100_000, (Bernoulli(0.75 - CLEAR), StochasticallyConstrained(CLEAR))
     pilots = [regrets(algorithm, env, budget, "pilot", i, horizon=horizon, runs=20) for i, env in enumerate(worlds)]
@@ -158,7 +157,7 @@ def _stochastic_check(budget: Budget, algorithm: Algorithm = TsallisINF()) -> Co
 
 def _constrained_check(budget: Budget, env: Environment = CONSTRAINED) -> Comparison:
     horizon, runs = 100_000, games(budget)
-    ucb1, tsallis = (regrets(alg, env, budget, horizon=horizon, runs=runs) for alg in (UCB1(), TsallisINF()))
+    ucb1, tsallis = (regrets(alg, env, budget, horizon=horizon, runs=runs) for alg in (INDEX, TSALLIS))
     witness = {"mean regret of UCB1": ucb1.mean(), "of Tsallis-INF": tsallis.mean()}
     return above(ucb1, tsallis, budget, effect=1_000, witness=witness)
 
@@ -175,7 +174,7 @@ def round_robin(horizon: int, n_arms: int = 3) -> Table:
     return Table(1.0 - np.eye(n_arms)[np.arange(horizon) % n_arms])
 
 
-def _fooled_check(budget: Budget, algorithm: Algorithm = UCB1()) -> Comparison:
+def _fooled_check(budget: Budget, algorithm: Algorithm = INDEX) -> Comparison:
     horizon = 10_000
     found = regrets(algorithm, round_robin(horizon), budget, horizon=horizon, runs=games(budget))
     witness = {"rewards of the first rounds": round_robin(6).rewards, "horizon": horizon, "mean regret": found.mean()}
@@ -187,8 +186,8 @@ CLAIMS = (
         id="classic-bandits/exp3-bound",
         source="Bubeck & Cesa-Bianchi (2012), Theorem 3.1; Lattimore & Szepesvari (2020), Theorem 11.2",
         statement=(
-            r"With $\eta = \sqrt{2\log K/(KT)}$ the pseudo-regret of Exp3 is at most $\sqrt{2TK\log K}$; computed exactly "
-            "over all sequences of draws, for up to 8 rounds and 3 arms."
+            r"With $\eta = \sqrt{2\log K/(KT)}$ the pseudo-regret of Exp3 is at most $\sqrt{2TK\log K}$; computed "
+            "exactly over all sequences of draws, for up to 8 rounds and 3 arms."
         ),
         kind=Inequality,
         premises=(OBLIVIOUS,),
@@ -213,9 +212,9 @@ CLAIMS = (
         id="classic-bandits/exp3-mixing",
         source="Auer, Cesa-Bianchi, Freund & Schapire (2002), Theorem 3.1",
         statement=(
-            r"With any mixing $\gamma \in (0, 1]$ the pseudo-regret of Exp3 as first published is at most "
-            r"$(e-1)\gamma G + \frac{K\log K}{\gamma}$, $G$ what the best arm earns; computed exactly over all sequences "
-            "of draws, for 12 rounds and 2 arms."
+            r"With any mixing $\gamma \in (0, 1]$ the pseudo-regret of Exp3 as first published is at most $(e-1)\gamma "
+            r"G + \frac{K\log K}{\gamma}$, $G$ what the best arm earns; computed exactly over all sequences of draws, "
+            "for 12 rounds and 2 arms."
         ),
         kind=Inequality,
         premises=(OBLIVIOUS,),
@@ -227,8 +226,8 @@ CLAIMS = (
         id="classic-bandits/exp3-ix-high-probability",
         source="Neu (2015), Theorem 1",
         statement=(
-            r"With $\eta = 2\gamma = \sqrt{2\log K/(KT)}$ the regret of Exp3-IX is, with probability $1 - \delta$, at most "
-            r"$2\sqrt{2KT\log K} + \left(\sqrt{2KT/\log K} + 1\right)\log(2/\delta)$; for $\delta = 0.01$."
+            r"With $\eta = 2\gamma = \sqrt{2\log K/(KT)}$ the regret of Exp3-IX is, with probability $1 - \delta$, at "
+            r"most $2\sqrt{2KT\log K} + \left(\sqrt{2KT/\log K} + 1\right)\log(2/\delta)$; for $\delta = 0.01$."
         ),
         kind=Probability,
         premises=(OBLIVIOUS, "a table of two arms that traps Exp3, $T = 8000$"),
@@ -253,8 +252,8 @@ CLAIMS = (
         id="classic-bandits/tsallis-adversarial-sharp",
         source="ours, sharpens Zimmert & Seldin (2021), Theorem 1",
         statement=(
-            r"With $\eta_t = 2/\sqrt t$ the pseudo-regret of Tsallis-INF is at most $2\sqrt{KT} + 2(\sqrt K - 1)\sqrt T$; "
-            "computed exactly over all sequences of draws, for 14 rounds and 2 arms."
+            r"With $\eta_t = 2/\sqrt t$ the pseudo-regret of Tsallis-INF is at most $2\sqrt{KT} + 2(\sqrt K - 1)\sqrt "
+            "T$; computed exactly over all sequences of draws, for 14 rounds and 2 arms."
         ),
         kind=Inequality,
         premises=(OBLIVIOUS,),
@@ -266,9 +265,10 @@ CLAIMS = (
         id="classic-bandits/tsallis-stochastic",
         source="Zimmert & Seldin (2021), Theorem 1; the constants ours",
         statement=(
-            r"The same algorithm has a regret of order $\sum_i \log T/\Delta_i$ where the gaps are fixed and the best arm is "
-            r"unique: at most $4.58\sqrt K + \sum_i \sum_{t \le T} \max_{0 \le w \le 1} \left[\left(\frac{4}{\sqrt t} + "
-            r"\frac{2}{t^{3/2}}\right)\sqrt w - \left(\Delta_i - \frac{2}{\sqrt t} - \frac{8}{t}\right) w\right]$."
+            r"The same algorithm has a regret of order $\sum_i \log T/\Delta_i$ where the gaps are fixed and the best "
+            r"arm is unique: at most $4.58\sqrt K + \sum_i \sum_{t \le T} \max_{0 \le w \le 1} "
+            r"\left[\left(\frac{4}{\sqrt t} + \frac{2}{t^{3/2}}\right)\sqrt w - \left(\Delta_i - \frac{2}{\sqrt t} - "
+            r"\frac{8}{t}\right) w\right]$."
         ),
         kind=Comparison,
         premises=("gaps 0 and 0.5, means fixed or moving together", "$T = 10^5$"),
@@ -280,8 +280,8 @@ CLAIMS = (
         id="classic-bandits/tsallis-logarithmic",
         source="Zimmert & Seldin (2021), Theorem 1",
         statement=(
-            "With fixed means the regret of Tsallis-INF grows like a logarithm: the rounds from $10^4$ to $10^5$ cost at "
-            "most twice what those from $10^3$ to $10^4$ do."
+            "With fixed means the regret of Tsallis-INF grows like a logarithm: the rounds from $10^4$ to $10^5$ cost "
+            "at most twice what those from $10^3$ to $10^4$ do."
         ),
         kind=Comparison,
         premises=(BERNOULLI, "means 0.75 and 0.25", LARGE),
@@ -293,7 +293,8 @@ CLAIMS = (
         id="classic-bandits/tsallis-constrained",
         source="Zimmert & Seldin (2021), Section 6",
         statement=(
-            "Where the gaps are fixed but the means move in growing phases, UCB1 loses, by more than 1000, to Tsallis-INF."
+            "Where the gaps are fixed but the means move in growing phases, UCB1 loses, by more than 1000, to "
+            "Tsallis-INF."
         ),
         kind=Comparison,
         premises=("8 arms, gaps 0 and 0.125, $T = 10^5$",),
@@ -305,13 +306,13 @@ CLAIMS = (
         id="classic-bandits/ucb1-fooled",
         source="folklore: no deterministic algorithm survives an adversary (Lattimore & Szepesvari 2020, Section 11.1)",
         statement=(
-            "Against the table that pays 0 on arm $t$ mod $K$ in round $t$ and 1 on all others, UCB1 has a regret of at "
-            "least $T/2$."
+            "Against the table that pays 0 on arm $t$ mod $K$ in round $t$ and 1 on all others, UCB1 has a regret of "
+            "at least $T/2$."
         ),
         kind=Comparison,
         premises=(OBLIVIOUS, "3 arms, $T = 10^4$"),
         check=_fooled_check,
-        control=partial(_fooled_check, algorithm=TsallisINF()),
+        control=partial(_fooled_check, algorithm=TSALLIS),
         control_statement="so has Tsallis-INF.",
     ),
 )

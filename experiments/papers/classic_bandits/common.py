@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def pieces(levels: Array, *, horizon: int) -> Table:
 
 
 def games(budget: Budget, most: int = 600) -> int:
-    """How many games a mean is taken over: a game has up to 100 000 rounds, so they are fewer than the budget's runs."""
+    """How many games a mean is taken over: fewer than the budget's runs, for a game is long."""
     return min(budget.runs // 20, most)
 
 
@@ -57,8 +58,11 @@ def regrets(alg: Algorithm, env: Environment, budget: Budget, *purpose: object, 
     return record.regret[:, -1]
 
 
+E = TypeVar("E", bound=Environment)
+
+
 @dataclass(frozen=True)
-class Promise:
+class Promise(Generic[E]):
     """ "The expected regret of `algorithm` in `environment` is at most `bound`", for all instances of `space`.
 
     Parameters
@@ -73,9 +77,9 @@ class Promise:
     """
 
     space: Space
-    environment: Callable[..., Environment]
-    algorithm: Callable[[Environment], Algorithm]
-    bound: Callable[[Environment], float]
+    environment: Callable[..., E]
+    algorithm: Callable[[E], Algorithm]
+    bound: Callable[[E], float]
     horizon: int
     hard: tuple[Case, ...] = ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import log, sqrt
+from math import log
 
 import numpy as np
 from numpy.random import Generator
@@ -97,8 +97,8 @@ def _optimal_check(budget: Budget, alg: Algorithm) -> Comparison:
 
 
 def _lower_check(budget: Budget, alg: Algorithm) -> Comparison:
-    options = {"horizon": 100_000, "runs": games(budget), "seed": seed(budget, "play"), "checkpoints": 6}
-    slope = np.diff(play(alg, THREE, **options).regret[:, -2:])[:, 0] / log(10)
+    record = play(alg, THREE, horizon=100_000, runs=games(budget), seed=seed(budget, "play"), checkpoints=6)
+    slope = np.diff(record.regret[:, -2:])[:, 0] / log(10)
     constant = regret.lai_robbins(THREE.means)
     witness = {"means": THREE.means, "regret for each unit of log T": slope.mean(), "constant": constant}
     return above(slope, np.full(len(slope), 0.6 * constant), budget, witness=witness)
@@ -113,7 +113,12 @@ def _linear_check(budget: Budget, algorithm: Algorithm, env: Callable[[int], Ber
     runs = games(budget, 200)
     found = [regrets(algorithm, env(T), budget, T, horizon=T, runs=runs) for T in LINEAR_HORIZONS]
     return rate(
-        LINEAR_HORIZONS, np.stack(found, axis=1), exponent=1.0, side="at least", resolution=0.1, rng=budget.rng("bootstrap")
+        LINEAR_HORIZONS,
+        np.stack(found, axis=1),
+        exponent=1.0,
+        side="at least",
+        resolution=0.1,
+        rng=budget.rng("bootstrap"),
     )
 
 
@@ -195,11 +200,17 @@ CLAIMS = (
         id="classic-bandits/lai-robbins",
         source="Lai & Robbins (1985), Theorem 2",
         statement=(
-            r"A consistent algorithm pays at least $\sum_i \Delta_i/\mathrm{kl}(\mu_i, \mu^*)$ for each unit of $\log T$ "
-            r"in the limit: Thompson sampling, which of ours pays least, pays 0.6 of it between $10^4$ and $10^5$ rounds."
+            r"A consistent algorithm pays at least $\sum_i \Delta_i/\mathrm{kl}(\mu_i, \mu^*)$ for each unit of "
+            r"$\log T$ in the limit: Thompson sampling, which of ours pays least, pays 0.6 of it between $10^4$ and $10^5$ "
+            "rounds."
         ),
         kind=Comparison,
-        premises=(BERNOULLI, "means 0.6, 0.4 and 0.2", LARGE, "consistent: regret $o(T^a)$ for all $a > 0$, everywhere"),
+        premises=(
+            BERNOULLI,
+            "means 0.6, 0.4 and 0.2",
+            LARGE,
+            "consistent: regret $o(T^a)$ for all $a > 0$, everywhere",
+        ),
         check=partial(_lower_check, alg=BetaThompson()),
         control=partial(_lower_check, alg=Always(0)),
         control_statement="the same for an algorithm that is not consistent: it always pulls the first arm.",
@@ -243,8 +254,8 @@ CLAIMS = (
         id="classic-bandits/switching-breaks-ucb1",
         source="Garivier & Moulines (2011), Section 2",
         statement=(
-            "One change of the means costs UCB1, which never forgets, a regret linear in $T$: the better arm becomes the "
-            "worse at half-time."
+            "One change of the means costs UCB1, which never forgets, a regret linear in $T$: the better arm becomes "
+            "the worse at half-time."
         ),
         kind=Rate,
         premises=("Bernoulli arms with means (0.4, 0.6), from half-time on (0.4, 0.2)",),
