@@ -44,7 +44,7 @@ class Delayed(Algorithm):
 
     def __post_init__(self) -> None:
         check_base(self.base)
-        if isinstance(self.base, (Exp3, Exp3IX, Exp3Mixing, TsallisINF)):
+        if divides(self.base):
             raise ValueError(f"base must not weight by the last draw's probability, got {type(self.base).__name__}.")
         self._settle(delay=checks.integer("delay", self.delay, 0), random=checks.boolean("random", self.random))
 
@@ -102,6 +102,12 @@ class Batched(Algorithm):
         state.total[0] += reward
         if t % self.size == self.size - 1:
             self.base.learn(state.base, t // self.size, arm, state.total[0] / self.size)
+
+
+def divides(alg: Algorithm) -> bool:
+    """Whether `alg` divides by the probability of its last draw."""
+    inner = isinstance(alg, (Delayed, Batched)) and divides(alg.base)
+    return inner or isinstance(alg, (Exp3, Exp3IX, Exp3Mixing, TsallisINF))
 
 
 def check_base(base: Algorithm) -> None:

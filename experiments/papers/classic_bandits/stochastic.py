@@ -201,8 +201,8 @@ CLAIMS = (
         source="Lai & Robbins (1985), Theorem 2",
         statement=(
             r"A consistent algorithm pays at least $\sum_i \Delta_i/\mathrm{kl}(\mu_i, \mu^*)$ for each unit of "
-            r"$\log T$ in the limit: Thompson sampling, which of ours pays least, pays 0.6 of it between $10^4$ and $10^5$ "
-            "rounds."
+            r"$\log T$ in the limit: Thompson sampling, which of ours pays least, pays 0.6 of it between $10^4$ and "
+            "$10^5$ rounds."
         ),
         kind=Comparison,
         premises=(
