@@ -1,23 +1,61 @@
 """Bandits: environments, algorithms, and the loops that play one against the other."""
 
-from claimlab.bandits.algorithms import UCB1, BetaThompson, Exp3
+from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
 from claimlab.bandits.contextual import ContextualAlgorithm, ContextualEnvironment, play_contextual
-from claimlab.bandits.environments import Bernoulli, Stochastic
+from claimlab.bandits.environments import Bernoulli, Gaussian, Stochastic
+from claimlab.bandits.exact import expected_regret
+from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
+from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
 from claimlab.bandits.play import Algorithm, Environment, Record, play
+from claimlab.bandits.posterior import BetaThompson, GaussianThompson
+from claimlab.bandits.weights import (
+    Exp3,
+    Exp3IX,
+    Exp3Mixing,
+    TsallisINF,
+    anytime_rate,
+    exp3_rate,
+    mixing_rate,
+    tsallis_weights,
+)
+from claimlab.bandits.wrappers import Batched, Delayed
 
 __all__ = [
+    "KLUCB",
+    "MOSS",
     "UCB1",
     "Algorithm",
+    "AnytimeMOSS",
+    "AutoRegressive",
+    "Batched",
     "Bernoulli",
     "BetaThompson",
     "ContextualAlgorithm",
     "ContextualEnvironment",
+    "DecreasingEpsilonGreedy",
+    "Delayed",
+    "Drifting",
     "Environment",
+    "EpsilonGreedy",
     "Exp3",
+    "Exp3IX",
+    "Exp3Mixing",
+    "Gaussian",
+    "GaussianKLUCB",
+    "GaussianThompson",
     "Record",
     "Stochastic",
+    "StochasticallyConstrained",
+    "Switching",
+    "Table",
+    "TsallisINF",
+    "anytime_rate",
+    "exp3_rate",
+    "expected_regret",
+    "mixing_rate",
     "play",
     "play_contextual",
+    "tsallis_weights",
 ]
 
 assert __name__ == "claimlab.bandits", "write `import claimlab.bandits`: `bandits` alone would load a second copy"

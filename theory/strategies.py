@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
 
-from claimlab.bandits.environments import Bernoulli
+from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
+from claimlab.bandits.environments import Bernoulli, Gaussian
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.inverse import with_optimal_values
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, FiniteMDP, TabularMDP
@@ -54,6 +55,76 @@ def bernoullis(*, max_arms: int = 5) -> st.SearchStrategy[Bernoulli]:
     """
     means = st.lists(st.sampled_from([0.0, 1.0, 0.5]) | UNIT, min_size=1, max_size=max_arms)
     return means.map(lambda m: Bernoulli(np.array(m)))
+
+
+def gaussians(*, max_arms: int = 5) -> st.SearchStrategy[Gaussian]:
+    """Gaussian bandits with means within 10 of 0 and standard deviations from 1/4 to 4; ties are likely.
+
+    >>> from hypothesis import find
+    >>> find(gaussians(), lambda env: env.means.size == 2).means
+    array([0., 0.])
+    """
+    sizes = st.integers(1, max_arms)
+    means = sizes.flatmap(lambda k: rewards(k, scale=10.0))
+    return st.builds(Gaussian, means, st.sampled_from([1.0, 0.25, 4.0]))
+
+
+def reward_tables(*, max_rounds: int = 60, max_arms: int = 5, min_rounds: int = 1) -> st.SearchStrategy[Table]:
+    """Oblivious adversaries: rewards in [0, 1], of which 0, 1/2 and 1 are likely.
+
+    >>> from hypothesis import find
+    >>> find(reward_tables(), lambda env: env.rewards.sum() == 2).rewards
+    array([[1., 1.]])
+    """
+    shapes = st.tuples(st.integers(min_rounds, max_rounds), st.integers(1, max_arms))
+    return shapes.flatmap(lambda shape: rewards(shape, low=0.0)).map(Table)
+
+
+@st.composite
+def switching_bandits(draw: st.DrawFn, *, max_pieces: int = 4, max_arms: int = 4, max_rounds: int = 60) -> Switching:
+    """Bernoulli bandits whose means change at up to ``max_pieces - 1`` rounds.
+
+    >>> from hypothesis import find
+    >>> find(switching_bandits(), lambda env: len(env.starts) == 2).starts
+    array([0, 1])
+    """
+    changes = draw(st.lists(st.integers(1, max_rounds), max_size=max_pieces - 1, unique=True))
+    means = draw(rewards((len(changes) + 1, draw(st.integers(1, max_arms))), low=0.0))
+    return Switching(means, np.array([0, *sorted(changes)]))
+
+
+def drifting_bandits(*, max_arms: int = 4) -> st.SearchStrategy[Drifting]:
+    """Bernoulli bandits whose means walk in [0, 1], by steps of 0 to 1.
+
+    >>> from hypothesis import find
+    >>> find(drifting_bandits(), lambda env: env.step > 0).start
+    array([0.])
+    """
+    start = st.integers(1, max_arms).flatmap(lambda k: rewards(k, low=0.0))
+    return st.builds(Drifting, start, st.sampled_from([0.0, 1.0, 0.1]) | UNIT)
+
+
+def constrained_adversaries(*, max_arms: int = 4) -> st.SearchStrategy[StochasticallyConstrained]:
+    """Fixed gaps, one of them 0, under means that move in growing phases.
+
+    >>> from hypothesis import find
+    >>> find(constrained_adversaries(), lambda env: env.gaps.max() == 1).gaps
+    array([1., 0.])
+    """
+    others = st.integers(0, max_arms - 1).flatmap(lambda k: rewards(k, low=0.0))
+    growths = st.sampled_from([1.6, 2.0]) | st.floats(1.1, 4)
+    return st.builds(lambda gaps, growth: StochasticallyConstrained(np.append(gaps, 0.0), growth), others, growths)
+
+
+def auto_regressive_bandits(*, max_arms: int = 4) -> st.SearchStrategy[AutoRegressive]:
+    """Rewards that remember, from not at all to nearly for ever.
+
+    >>> from hypothesis import find
+    >>> find(auto_regressive_bandits(), lambda env: True).n_arms
+    1
+    """
+    memories = st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0, 0.99, allow_subnormal=False)
+    return st.builds(AutoRegressive, st.integers(1, max_arms), memories, st.sampled_from([0.5, 0.01, 3.0]))
 
 
 @st.composite

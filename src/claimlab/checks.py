@@ -40,6 +40,15 @@ def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
     return out
 
 
+def unit(name: str, value: ArrayLike, *, ndim: int) -> Array:
+    """`value` as `array`, of numbers in [0, 1]."""
+    out = array(name, value, ndim=ndim)
+    bad = np.argwhere((out < 0) | (out > 1))
+    if len(bad):
+        raise ValueError(f"{name}{bad[0].tolist()} must lie in [0, 1], got {out[tuple(bad[0])]:.6g}.")
+    return out
+
+
 def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
     """`value` as `array`, of exactly `shape`; `what` names that shape, as in "(S, A)"."""
     out = array(name, value, ndim=len(shape))
@@ -149,6 +158,13 @@ def integer(name: str, value: int, low: int, high: int | None = None) -> int:
         span = f"at least {low}" if high is None else f"in {low}..{high}"
         raise ValueError(f"{name} must be {span}, got {value!r}.")
     return int(value)
+
+
+def boolean(name: str, value: bool) -> bool:
+    """`value` as a bool; numbers are not taken, for a misplaced argument would pass as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
 
 
 def nearest(word: str, known: list[str]) -> str:

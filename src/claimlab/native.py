@@ -143,6 +143,16 @@ class _NativeType(types.Type):
 def _code(cls: type) -> str:
     return fingerprint(cls)
 
+    def __reduce__(self) -> Any:
+        """What the index of compiled code on disk keeps of a type, in which later processes look theirs up.
+
+        The folder's name follows the sources of this package alone.  A class from elsewhere may be edited without
+        notice, and its module may be missing in another process: it is kept as a name, which equals no type.
+        """
+        if self.cls.__module__.startswith("claimlab.") and "<locals>" not in self.cls.__qualname__:
+            return _NativeType, (self.cls, self.members)
+        return types.Opaque, (f"{self.cls.__module__}.{self.name}",)
+
 
 @typeof_impl.register(Native)
 def _typeof(value: Native, context: Any) -> _NativeType:
