@@ -18,13 +18,13 @@ from claimlab.checks import Array
 # Lemma 2.1: the surrogate of SOR ------------------------------------------------------------------------------------
 
 
-def sor_surrogate(omega: ArrayLike, beta: ArrayLike, tau: ArrayLike, tol: float) -> Array:
+def sor_surrogate(omega: ArrayLike, beta: ArrayLike, tau: ArrayLike, tol: ArrayLike) -> Array:
     r"""Upper bound on the sweeps of SOR under Assumption 2.1 (Lemma 2.1).
 
     .. math:: U(\omega) = 1 + \frac{-\log\varepsilon}{-\log(\rho(C_\omega) + \tau(1 - \rho(C_\omega)))}
     """
     gap = (1 - np.asarray(tau)) * (1 - young_radius(beta, omega))
-    return np.asarray(1 + np.log(tol) / np.log1p(-gap))
+    return np.asarray(1 + np.log(np.asarray(tol)) / np.log1p(-gap))
 
 
 def surrogate_rate(beta: ArrayLike, tau: ArrayLike, omega_max: ArrayLike) -> Array:
@@ -33,16 +33,16 @@ def surrogate_rate(beta: ArrayLike, tau: ArrayLike, omega_max: ArrayLike) -> Arr
     return np.asarray(t + (1 - t) * np.maximum(np.square(beta), np.asarray(omega_max) - 1))
 
 
-def sor_surrogate_cap(beta: ArrayLike, tau: ArrayLike, omega_max: ArrayLike, tol: float) -> Array:
+def sor_surrogate_cap(beta: ArrayLike, tau: ArrayLike, omega_max: ArrayLike, tol: ArrayLike) -> Array:
     r"""Upper bound :math:`1 + \log\varepsilon/\log\alpha` on the surrogate over :math:`[1, \omega_{\max}]`."""
-    return np.asarray(1 + np.log(tol) / np.log(surrogate_rate(beta, tau, omega_max)))
+    return np.asarray(1 + np.log(np.asarray(tol)) / np.log(surrogate_rate(beta, tau, omega_max)))
 
 
-def sor_surrogate_lipschitz(beta: ArrayLike, tau: ArrayLike, omega_max: ArrayLike, tol: float) -> Array:
+def sor_surrogate_lipschitz(beta: ArrayLike, tau: ArrayLike, omega_max: ArrayLike, tol: ArrayLike) -> Array:
     r"""Lipschitz constant :math:`(1 - \tau)\log(1/\varepsilon)/(\alpha\log^2\alpha)` of `U` right of
     :math:`\omega^*` (Lemma 2.1), under :func:`steep_enough`."""
     alpha = surrogate_rate(beta, tau, omega_max)
-    return np.asarray((1 - np.asarray(tau)) * -np.log(tol) / (alpha * np.log(alpha) ** 2))
+    return np.asarray((1 - np.asarray(tau)) * -np.log(np.asarray(tol)) / (alpha * np.log(alpha) ** 2))
 
 
 def steep_enough(beta: ArrayLike, tau: ArrayLike) -> Array:
@@ -100,20 +100,23 @@ def axelsson_bound(omega: ArrayLike, mu: ArrayLike, nu: ArrayLike) -> Array:
     return np.asarray((1 + mu * (2 - w) ** 2 / (4 * w) + w * nu) / (2 - w))
 
 
-def krylov_length(kappa: ArrayLike, tol: float) -> Array:
+def krylov_length(kappa: ArrayLike, tol: ArrayLike) -> Array:
     r""":math:`\Lambda = \log(\sqrt\kappa/\varepsilon + \sqrt{\kappa/\varepsilon^2 - 1})`, the numerator of Eq. (31)."""
-    return np.asarray(np.arccosh(np.sqrt(kappa) / tol))
+    return np.asarray(np.arccosh(np.sqrt(kappa) / np.asarray(tol)))
 
 
-def cg_surrogate(omega: ArrayLike, mu: ArrayLike, nu: ArrayLike, kappa: ArrayLike, tol: float, tau: float = 1) -> Array:
+def cg_surrogate(
+    omega: ArrayLike, mu: ArrayLike, nu: ArrayLike, kappa: ArrayLike, tol: ArrayLike, tau: ArrayLike = 1
+) -> Array:
     r"""Upper bound, at ``tau=1``, on the steps of preconditioned conjugate gradients (Eq. 31).
 
     .. math:: U^{CG}(\omega) = 1 + \frac{\tau\Lambda}{-\log\big(1 - \frac{4}{2 + S}\big)}, \qquad S = 2\sqrt{\bar\kappa}
 
     with :func:`axelsson_bound` for :math:`\bar\kappa`.
     """
-    root = np.sqrt(axelsson_bound(omega, mu, nu))
-    return np.asarray(1 + tau * krylov_length(kappa, tol) / -np.log1p(-2 / (1 + root)))
+    root = np.sqrt(np.maximum(axelsson_bound(omega, mu, nu), 1))
+    with np.errstate(divide="ignore"):  # a condition number of 1: one step
+        return np.asarray(1 + np.asarray(tau) * krylov_length(kappa, tol) / -np.log1p(-2 / (1 + root)))
 
 
 def cg_omega(mu: ArrayLike, nu: ArrayLike) -> Array:
@@ -122,20 +125,41 @@ def cg_omega(mu: ArrayLike, nu: ArrayLike) -> Array:
 
 
 def cg_semi_lipschitz(mu: ArrayLike, nu: ArrayLike) -> Array:
-    r"""The constant :math:`\frac{\mu + 4\nu + 4}{4\mu\nu + 2\mu - 1}\sqrt{\mu\sqrt2}` of Lemma E.2, item 3, for
-    :math:`\tau = 1`: as printed, and false.  Times :math:`\Lambda` of :func:`krylov_length`, which Eq. (34) drops, no
-    violation is known."""
+    r"""The constant :math:`\frac{\mu + 4\nu + 4}{4\mu\nu + 2\mu - 1}\sqrt{\mu\sqrt2}` of Lemma E.2, item 3, at
+    :math:`\tau = 1`: as printed, and false.
+
+    The derivative in Eq. (34) lacks the factor :math:`\Lambda/\log^2(1 - 4/(2 + S))`.  Times :math:`\Lambda` the
+    constant is still false: it grows like :math:`\sqrt\mu`, the slope like :math:`\mu^{3/4}`.
+    """
     return np.asarray((mu + 4 * np.asarray(nu) + 4) / (4 * mu * np.asarray(nu) + 2 * mu - 1) * np.sqrt(mu * sqrt(2)))
 
 
-def cg_surrogate_cap(mu_max: ArrayLike, kappa: ArrayLike, tol: float) -> Array:
+def repaired_cg_semi_lipschitz(mu: ArrayLike, kappa: ArrayLike, tol: ArrayLike) -> Array:
+    r"""Ours, for Lemma E.2, item 3, at :math:`\tau = 1`: :math:`0.55\,\Lambda\mu^{3/4}`, if
+    :math:`(2 + 4\nu)\mu \ge 4` and :math:`\nu \in [-1/4, 0]`.
+
+    Proof.  Let :math:`t = (2 - \omega)/\omega \le \sqrt2` and :math:`a = 2 + 4\nu \ge 1`, so that
+    :math:`S^2 = 2 + a/t + \mu t`.  `U` falls where :math:`\mu t > a/t`.  As :math:`\log\frac{S+2}{S-2} \ge 4/S`, its
+    slope is at most :math:`\frac{\Lambda S^2}{4(S^2 - 4)}|S'|`.  From :math:`a\mu \ge 4` follows
+    :math:`S^2 - 4 \ge 2\sqrt{a\mu} - 2 \ge 2`, so :math:`S^2/(S^2 - 4) \le 3`.  With :math:`x = t\sqrt{\mu/a} > 1`,
+
+    .. math:: |S'| = \frac{\mu - a/t^2}{2S}\cdot\frac{(1 + t)^2}{2}
+              \le \frac{(1 + \sqrt2)^2}{4}\,\frac{\mu^{3/4}}{a^{1/4}}\,\frac{1 - x^{-2}}{\sqrt{x + 1/x}},
+
+    and the last factor is below 1/2: :math:`4(x^2 - 1)^2 < x^3(x^2 + 1)` for :math:`x > 0`.  In all,
+    :math:`\frac34\cdot\frac{(1 + \sqrt2)^2}{4}\cdot\frac12 < 0.55`.
+    """
+    return np.asarray(0.55 * krylov_length(kappa, tol) * np.asarray(mu) ** 0.75)
+
+
+def cg_surrogate_cap(mu_max: ArrayLike, kappa: ArrayLike, tol: ArrayLike) -> Array:
     r"""Upper bound on :func:`cg_surrogate` over :math:`[2\sqrt2 - 2, 2/(1 + 1/\sqrt{\mu_{\max}})]` (Lemma E.2, item 4).
 
     .. math:: 1 + \frac{\log(2\sqrt\kappa/\varepsilon)}{-\log(1 - 2/(1 + \sqrt\gamma))}, \qquad
               \gamma = \frac{7 + 3\mu_{\max}}{8}
     """
     root = np.sqrt((7 + 3 * np.asarray(mu_max)) / 8)
-    return np.asarray(1 + np.log(2 * np.sqrt(kappa) / tol) / -np.log1p(-2 / (1 + root)))
+    return np.asarray(1 + np.log(2 * np.sqrt(kappa) / np.asarray(tol)) / -np.log1p(-2 / (1 + root)))
 
 
 # Theorem D.1: contraction in the energy norm ------------------------------------------------------------------------
@@ -145,7 +169,8 @@ def energy_bound(omega: ArrayLike, beta: ArrayLike, lower: ArrayLike, *, repaire
     r"""Upper bound on :math:`\|M_\omega\|_A^2` (Theorem D.1, after Hackbusch 2016, Theorem 3.44).
 
     .. math:: 1 - \frac{\frac{2-\omega}{\omega}\gamma}
-              {\big(\frac{2-\omega}{2\omega}\big)^2 + \frac\gamma\omega + \max\{0, \rho(D^{-1}LD^{-1}L^\top) - \frac14\}}
+              {\big(\frac{2-\omega}{2\omega}\big)^2 + \frac\gamma\omega
+              + \max\{0, \rho(D^{-1}LD^{-1}L^\top) - \frac14\}}
 
     The paper prints no maximum (``repaired=False``).  The proof bounds
     :math:`LD^{-1}L^\top - D/4 \preceq (\rho - \frac14)D` by a multiple of :math:`A \succeq \gamma D`, which takes
@@ -163,16 +188,16 @@ def energy_bound(omega: ArrayLike, beta: ArrayLike, lower: ArrayLike, *, repaire
     return np.asarray(1 - (2 - w) / w * gamma / (((2 - w) / (2 * w)) ** 2 + gamma / w + extra))
 
 
-def sor_sweeps_bound(contraction: ArrayLike, kappa: ArrayLike, tol: float) -> Array:
+def sor_sweeps_bound(contraction: ArrayLike, kappa: ArrayLike, tol: ArrayLike) -> Array:
     r"""Upper bound :math:`1 + \log(2\sqrt\kappa/\varepsilon)/(-\log\nu_\omega)` on the sweeps of SOR (Corollary D.1),
     `contraction` being :math:`\nu_\omega^2` from :func:`energy_bound`."""
-    return np.asarray(1 + np.log(2 * np.sqrt(kappa) / tol) / (-np.log(contraction) / 2))
+    return np.asarray(1 + np.log(2 * np.sqrt(kappa) / np.asarray(tol)) / (-np.log(contraction) / 2))
 
 
 def ssor_iterations_bound(contraction: ArrayLike, kappa: ArrayLike, tol: ArrayLike) -> Array:
-    r"""Upper bound :math:`1 + \log(2\|b\|\sqrt\kappa/\varepsilon)/(-2\log\nu_\omega)` on the iterations of symmetric SOR
-    (Corollary D.2); `tol` is :math:`\varepsilon/\|b\|`."""
-    return np.asarray(1 + np.log(2 * np.sqrt(kappa) / tol) / -np.log(contraction))
+    r"""Upper bound :math:`1 + \log(2\|b\|\sqrt\kappa/\varepsilon)/(-2\log\nu_\omega)` on the iterations of symmetric
+    SOR (Corollary D.2); `tol` is :math:`\varepsilon/\|b\|`."""
+    return np.asarray(1 + np.log(2 * np.sqrt(kappa) / np.asarray(tol)) / -np.log(contraction))
 
 
 # Appendix F: symmetric SOR on random right-hand sides ---------------------------------------------------------------

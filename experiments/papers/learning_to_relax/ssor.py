@@ -1,0 +1,429 @@
+r"""Sections 2.2 and 3, Appendices D and F: the energy norm, symmetric SOR, and random right-hand sides."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import partial
+from math import erf, sqrt
+from typing import Any
+
+import numpy as np
+import sympy
+from scipy.integrate import quad
+from scipy.stats import chi2, norm
+
+from claimlab.bandits.relaxation import SPDMatrix, sor, ssor
+from claimlab.bandits.relaxation.spectral import (
+    condition,
+    energy_contraction,
+    jacobi_radius,
+    lower_radius,
+    mu,
+    sor_weight,
+    ssor_defect,
+    ssor_weight,
+)
+from claimlab.bandits.relaxation.systems import truncated_normal
+from claimlab.checks import Array
+from claimlab.experiments.papers.learning_to_relax.common import (
+    LINK,
+    LOWER,
+    OMEGA,
+    RELAXATION,
+    SCALES,
+    SPD,
+    chain,
+    claim,
+    exact_defect,
+    exact_parts,
+    fewer,
+    matrix,
+    pair,
+    rayleigh,
+    right_divide,
+    tridiagonal,
+    unit_roundings,
+    written,
+)
+from claimlab.experiments.papers.learning_to_relax.sor import RATIONAL, gram
+from claimlab.mdps.exact import solve_linear
+from claimlab.native import kernel
+from claimlab.theory.claims import Budget
+from claimlab.theory.evidence import Identity, Inequality, Outcome, Probability, probability
+from claimlab.theory.falsify import Box, Space, Trial, attack, equate
+from claimlab.theory.relaxation import (
+    anti_concentration,
+    energy_bound,
+    sor_sweeps_bound,
+    ssor_iterations_bound,
+    ssor_residual_lipschitz,
+    ssor_shift_lipschitz,
+)
+
+BELOW = r"where $\rho(D^{-1}LD^{-1}L^T) < \frac14$, as for 5-point Laplacians"
+REPAIRED = r"the same with $\max\{0, \rho(D^{-1}LD^{-1}L^T) - \frac14\}$"
+
+# the energy norm ----------------------------------------------------------------------------------------------------
+
+
+def _energy_identity(B: Array, b: Array, tenths: Array, *, backwards: bool) -> Trial:
+    r""":math:`A\breve M_\omega = M_\omega^\top AM_\omega`, from which the norm and the symmetry follow."""
+    A, omega = gram(B), Fraction(int(tenths), 10)
+    D, L = exact_parts(A)
+    W = D / omega + L
+    weight = omega / (2 - omega) * right_divide(W, D) @ W.T
+    once = solve_linear(A, exact_defect(A, omega) @ A)
+    twice = once.T @ A @ (once if backwards else once.T)
+    return Trial(float(abs(A - A @ solve_linear(weight, A) - twice).max()), 0.0)
+
+
+def _energy_identity_check(budget: Budget, backwards: bool = True) -> Identity:
+    return equate(RATIONAL, partial(_energy_identity, backwards=backwards), fewer(budget, 4), proof="rational")
+
+
+MATRICES = Space({"N": (1, 4)}, {"S": LOWER, "d": SCALES, "omega": RELAXATION})
+
+
+def _energy(S: Array, d: Array, omega: Array, *, repaired: bool) -> Trial | None:
+    A = matrix(S, d)
+    if A is None or (beta := float(jacobi_radius(A))) >= 1:
+        return None
+    bound = float(energy_bound(float(omega), beta, lower_radius(A), repaired=repaired))
+    return Trial(float(energy_contraction(A, float(omega))), bound, unit_roundings(A), trivial=1.0)
+
+
+def _exact_energy(S: Array, d: Array, omega: Array) -> tuple[Any, Any]:
+    """A Rayleigh quotient of :math:`M^\\top AM` and `A`, and the bound of two unknowns, exactly."""
+    A, w = matrix(S, d), written(omega).item()
+    assert A is not None
+    if A.shape != (2, 2):
+        raise ArithmeticError("the exact bound is known for two unknowns only.")
+    exact = written(A)
+    M = solve_linear(exact, exact_defect(exact, w) @ exact)
+    C = M.T @ exact @ M
+    values, vectors = np.linalg.eig(np.linalg.solve(A, C.astype(float)))
+    square = exact[1, 0] ** 2 / (exact[0, 0] * exact[1, 1])  # beta squared, and the radius of the lower part
+    root, half = Fraction(sqrt(square)), (2 - w) / (2 * w)
+    gammas = (1 - root + Fraction(sign, 10**12) for sign in (-1, 1))  # the bound is monotone between them
+    bounds = [1 - (2 - w) / w * gamma / (half**2 + gamma / w + square - Fraction(1, 4)) for gamma in gammas]
+    return rayleigh(C, exact, vectors[:, values.real.argmax()].real), max(bounds)
+
+
+def _energy_check(budget: Budget, repaired: bool = True) -> Inequality:
+    hard = [pair(0.1) | {"omega": np.array(1.1)}]
+    recheck = None if repaired else _exact_energy
+    return attack(MATRICES, partial(_energy, repaired=repaired), budget, hard=hard, recheck=recheck)
+
+
+# counts from the energy norm ----------------------------------------------------------------------------------------
+
+SOLVED = Space({"N": (1, 10)}, {"e": LINK, "d": SCALES, "omega": Box("", 0.5, 1.95), "digits": Box("", 1, 8, step=1)})
+
+
+def _slowest(A: Array, omega: float) -> Array:
+    r"""The right-hand side that :math:`\breve C_\omega` shrinks least, of unit length."""
+    values, vectors = np.linalg.eig(ssor_defect(A, omega))
+    b = vectors[:, abs(values).argmax()].real
+    return np.asarray(b / np.linalg.norm(b))
+
+
+def _iterations(
+    e: Array, d: Array, omega: Array, digits: Array, *, repaired: bool, symmetric: bool, share: float
+) -> Trial | None:
+    A, w, tol = tridiagonal(e, d), float(omega), 10.0 ** -float(digits)
+    if A is None or (beta := float(jacobi_radius(A))) >= 1:
+        return None
+    contraction = float(energy_bound(w, beta, lower_radius(A), repaired=repaired))
+    if not 1e-6 < contraction < 1 or condition(A) > 1e4:
+        return None
+    solve, bound = (ssor, ssor_iterations_bound) if symmetric else (sor, sor_sweeps_bound)
+    done = solve(SPDMatrix(A), _slowest(A, w), w, tol=tol, cap=100_000)
+    at = share * float(bound(contraction, condition(A), tol))
+    return Trial(done.iterations, at, 1e-9 * at)
+
+
+def _iterations_check(budget: Budget, repaired: bool = True, symmetric: bool = True, share: float = 1.0) -> Inequality:
+    measure = partial(_iterations, repaired=repaired, symmetric=symmetric, share=share)
+    hard = [chain(n, -0.5) | {"omega": np.array(1.9), "digits": np.array(8.0)} for n in (3, 6, 10)]
+    return attack(SOLVED, measure, budget, hard=hard)
+
+
+# derivatives --------------------------------------------------------------------------------------------------------
+
+TINY = Space({"N": (1, 2)}, {"B": Box("NN", -2, 2, step=1), "tenths": Box("", 1, 19, step=1)})
+
+
+def _shift_derivative(B: Array, tenths: Array, *, printed: bool) -> Trial:
+    """The second form of Eq. (41) against the derivative of the defect matrix, symbolically."""
+    c, w = sympy.Symbol("c"), sympy.Rational(int(tenths), 10)
+    A = sympy.Matrix(gram(B).tolist()) + c * sympy.eye(len(B))
+    D, L = sympy.diag(*[A[i, i] for i in range(len(B))]), A.lower_triangular(-1)
+    inverse = (D / w + L).inv()
+    f = (2 - w) / w
+    weight = f * inverse.T * D * inverse
+    truth = (-A * weight).diff(c).subs(c, 0)
+    A, inverse, weight = (X.subs(c, 0) for X in (A, inverse, weight))
+    extra = f if printed else 1
+    form = -extra * weight - f * A * inverse.T * inverse + extra / w * A * (inverse.T * weight + weight * inverse)
+    return Trial(float(max(abs(x) for x in truth - form)), 0.0)
+
+
+def _shift_derivative_check(budget: Budget, printed: bool = False) -> Identity:
+    hard = [{"B": np.zeros((1, 1)), "tenths": np.array(15.0)}]
+    measure = partial(_shift_derivative, printed=printed)
+    return equate(TINY, measure, fewer(budget, 40, 20), hard=hard, proof="sympy")
+
+
+STEPPED = Space(
+    {"N": (1, 4)},
+    {"S": LOWER, "d": SCALES, "b": Box("N", -1, 1), "omega": Box("", 1.0, 1.95), "k": Box("", 1, 20, step=1)}
+    | {"low": Box("", -3, 1), "more": Box("", -3, 1)},
+)
+
+
+def _slope(C: Array, dC: Array, b: Array, k: int) -> float:
+    r"""The derivative of :math:`\|C^kb\|_2` in the direction `dC`."""
+    powers = [b / np.linalg.norm(b)]
+    for _ in range(k):
+        powers.append(C @ powers[-1])
+    moved = np.zeros_like(b)
+    for i in range(k):
+        moved = C @ moved + dC @ powers[i]
+    return abs(float(powers[-1] @ moved)) / float(np.linalg.norm(powers[-1]))
+
+
+def _by_omega(
+    S: Array, d: Array, b: Array, omega: Array, k: Array, low: Array, more: Array, *, share: float
+) -> Trial | None:
+    A, w = matrix(S, d), float(omega)
+    if A is None or not b.any():
+        return None
+    D = np.diag(np.diagonal(A))
+    inverse, weight = np.linalg.inv(sor_weight(A, w)), np.linalg.inv(ssor_weight(A, w))
+    dC = A @ ((1 / (2 - w) + 1 / w) * weight - (inverse.T @ D @ weight + weight @ D @ inverse) / w**2)
+    rho = float(energy_contraction(A, w))
+    if rho < 1e-3:
+        return None
+    bound = float(ssor_residual_lipschitz(int(k), rho, condition(A), w, mu(A)))
+    return Trial(_slope(ssor_defect(A, w), dC, b, int(k)), share * bound, int(k) * unit_roundings(A) * bound)
+
+
+def _by_shift(
+    S: Array, d: Array, b: Array, omega: Array, k: Array, low: Array, more: Array, *, share: float
+) -> Trial | None:
+    """As printed: the condition number is that of `A`, wherever the shift goes."""
+    A, w = matrix(S, d), float(omega)
+    if A is None or not b.any():
+        return None
+    least = 10.0 ** float(low)
+    here = A + (least - np.linalg.eigvalsh(A)[0] + 10.0 ** float(more)) * np.eye(len(A))
+    inverse, weight = np.linalg.inv(sor_weight(here, w)), np.linalg.inv(ssor_weight(here, w))
+    dC = -weight - (2 - w) / w * here @ inverse.T @ inverse + here @ (inverse.T @ weight + weight @ inverse) / w
+    rho = float(energy_contraction(here, w))
+    if rho < 1e-3:
+        return None
+    bound = float(ssor_shift_lipschitz(int(k), rho, condition(A), least))
+    return Trial(_slope(ssor_defect(here, w), dC, b, int(k)), share * bound, int(k) * unit_roundings(here) * bound)
+
+
+def _slope_check(budget: Budget, measure: Any, share: float = 1.0) -> Inequality:
+    return attack(STEPPED, partial(measure, share=share), budget)
+
+
+# anti-concentration -------------------------------------------------------------------------------------------------
+
+INTERVALS = Space({}, {"n": Box("", 1, 40, step=1), "start": Box("", 1e-6, 3), "width": Box("", 1e-3, 2)})
+
+
+def _rank_one(n: Array, start: Array, width: Array, *, share: float) -> Trial:
+    """The law of one coordinate of a truncated normal vector: its density is the normal one times that of the rest."""
+    size, low = int(n), float(start)
+    high = min(low + float(width), sqrt(size))
+    if size == 1:
+        value = max(erf(high / sqrt(2)) - erf(low / sqrt(2)), 0.0) / erf(1 / sqrt(2))
+        error = 1e-14
+    else:
+        rest = chi2(size - 1)
+        value, error = quad(lambda x: 2 * norm.pdf(x) * rest.cdf(size - x * x), low, high) if high > low else (0.0, 0.0)
+        value, error = value / chi2.cdf(size, size), error / chi2.cdf(size, size) + 1e-12
+    return Trial(value, share * float(anti_concentration(float(width), 1.0)), error, trivial=1.0)
+
+
+def _rank_one_check(budget: Budget, share: float = 1.0) -> Inequality:
+    hard = [{"n": np.array(1.0), "start": np.array(1e-6), "width": np.array(0.01)}]
+    return attack(INTERVALS, partial(_rank_one, share=share), fewer(budget, 2), hard=hard)
+
+
+@kernel
+def _inside(scale: Array, low: float, high: float, runs: int, rng: np.random.Generator) -> int:
+    """How often the length of ``scale * b`` falls into (low, high], `b` truncated normal."""
+    b, found = np.zeros(scale.size), 0
+    for _ in range(runs):
+        truncated_normal(b, rng)
+        total = 0.0
+        for i in range(b.size):
+            total += scale[i] * scale[i] * b[i] * b[i]
+        found += low * low < total <= high * high
+    return found
+
+
+def _ellipsoid(budget: Budget, share: float = 1.0) -> Probability:
+    """A diagonal matrix of three unknowns, close to rank one, and an interval at 0."""
+    scale, width, runs = np.array([1.0, 0.02, 0.01]), 0.05, 50 * budget.runs
+    found = _inside(scale, 1e-3, 1e-3 + width, runs, budget.rng("draws"))
+    return probability(found, runs, share * float(anti_concentration(width, 1.0)), {"X": scale, "width": width})
+
+
+CLAIMS = (
+    claim(
+        id="learning-to-relax/ssor-is-two-sweeps",
+        source="Eq. (48) (Hackbusch 2016, Theorem 6.26)",
+        statement=(
+            r"$A\breve M_\omega = M_\omega^TAM_\omega$: symmetric SOR is a sweep and its adjoint, so "
+            r"$\rho(\breve C_\omega) = \|M_\omega\|_A^2$ and $A^{-1/2}\breve C_\omega A^{1/2}$ is symmetric."
+        ),
+        kind=Identity,
+        premises=(SPD, OMEGA),
+        check=_energy_identity_check,
+        control=partial(_energy_identity_check, backwards=False),
+        control_statement=r"$A\breve M_\omega = M_\omega^TAM_\omega^T$.",
+    ),
+    claim(
+        id="learning-to-relax/energy-norm",
+        source="Theorem D.1",
+        statement=(
+            r"$\|M_\omega\|_A^2 \le 1 - \frac{2-\omega}{\omega}\gamma / \big((\frac{2-\omega}{2\omega})^2 + "
+            r"\frac\gamma\omega + \rho(D^{-1}LD^{-1}L^T) - \frac14\big)$, "
+            r"$\gamma = 1 - \rho(D^{-1}(L + L^T))$."
+        ),
+        kind=Inequality,
+        premises=(SPD, OMEGA, r"$\gamma > 0$"),
+        check=partial(_energy_check, repaired=False),
+        control=_energy_check,
+        control_statement=REPAIRED + ".",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="learning-to-relax/energy-norm-repaired",
+        source="ours, repairs Theorem D.1",
+        statement=(
+            r"$\|M_\omega\|_A^2 \le 1 - \frac{2-\omega}{\omega}\gamma / \big((\frac{2-\omega}{2\omega})^2 + "
+            r"\frac\gamma\omega + \max\{0, \rho(D^{-1}LD^{-1}L^T) - \frac14\}\big)$."
+        ),
+        kind=Inequality,
+        premises=(SPD, OMEGA, r"$\gamma > 0$"),
+        check=_energy_check,
+        control=partial(_energy_check, repaired=False),
+        control_statement="the same without the maximum: false " + BELOW + ".",
+    ),
+    claim(
+        id="learning-to-relax/sor-count",
+        source="Corollary D.1, with Theorem D.1 repaired",
+        statement=r"SOR needs at most $1 + \log(2\sqrt\kappa/\varepsilon)/(-\log\nu_\omega)$ sweeps.",
+        kind=Inequality,
+        premises=(SPD, OMEGA, r"$\nu_\omega^2$ the bound of Theorem D.1, repaired"),
+        check=partial(_iterations_check, symmetric=False),
+        control=partial(_iterations_check, symmetric=False, share=0.3),
+        control_statement="0.3 of that.",
+    ),
+    claim(
+        id="learning-to-relax/ssor-count",
+        source="Corollary D.2",
+        statement=(
+            r"Symmetric SOR needs at most $1 + \log(2\|b\|_2\sqrt\kappa/\varepsilon)/(-2\log\nu_\omega)$ iterations, "
+            r"$\nu_\omega^2$ the bound of Theorem D.1."
+        ),
+        kind=Inequality,
+        premises=(SPD, OMEGA, r"$\gamma > 0$"),
+        check=partial(_iterations_check, repaired=False),
+        control=_iterations_check,
+        control_statement="the same with Theorem D.1 repaired.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="learning-to-relax/ssor-count-repaired",
+        source="ours, repairs Corollary D.2",
+        statement="The same with Theorem D.1 repaired.",
+        kind=Inequality,
+        premises=(SPD, OMEGA, r"$\gamma > 0$"),
+        check=_iterations_check,
+        control=partial(_iterations_check, repaired=False),
+        control_statement="the same with Theorem D.1 as printed.",
+    ),
+    claim(
+        id="learning-to-relax/shift-derivative",
+        source="Eq. (41), second form",
+        statement=(
+            r"$\partial_c\breve C_\omega = -\frac{2-\omega}{\omega}(\breve W^{-1} + AW^{-T}W^{-1}) + "
+            r"\frac{2-\omega}{\omega^2}A(W^{-T}\breve W^{-1} + \breve W^{-1}W^{-1})$."
+        ),
+        kind=Identity,
+        premises=(SPD, OMEGA),
+        check=partial(_shift_derivative_check, printed=True),
+        control=_shift_derivative_check,
+        control_statement=r"the same without the factor $(2-\omega)/\omega$ before each $\breve W^{-1}$.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="learning-to-relax/shift-derivative-repaired",
+        source="ours, repairs Eq. (41)",
+        statement=(
+            r"$\partial_c\breve C_\omega = -\breve W^{-1} - \frac{2-\omega}{\omega}AW^{-T}W^{-1} + "
+            r"\frac1\omega A(W^{-T}\breve W^{-1} + \breve W^{-1}W^{-1})$."
+        ),
+        kind=Identity,
+        premises=(SPD, OMEGA),
+        check=_shift_derivative_check,
+        control=partial(_shift_derivative_check, printed=True),
+        control_statement=r"the same with a factor $(2-\omega)/\omega$ before each $\breve W^{-1}$.",
+    ),
+    claim(
+        id="learning-to-relax/residual-lipschitz-in-omega",
+        source="Lemma F.1",
+        statement=(
+            r"$\|\breve C_\omega^kb\|_2$ is $\rho^{k-1}\|b\|_2k\sqrt\kappa(\frac{1}{2-\omega_{\max}} + "
+            r"2\rho(DA^{-1}))$-Lipschitz in $\omega \in [1, \omega_{\max}]$."
+        ),
+        kind=Inequality,
+        premises=(SPD, "tested on the derivative at every point"),
+        check=partial(_slope_check, measure=_by_omega),
+        control=partial(_slope_check, measure=_by_omega, share=0.05),
+        control_statement="the same with a twentieth of the constant.",
+    ),
+    claim(
+        id="learning-to-relax/residual-lipschitz-in-shift",
+        source="Lemma F.2",
+        statement=(
+            r"$\|\breve C_\omega(c)^kb\|_2$ is "
+            r"$\frac{10}{\lambda_{\min}(A)+c_{\min}}\rho^{k-1}\|b\|_2k\sqrt{\kappa(A)}$-Lipschitz in $c \ge c_{\min}$."
+        ),
+        kind=Inequality,
+        premises=(SPD, r"$c_{\min} > -\lambda_{\min}(A)$", "tested on the derivative at every point"),
+        check=partial(_slope_check, measure=_by_shift),
+        control=partial(_slope_check, measure=_by_shift, share=0.01),
+        control_statement="the same with a hundredth of the constant.",
+    ),
+    claim(
+        id="learning-to-relax/anti-concentration-rank-one",
+        source="Lemma F.3",
+        statement=(
+            r"For $b$ standard normal given $\|b\|_2 \le \sqrt n$, "
+            r"$\Pr(\|Xb\|_2 \in (\varepsilon, \varepsilon + \Delta]) \le \frac{2\Delta}{\rho(X)}\sqrt{2/\pi}$."
+        ),
+        kind=Inequality,
+        premises=("$X$ a projection on one direction, for which the probability is known exactly",),
+        check=_rank_one_check,
+        control=partial(_rank_one_check, share=0.5),
+        control_statement="the same without the factor 2.",
+    ),
+    claim(
+        id="learning-to-relax/anti-concentration",
+        source="Lemma F.3",
+        statement=r"The same for an $X$ of full rank, close to rank one, by simulation.",
+        kind=Probability,
+        premises=(r"$X = \mathrm{diag}(1, 0.02, 0.01)$, $\varepsilon = 0.001$, $\Delta = 0.05$",),
+        check=_ellipsoid,
+        control=partial(_ellipsoid, share=0.5),
+        control_statement="the same without the factor 2.",
+    ),
+)
