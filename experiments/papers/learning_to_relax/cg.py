@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.linalg import eigh
 
 from claimlab.bandits.relaxation import SPDMatrix, ssor_cg
 from claimlab.bandits.relaxation.spectral import condition, lower_radius, mu, nu, preconditioned_condition
@@ -77,8 +78,7 @@ def _exact_sign(S: Array, d: Array) -> tuple[Any, Any]:
     exact = written(A)
     D, L = exact_parts(exact)
     B = right_divide(L, D) @ L.T - D / 4
-    values, vectors = np.linalg.eig(np.linalg.solve(A, B.astype(float)))
-    return rayleigh(B, exact, vectors[:, values.real.argmax()].real), 0
+    return rayleigh(B, exact, eigh(B.astype(float), A)[1][:, -1]), 0
 
 
 def _sign_check(budget: Budget, repaired: bool = False) -> Inequality:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,7 +26,7 @@ from claimlab.bandits.relaxation.spectral import (
 from claimlab.bandits.relaxation.systems import l_shape, laplacian, square, truncated_normal
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
-from claimlab.experiments.papers.learning_to_relax.common import paper_matrix, path_laplacian
+from claimlab.experiments.papers.learning_to_relax.common import paper_matrix
 from claimlab.experiments.style import COLUMN, OKABE_ITO, PAGE
 from claimlab.theory.relaxation import cg_surrogate, energy_bound, sor_surrogate, sor_sweeps_bound
 
@@ -41,10 +42,10 @@ def right_hand_side(n: int, seed: int) -> Array:
 
 def measured_tau(A: Array, b: Array, omegas: Array) -> tuple[Array, Array]:
     """Sweeps, and the least tau of Assumption 2.1, at each omega."""
-    system = SPDMatrix(A)
+    system, rho = SPDMatrix(A), young_radius(jacobi_radius(A), omegas)
     sweeps = np.array([sor(system, b, omega, tol=TOL).iterations for omega in omegas])
-    tau = np.array([near_asymptotic(sor_defect(A, omega), int(k) - 1) for omega, k in zip(omegas, sweeps)])
-    return sweeps, tau
+    tau = [near_asymptotic(sor_defect(A, w), int(k) - 1, float(p)) for w, k, p in zip(omegas, sweeps, rho)]
+    return sweeps, np.array(tau)
 
 
 def cost_estimates() -> tuple[Figure, pd.DataFrame]:
@@ -65,7 +66,11 @@ def cost_estimates() -> tuple[Figure, pd.DataFrame]:
             ax.plot(omegas, values, label=name, color=colour, ls="-" if name == "sweeps" else "--")
             rows += [{"c": c, "omega": w, "estimate": name, "value": v} for w, v in zip(omegas, values)]
         ax.axvline(float(optimal_omega(beta)), color="0.6", lw=0.6)
-        ax.set(xlabel=r"$\omega$", title=rf"$c = {c:g}$, $\beta = {beta:.3f}$, $\tau = {tau.max():.2f}$", yscale="log")
+        ax.set(
+            xlabel=r"$\omega$",
+            title=rf"$c = {c:g}$, $\beta = {beta:.3f}$" "\n" rf"$\tau = {tau.max():.2f}$",
+            yscale="log",
+        )
         ax.set_ylim(10, 1e4)
     axes[0].set_ylabel("iterations")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -74,7 +79,8 @@ def cost_estimates() -> tuple[Figure, pd.DataFrame]:
 
 def degenerate() -> tuple[Figure, pd.DataFrame]:
     A = paper_matrix()
-    values, vectors = np.linalg.eig(sor_defect(A, 1.4))
+    eigen: Any = np.linalg.eig(sor_defect(A, 1.4))
+    values, vectors = eigen
     real = np.flatnonzero(abs(values.imag) < 1e-12)
     small = vectors[:, real[abs(values[real]).argmin()]].real
     omegas = np.unique(np.r_[np.arange(1.0, 1.9, 0.02), np.arange(1.36, 1.44, 0.001)].round(4))
@@ -138,9 +144,9 @@ def cg_costs() -> tuple[Figure, pd.DataFrame]:
 
 
 def refuted_energy_bound() -> tuple[Figure, pd.DataFrame]:
-    omegas, rows = np.linspace(1.0, 1.99, 200), []
+    omegas, rows, two = np.linspace(1.0, 1.99, 200), [], np.array([[1, 0.1], [0.1, 1]])
     fig, axes = plt.subplots(1, 2, figsize=(PAGE * 0.8, 2.3), sharey=True)
-    for ax, (name, A) in zip(axes, (("three points", path_laplacian(3)), ("the paper's Laplacian", paper_matrix()))):
+    for ax, (name, A) in zip(axes, (("two unknowns, coupling 0.1", two), ("the paper's Laplacian", paper_matrix()))):
         beta, lower = float(jacobi_radius(A)), float(lower_radius(A))
         true = energy_contraction(np.broadcast_to(A, (omegas.size, *A.shape)), omegas)
         printed, repaired = (energy_bound(omegas, beta, lower, repaired=mended) for mended in (False, True))
@@ -148,7 +154,7 @@ def refuted_energy_bound() -> tuple[Figure, pd.DataFrame]:
         ax.plot(omegas, printed, "--", color=OKABE_ITO["vermillion"], label="as printed")
         ax.plot(omegas, repaired, "--", color=OKABE_ITO["green"], label="repaired")
         ax.fill_between(omegas, printed, true, where=true > printed, color=OKABE_ITO["vermillion"], alpha=0.25, lw=0)
-        ax.set(xlabel=r"$\omega$", title=f"{name}: " rf"$\rho(D^{{-1}}LD^{{-1}}L^T) = {lower:.3f}$", ylim=(0, 1))
+        ax.set(xlabel=r"$\omega$", title=f"{name}\n" rf"$\rho(D^{{-1}}LD^{{-1}}L^T) = {lower:.3f}$", ylim=(0, 1))
         rows.append(
             pd.DataFrame({"matrix": name, "omega": omegas, "norm": true, "printed": printed, "repaired": repaired})
         )
@@ -159,10 +165,10 @@ def refuted_energy_bound() -> tuple[Figure, pd.DataFrame]:
 FIGURES = (
     PaperFigure(
         "cost-estimates",
-        r"The paper's Figure 1 (left) at four shifts of its 100-point Laplacian, $\varepsilon = 10^{-8}$: sweeps of SOR "
-        r"for one truncated normal right-hand side; the surrogate $U$ with the $\tau$ measured over the grid, which "
-        r"stays above; the asymptotic rule $\log\varepsilon/\log\rho(C_\omega)$, which does not; and the bound of "
-        r"Corollary D.1, repaired. Grey: $\omega^*$.",
+        r"The paper's Figure 1 (left) at four shifts of its 100-point Laplacian, $\varepsilon = 10^{-8}$: sweeps of "
+        r"SOR for one truncated normal right-hand side; the surrogate $U$ with the $\tau$ measured over the grid, "
+        r"which stays above; the asymptotic rule $\log\varepsilon/\log\rho(C_\omega)$, which does not; and the bound "
+        r"of Corollary D.1, repaired. Grey: $\omega^*$.",
         cost_estimates,
     ),
     PaperFigure(

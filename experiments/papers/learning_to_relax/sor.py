@@ -100,7 +100,7 @@ def _young_relation(S: Array, tenths: Array, s: Array, *, ordered: bool) -> Tria
     L, U = solve_linear(D, L), solve_linear(D, L.T)
     eye = solve_linear(D, D) * (root**2 + omega - 1)
     left, right = eye + omega * (root**2 * L + U), eye + omega * root * (L + U)
-    difference = sympy.Matrix(left.tolist()).det() - sympy.Matrix(right.tolist()).det()
+    difference: Any = sympy.Matrix(left.tolist()).det() - sympy.Matrix(right.tolist()).det()
     return Trial(abs(float(difference)), 0.0)
 
 
@@ -120,10 +120,10 @@ def _young_formula(S: Array, d: Array, omega: Array, *, ordered: bool) -> Trial 
     The eigenvalues of a defective matrix move by the n-th root of a perturbation (Elsner 1985):
     :math:`(\|X\| + \|X + E\|)^{1-1/n}\|E\|^{1/n}`, with the backward error of forming and decomposing `X` for `E`.
     """
-    A = matrix(S, 0 * d)
+    A = matrix(S, d)
     if A is None or (ordered and ordering_vector(A) is None) or jacobi_radius(A) >= 1:
         return None
-    n, C = len(A), sor_defect(matrix(S, d), float(omega))
+    n, C = len(A), sor_defect(A, float(omega))
     norm = float(np.linalg.norm(C, 2))
     rounding = (2 * norm + 1) ** (1 - 1 / n) * (256 * n**2 * EPS * (norm + 1)) ** (1 / n)
     formula = float(young_radius(jacobi_radius(A), float(omega)))

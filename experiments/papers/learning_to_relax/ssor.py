@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import sympy
 from scipy.integrate import quad
+from scipy.linalg import eigh
 from scipy.stats import chi2, norm
 
 from claimlab.bandits.relaxation import SPDMatrix, sor, ssor
@@ -101,12 +102,11 @@ def _exact_energy(S: Array, d: Array, omega: Array) -> tuple[Any, Any]:
     exact = written(A)
     M = solve_linear(exact, exact_defect(exact, w) @ exact)
     C = M.T @ exact @ M
-    values, vectors = np.linalg.eig(np.linalg.solve(A, C.astype(float)))
     square = exact[1, 0] ** 2 / (exact[0, 0] * exact[1, 1])  # beta squared, and the radius of the lower part
     root, half = Fraction(sqrt(square)), (2 - w) / (2 * w)
     gammas = (1 - root + Fraction(sign, 10**12) for sign in (-1, 1))  # the bound is monotone between them
     bounds = [1 - (2 - w) / w * gamma / (half**2 + gamma / w + square - Fraction(1, 4)) for gamma in gammas]
-    return rayleigh(C, exact, vectors[:, values.real.argmax()].real), max(bounds)
+    return rayleigh(C, exact, eigh(C.astype(float), A)[1][:, -1]), max(bounds)
 
 
 def _energy_check(budget: Budget, repaired: bool = True) -> Inequality:
@@ -122,8 +122,8 @@ SOLVED = Space({"N": (1, 10)}, {"e": LINK, "d": SCALES, "omega": Box("", 0.5, 1.
 
 def _slowest(A: Array, omega: float) -> Array:
     r"""The right-hand side that :math:`\breve C_\omega` shrinks least, of unit length."""
-    values, vectors = np.linalg.eig(ssor_defect(A, omega))
-    b = vectors[:, abs(values).argmax()].real
+    weight = ssor_weight(A, omega)
+    b = weight @ eigh(A, weight)[1][:, 0]
     return np.asarray(b / np.linalg.norm(b))
 
 
@@ -235,17 +235,18 @@ def _slope_check(budget: Budget, measure: Any, share: float = 1.0) -> Inequality
 INTERVALS = Space({}, {"n": Box("", 1, 40, step=1), "start": Box("", 1e-6, 3), "width": Box("", 1e-3, 2)})
 
 
-def _rank_one(n: Array, start: Array, width: Array, *, share: float) -> Trial:
+def _rank_one(n: Array, start: Array, width: Array, *, share: float) -> Trial | None:
     """The law of one coordinate of a truncated normal vector: its density is the normal one times that of the rest."""
     size, low = int(n), float(start)
     high = min(low + float(width), sqrt(size))
+    if high <= low:
+        return None
     if size == 1:
-        value = max(erf(high / sqrt(2)) - erf(low / sqrt(2)), 0.0) / erf(1 / sqrt(2))
-        error = 1e-14
+        value, error = (erf(high / sqrt(2)) - erf(low / sqrt(2))) / erf(1 / sqrt(2)), 1e-14
     else:
-        rest = chi2(size - 1)
-        value, error = quad(lambda x: 2 * norm.pdf(x) * rest.cdf(size - x * x), low, high) if high > low else (0.0, 0.0)
-        value, error = value / chi2.cdf(size, size), error / chi2.cdf(size, size) + 1e-12
+        integral: Any = quad(lambda x: 2 * norm.pdf(x) * chi2.cdf(size - x * x, size - 1), low, high)
+        inside = float(chi2.cdf(size, size))
+        value, error = integral[0] / inside, integral[1] / inside + 1e-12
     return Trial(value, share * float(anti_concentration(float(width), 1.0)), error, trivial=1.0)
 
 

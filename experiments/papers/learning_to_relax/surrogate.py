@@ -61,7 +61,7 @@ def _slope(beta: Array, tau: Array, top: Array, digits: Array, u: Array, v: Arra
     first, second = (best + np.maximum(top - best, 0) * x for x in (u, v))
     values = [sor_surrogate(omega, beta, tau, tol) for omega in (first, second)]
     bound = sor_surrogate_lipschitz(beta, tau, top, tol) * abs(first - second)
-    holds = (top > best) & (steep_enough(beta, tau) | (not premise))
+    holds = (top > best) & np.logical_or(steep_enough(beta, tau), not premise)
     return Trials(abs(values[0] - values[1]), bound, 2 * _rounding(np.maximum(*values), tau), holds=holds)
 
 
