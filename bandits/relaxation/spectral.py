@@ -99,7 +99,8 @@ def nu(A: Array) -> Array:
 
 def lower_radius(A: Array) -> Array:
     r""":math:`\rho(D^{-1}LD^{-1}L^\top) = \|D^{-1/2}LD^{-1/2}\|_2^2`."""
-    return np.asarray(np.linalg.norm(np.tril(_unit_diagonal(A), -1), 2, axis=(-2, -1)) ** 2, dtype=np.float64)
+    lower = np.tril(_unit_diagonal(A), -1)
+    return np.asarray(np.linalg.eigvalsh(lower @ np.swapaxes(lower, -1, -2))[..., -1])
 
 
 def pencil(B: Array, A: Array) -> Array:

@@ -100,8 +100,8 @@ def _young_relation(S: Array, tenths: Array, s: Array, *, ordered: bool) -> Tria
     L, U = solve_linear(D, L), solve_linear(D, L.T)
     eye = solve_linear(D, D) * (root**2 + omega - 1)
     left, right = eye + omega * (root**2 * L + U), eye + omega * root * (L + U)
-    difference: Any = sympy.Matrix(left.tolist()).det() - sympy.Matrix(right.tolist()).det()
-    return Trial(abs(float(difference)), 0.0)
+    sides: Any = [sympy.Matrix(side.tolist()).det() for side in (left, right)]
+    return Trial(abs(float(sides[0] - sides[1])), 0.0)
 
 
 def _young_relation_check(budget: Budget, ordered: bool = True) -> Identity:

@@ -110,7 +110,7 @@ def _exact_energy(S: Array, d: Array, omega: Array) -> tuple[Any, Any]:
 
 
 def _energy_check(budget: Budget, repaired: bool = True) -> Inequality:
-    hard = [pair(0.1) | {"omega": np.array(1.1)}]
+    hard = [pair(a) | {"omega": np.array(w)} for a, w in ((0.1, 1.1), (0.53, 1.75))]
     recheck = None if repaired else _exact_energy
     return attack(MATRICES, partial(_energy, repaired=repaired), budget, hard=hard, recheck=recheck)
 
@@ -145,6 +145,7 @@ def _iterations(
 def _iterations_check(budget: Budget, repaired: bool = True, symmetric: bool = True, share: float = 1.0) -> Inequality:
     measure = partial(_iterations, repaired=repaired, symmetric=symmetric, share=share)
     hard = [chain(n, -0.5) | {"omega": np.array(1.9), "digits": np.array(8.0)} for n in (3, 6, 10)]
+    hard.append(chain(2, -0.2) | {"omega": np.array(1.95), "digits": np.array(8.0)})
     return attack(SOLVED, measure, budget, hard=hard)
 
 
