@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import spsolve_triangular
 
-from claimlab.bandits import ContextualAlgorithm, Exp3, play, play_contextual
+from claimlab.bandits import UCB1, ContextualAlgorithm, Exp3, play, play_contextual
 from claimlab.bandits.relaxation import (
     SOR,
     SSOR,
@@ -160,6 +160,17 @@ def test_one_unknown_by_hand():
     """4 x = 1 at omega = 1.5: the residual halves and changes sign with each sweep."""
     done = sor(SPDMatrix([[4.0]]), [1.0], 1.5, tol=0.25)
     assert done == ([0.1875], 2, 0.25, True)
+
+
+def test_conjugate_gradients_stop_at_the_true_residual():
+    """Condition 1e9: the recursion's residual is small long before the true one, which rounding keeps from the goal."""
+    A = systems.random_spd(40, 1e9, np.random.default_rng(2))
+    b = np.random.default_rng(3).normal(size=40)
+    for tol, reached in ((1e-6, True), (1e-15, False)):
+        done = cg(SPDMatrix(A), b, tol=tol, cap=3_000)
+        assert done.converged == reached
+        assert done.residual == pytest.approx(np.linalg.norm(b - A @ done.x), rel=0.5)
+        assert (np.linalg.norm(b - A @ done.x) <= 1.5 * tol * np.linalg.norm(b)) == reached
 
 
 def test_starts_tolerances_and_caps():
@@ -402,6 +413,8 @@ def test_rewards_are_the_counts_of_the_solver():
     family = FAMILIES[0]
     _, shown = bandits(family)
     record = play_contextual(Fixed(2), shown, horizon=1, runs=6, seed=5, keep_states=True)
+    hidden = play(UCB1(), RelaxationBandit(family, ARMS[2:3], 400, [1.0]), horizon=1, runs=6, seed=5)
+    np.testing.assert_array_equal(hidden.reward, record.reward)
     for child, reward, state in zip(np.random.SeedSequence(5).spawn(6), record.reward[:, 0], record.states):
         rng, b = np.random.default_rng(child), np.zeros(16)
         shift = family.low + family.width * rng.beta(family.alpha, family.beta)

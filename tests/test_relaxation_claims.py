@@ -239,10 +239,11 @@ def test_matrices_are_drawn_as_their_witness_reads():
     assert written(0.9).item() == Fraction(9, 10)
 
 
-@pytest.mark.parametrize("figure", figures.FIGURES, ids=lambda figure: figure.name)
+@pytest.mark.parametrize(
+    "figure", [figure for figure in figures.FIGURES if figure.name != "cg-costs"], ids=lambda figure: figure.name
+)
 def test_figures_show_what_their_captions_say(figure):
-    if figure.name == "cg-costs":
-        pytest.skip("its numbers are those of the test of tau")
+    """The figure left out shows the numbers of the test of tau."""
     drawn, data = figure.draw()
     plt.close(drawn)
     if figure.name == "cost-estimates":
