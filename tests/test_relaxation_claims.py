@@ -13,7 +13,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claimlab.bandits.relaxation import SPDMatrix, ssor, ssor_cg
+from claimlab.bandits.relaxation import SPDMatrix, solvers, ssor_cg
 from claimlab.bandits.relaxation.spectral import (
     condition,
     energy_contraction,
@@ -25,8 +25,7 @@ from claimlab.bandits.relaxation.spectral import (
     sor_defect,
 )
 from claimlab.bandits.relaxation.systems import l_shape, laplacian, nine_point, shifted, square
-from claimlab.experiments.papers.learning_to_relax import cg, figures, sor, surrogate
-from claimlab.experiments.papers.learning_to_relax import ssor as energy
+from claimlab.experiments.papers.learning_to_relax import cg, energy, figures, sor, ssor, surrogate, young
 from claimlab.experiments.papers.learning_to_relax.common import (
     exact_defect,
     matrix,
@@ -39,7 +38,7 @@ from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome, judge
 
 BUDGET = replace(SMOKE, seed=20_26, instances=60)
-CLAIMS = (*sor.CLAIMS, *surrogate.CLAIMS, *energy.CLAIMS, *cg.CLAIMS)
+CLAIMS = (*young.CLAIMS, *sor.CLAIMS, *surrogate.CLAIMS, *energy.CLAIMS, *ssor.CLAIMS, *cg.CLAIMS)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -68,7 +67,7 @@ def test_statements_can_be_typeset(claim):
         partial(cg._axelsson_check, share=0.999),
         partial(cg._unimodal_check, weight=1.8),
         partial(cg._semi_lipschitz_check, factor=0.2),
-        partial(energy._rank_one_check, share=0.7),
+        partial(ssor._rank_one_check, share=0.7),
         partial(surrogate._monotone_check, end=1.005),
         partial(surrogate._cap_check, low=0.99),
     ],
@@ -137,7 +136,7 @@ def test_corollary_on_symmetric_sor_fails_for_the_papers_matrix():
     A, omega = paper_matrix(), 1.95
     b = energy._slowest(A, omega)
     printed = theory.energy_bound(omega, jacobi_radius(A), lower_radius(A), repaired=False)
-    count = ssor(SPDMatrix(A), b, omega, tol=1e-8).iterations
+    count = solvers.ssor(SPDMatrix(A), b, omega, tol=1e-8).iterations
     assert count == 1 + int(np.log(1e-8) / np.log(energy_contraction(A, omega)))  # an eigenvector: exactly geometric
     assert count > theory.ssor_iterations_bound(printed, condition(A), 1e-8) + 60
 

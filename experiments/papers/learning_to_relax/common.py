@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from claimlab.bandits.relaxation import SPDMatrix
 from claimlab.bandits.relaxation.spectral import condition
 from claimlab.bandits.relaxation.systems import laplacian, square
 from claimlab.checks import Array
@@ -69,10 +68,6 @@ def path_radius(n: int) -> float:
 def paper_matrix(c: float = 0.0) -> Array:
     """The paper's 5-point Laplacian of 100 points, plus `c` on the diagonal."""
     return np.asarray(laplacian(square(12)).toarray() + c * np.eye(100))
-
-
-def paper_system(c: float = 0.0) -> SPDMatrix:
-    return SPDMatrix(paper_matrix(c))
 
 
 def chain(n: int = 3, link: float = -0.5) -> Case:
