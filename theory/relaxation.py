@@ -212,7 +212,11 @@ def ssor_residual_lipschitz(k: int, rho: Real, kappa: Real, omega_max: Real, mu:
 
 def ssor_shift_lipschitz(k: int, rho: Real, kappa: Real, least: Real) -> Array:
     r"""Lipschitz constant in `c` of :math:`\|\breve C_\omega(c)^kb\|_2`, for a unit `b` (Lemma F.2):
-    :math:`\frac{10}{\lambda_{\min}(A) + c_{\min}}\rho^{k-1}k\sqrt\kappa`; `least` is the denominator."""
+    :math:`\frac{10}{\lambda_{\min}(A) + c_{\min}}\rho^{k-1}k\sqrt\kappa`; `least` is the denominator.
+
+    The paper prints the condition number of `A`, which is false near :math:`c = -\lambda_{\min}(A)`; that of
+    :math:`A + cI`, as in its Eq. (40), repairs it.
+    """
     return np.asarray(10 / least * np.power(rho, k - 1) * k * np.sqrt(kappa))
 
 

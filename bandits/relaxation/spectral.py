@@ -100,7 +100,7 @@ def nu(A: Array) -> Array:
 def lower_radius(A: Array) -> Array:
     r""":math:`\rho(D^{-1}LD^{-1}L^\top) = \|D^{-1/2}LD^{-1/2}\|_2^2`."""
     lower = np.tril(_unit_diagonal(A), -1)
-    return np.asarray(np.linalg.eigvalsh(lower @ np.swapaxes(lower, -1, -2))[..., -1])
+    return np.asarray(np.linalg.eigvalsh(lower @ np.swapaxes(lower, -1, -2))[..., -1], dtype=np.float64)
 
 
 def pencil(B: Array, A: Array) -> Array:
@@ -108,7 +108,7 @@ def pencil(B: Array, A: Array) -> Array:
     G = np.linalg.cholesky(A)
     half = np.linalg.solve(G, B)
     whole = np.linalg.solve(G, np.swapaxes(half, -1, -2))
-    return np.asarray(np.linalg.eigvalsh((whole + np.swapaxes(whole, -1, -2)) / 2))
+    return np.asarray(np.linalg.eigvalsh((whole + np.swapaxes(whole, -1, -2)) / 2), dtype=np.float64)
 
 
 def near_asymptotic(C: Array, k: int, rho: float) -> float:

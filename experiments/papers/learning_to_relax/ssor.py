@@ -29,6 +29,7 @@ from claimlab.experiments.papers.learning_to_relax.common import (
     claim,
     fewer,
     matrix,
+    pair,
     unit_roundings,
 )
 from claimlab.experiments.papers.learning_to_relax.young import gram
@@ -71,7 +72,7 @@ def _shift_derivative_check(budget: Budget, printed: bool = False) -> Identity:
 STEPPED = Space(
     {"N": (1, 4)},
     {"S": LOWER, "d": SCALES, "b": Box("N", -1, 1), "omega": Box("", 1.0, 1.95), "k": Box("", 1, 20, step=1)}
-    | {"low": Box("", -3, 1), "more": Box("", -3, 1)},
+    | {"low": Box("", -6, 1), "more": Box("", -9, 1)},
 )
 
 
@@ -103,9 +104,9 @@ def _by_omega(
 
 
 def _by_shift(
-    S: Array, d: Array, b: Array, omega: Array, k: Array, low: Array, more: Array, *, share: float
+    S: Array, d: Array, b: Array, omega: Array, k: Array, low: Array, more: Array, *, share: float = 1.0, repaired: bool
 ) -> Trial | None:
-    """As printed: the condition number is that of `A`, wherever the shift goes."""
+    """As printed the condition number is that of `A`; the proof's Eq. (40) has that of the shifted matrix."""
     A, w = matrix(S, d), float(omega)
     if A is None or not b.any():
         return None
@@ -116,12 +117,14 @@ def _by_shift(
     rho = float(energy_contraction(here, w))
     if rho < 1e-3:
         return None
-    bound = float(ssor_shift_lipschitz(int(k), rho, condition(A), least))
+    bound = float(ssor_shift_lipschitz(int(k), rho, condition(here if repaired else A), least))
     return Trial(_slope(ssor_defect(here, w), dC, b, int(k)), share * bound, int(k) * unit_roundings(here) * bound)
 
 
 def _slope_check(budget: Budget, measure: Any, share: float = 1.0) -> Inequality:
-    return attack(STEPPED, partial(measure, share=share), budget)
+    skewed = {"d": np.array([-1.0, 0.0]), "b": np.array([1.0, 0.0]), "omega": np.array(1.5), "k": np.array(1.0)}
+    hard = [pair(0.03) | skewed | {"low": np.array(-5.5), "more": np.array(-9.0)}]
+    return attack(STEPPED, partial(measure, share=share), budget, hard=hard)
 
 
 # anti-concentration -------------------------------------------------------------------------------------------------
@@ -219,8 +222,22 @@ CLAIMS = (
         ),
         kind=Inequality,
         premises=(SPD, r"$c_{\min} > -\lambda_{\min}(A)$", "tested on the derivative at every point"),
-        check=partial(_slope_check, measure=_by_shift),
-        control=partial(_slope_check, measure=_by_shift, share=0.01),
+        check=partial(_slope_check, measure=partial(_by_shift, repaired=False)),
+        control=partial(_slope_check, measure=partial(_by_shift, repaired=True)),
+        control_statement=r"the same with $\kappa(A + cI)$ for $\kappa(A)$.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="learning-to-relax/residual-lipschitz-in-shift-repaired",
+        source="ours, repairs Lemma F.2 by its Eq. (40)",
+        statement=(
+            r"$\|\breve C_\omega(c)^kb\|_2$ changes with $c$ at a rate of at most "
+            r"$\frac{10}{\lambda_{\min}(A)+c_{\min}}\rho^{k-1}\|b\|_2k\sqrt{\kappa(A + cI)}$."
+        ),
+        kind=Inequality,
+        premises=(SPD, r"$c \ge c_{\min} > -\lambda_{\min}(A)$"),
+        check=partial(_slope_check, measure=partial(_by_shift, repaired=True)),
+        control=partial(_slope_check, measure=partial(_by_shift, repaired=True), share=0.01),
         control_statement="the same with a hundredth of the constant.",
     ),
     claim(
