@@ -7,3 +7,5 @@ from types import ModuleType
 from claimlab.experiments.papers import classic_bandits, policy_cliff
 
 PAPERS: tuple[ModuleType, ...] = (policy_cliff, classic_bandits)
+from claimlab.experiments.papers import learning_to_relax, policy_cliff
+PAPERS: tuple[ModuleType, ...] = (policy_cliff, learning_to_relax)
