@@ -5,7 +5,7 @@ Notation as in :mod:`claimlab.bandits.dynamical`; :math:`\Theta, \Omega, B, U, X
 
 from __future__ import annotations
 
-from math import exp, inf, log, pi, sqrt
+from math import log, sqrt
 
 import numpy as np
 from numpy.random import Generator
@@ -32,10 +32,10 @@ def truncation_error(env: DynamicalLinear, last: int) -> float:
 
 
 def constant_action_slack(env: DynamicalLinear, start: float = 0.0) -> float:
-    r"""How much any policy can gain over :math:`T J^*` in any number of rounds: :math:`\Omega\Phi(BU/(1-\rho)^2+X/(1-\rho))`.
+    r"""What any policy gains on :math:`T J^*`, at most, in any `T`: :math:`\Omega\Phi(BU/(1-\rho)^2+X/(1-\rho))`.
 
-    Theorem 2.1 made quantitative (ours).  By linearity the expected rewards of inputs :math:`u_1,\dots,u_T`, adaptive or
-    not, sum to :math:`\sum_s E\langle h^{[0,T-s]},u_s\rangle + \sum_t\omega^TA^{t-1}x_1`.  Against
+    Theorem 2.1 made quantitative (ours).  By linearity the expected rewards of inputs :math:`u_1,\dots,u_T`, adaptive
+    or not, sum to :math:`\sum_s E\langle h^{[0,T-s]},u_s\rangle + \sum_t\omega^TA^{t-1}x_1`.  Against
     :math:`\sum_s E\langle h,u_s\rangle \le TJ^*` the first sum lacks at most
     :math:`U\sum_s\|h-h^{[0,T-s]}\| \le U\Omega B\Phi/(1-\rho)^2` (:func:`truncation_error`), and the second is at most
     :math:`\Omega\Phi X/(1-\rho)` with :math:`X = \|x_1\|` = `start`.  The same bounds the distance of regret from
@@ -46,7 +46,7 @@ def constant_action_slack(env: DynamicalLinear, start: float = 0.0) -> float:
 
 
 def horizon_gain(env: DynamicalLinear) -> float:
-    r"""What the optimum of any finite horizon gains on the best constant action, at most: :math:`2U\Omega B\Phi/(1-\rho)^2`.
+    r"""What the optimum of a finite horizon gains on the constant optimum, at most: :math:`2U\Omega B\Phi/(1-\rho)^2`.
 
     Ours: both differ from :math:`TJ^*` by at most half of it, :func:`constant_action_slack` from the state 0.
     """
@@ -94,9 +94,10 @@ def sharper_bias(alg: DynLinUCB, epochs: int) -> float:
     :math:`1/\sqrt\lambda`.
 
     The epochs' biases :math:`b_k` enter the estimate as :math:`V^{-1}\sum_k b_ku_k`, whose norm in `V` is that of
-    :math:`\sum_kb_ku_k` in :math:`V^{-1}`.  With the actions as the rows of `M`, :math:`V = \lambda I + M^TM`, its square
-    is :math:`b^TM V^{-1}M^Tb \le \|b\|^2`, for :math:`MV^{-1}M^T \preceq I`; and :math:`|b_k| \le (c_1/U)\rho^{H_k}`
-    (:func:`epoch_bias`).  It needs no lower bound on the wait, so it covers with the published floor as well.
+    :math:`\sum_kb_ku_k` in :math:`V^{-1}`.  With the actions as the rows of `M`, :math:`V = \lambda I + M^TM`, its
+    square is :math:`b^TM V^{-1}M^Tb \le \|b\|^2`, for :math:`MV^{-1}M^T \preceq I`; and
+    :math:`|b_k| \le (c_1/U)\rho^{H_k}` (:func:`epoch_bias`).  It needs no lower bound on the wait, so it covers with
+    the published floor as well.
     """
     return alg.c1 / alg.U * sqrt(schedule(alg.rho_bar, alg.extra, epochs)[2])
 
@@ -167,8 +168,10 @@ def coverage_ratios(alg: DynLinUCB, env: DynamicalLinear, horizon: int, runs: in
 
 
 def hypercube(signs: Array, rho: float, scale: float, sigma: float, horizon: int) -> DynamicalLinear:
-    r"""The hard family of :func:`lower_bound`: one state, :math:`x_{t+1} = \rho x_t + \langle b,u_t\rangle + \epsilon_t`,
-    :math:`y_t = x_t`, actions :math:`\{-1,1\}^d`, :math:`b_i = \pm c\sigma/\sqrt T` with the given `signs`, float[d].
+    r"""The hard family of :func:`lower_bound`, with one state that is the reward.
+
+    :math:`x_{t+1} = \rho x_t + \langle b,u_t\rangle + \epsilon_t`, :math:`y_t = x_t`, actions :math:`\{-1,1\}^d`, and
+    :math:`b_i = \pm c\sigma/\sqrt T` with the given `signs`, float[d].
     """
     signs = checks.array("signs", signs, ndim=1)
     d = len(signs)
@@ -177,28 +180,28 @@ def hypercube(signs: Array, rho: float, scale: float, sigma: float, horizon: int
     return DynamicalLinear(np.array([[rho]]), b[None], np.ones(1), np.zeros(d), arms, state_noise=sigma)
 
 
-def lower_bound(d: int, rho: float, sigma: float, horizon: int, scale: float = 1.2) -> float:
+def lower_bound(d: int, rho: float, sigma: float, horizon: int, scale: float = 1.25) -> float:
     r"""No policy has less expected pseudo-regret, averaged over the signs of :func:`hypercube`: ours, in rewards.
 
-    .. math:: \frac{2dc\sigma}{(1-\rho)\sqrt T}\sum_{t=0}^{T-1} Q\Big(c\sqrt{t/T}\Big) \ge \frac{0.54\,d\sigma\sqrt T}{1-\rho}
-       \quad (c = 1.2),
+    .. math:: \frac{2dc\sigma}{(1-\rho)\sqrt T}\sum_{t=0}^{T-1} Q\Big(c\sqrt{t/T}\Big)
+       \ge \frac{0.529\,d\sigma\sqrt T}{1-\rho} \quad (c = 1.25),
 
     `Q` the upper tail of the standard normal.  So the published :math:`\Omega(d\sqrt T/(1-\rho)^{1/2})` (Theorem 2.2)
     can be sharpened by :math:`(1-\rho)^{-1/2}`; :math:`|J| \le 1` holds for :math:`T \ge (cd\sigma/(1-\rho))^2`.
 
     *Proof.* :math:`h = b/(1-\rho)`, so a round in which :math:`u_{t,i}` misses the sign of :math:`b_i` costs
-    :math:`2c\sigma/(\sqrt T(1-\rho))`.  Rewards up to round `t` and :math:`z_s = y_{s+1}-\rho y_s = \langle b,u_s\rangle +
-    \epsilon_s`, `s < t`, determine each other, as :math:`y_1 = 0`.  Tell the policy all signs but that of
-    :math:`b_i`, and rho: it then knows :math:`u_{s,i}(z_s-\sum_{j\ne i}b_ju_{s,j}) = b_i+u_{s,i}\epsilon_s`, which are
-    independent :math:`\mathcal N(b_i,\sigma^2)` whatever it plays, since :math:`u_{s,i} = \pm1` is chosen before
-    :math:`\epsilon_s` is drawn.  From `t` of them no rule errs on the sign, average over both, with probability below
-    :math:`Q(|b_i|\sqrt t/\sigma)` (Neyman & Pearson).  Sum over rounds and coordinates.
+    :math:`2c\sigma/(\sqrt T(1-\rho))`.  Rewards up to round `t` and :math:`z_s = y_{s+1}-\rho y_s =
+    \langle b,u_s\rangle + \epsilon_s`, `s < t`, determine each other, as :math:`y_1 = 0`.  Tell the policy rho and all
+    signs but that of :math:`b_i`: it then knows :math:`u_{s,i}(z_s-\sum_{j\ne i}b_ju_{s,j}) = b_i+u_{s,i}\epsilon_s`,
+    which are independent :math:`\mathcal N(b_i,\sigma^2)` whatever it plays, since :math:`u_{s,i} = \pm1` is chosen
+    before :math:`\epsilon_s` is drawn.  From `t` of them no rule errs on the sign, average over both, with probability
+    below :math:`Q(|b_i|\sqrt t/\sigma)` (Neyman & Pearson).  Sum over rounds and coordinates.
     """
     t = np.arange(checks.integer("horizon", horizon, 1))
     errors = ndtr(-scale * np.sqrt(t / horizon)).sum()
     return float(2 * d * scale * sigma * errors / (sqrt(horizon) * (1 - checks.interval("rho", rho, 0, 1, "[)"))))
 
 
-def lower_bound_constant(scale: float = 1.2) -> float:
+def lower_bound_constant(scale: float = 1.25) -> float:
     r"""The constant of :func:`lower_bound` for long horizons, :math:`2c\int_0^1Q(c\sqrt s)\,ds`."""
     return float(2 * scale * quad(lambda s: ndtr(-scale * sqrt(s)), 0, 1)[0])
