@@ -72,12 +72,12 @@ def rounding(env: DynamicalLinear, size: float) -> float:
     return (64 * n * EPS * float(np.linalg.cond(np.eye(n) - env.A)) + 2e-9) * size
 
 
-def lever(sigma: float = 0.1) -> DynamicalLinear:
+def lever(rho: float = 0.5, sigma: float = 0.1) -> DynamicalLinear:
     """Two actions: what the first brings comes a little later, what the second brings comes at once.
 
     h = (1.5, 0.6), but the myopic values are (-0.5, 0.6).
     """
-    return DynamicalLinear([[0.5]], [[1.0, 0.0]], [1.0], [-0.5, 0.6], np.eye(2), sigma, sigma)
+    return DynamicalLinear([[rho]], [[2 * (1 - rho), 0.0]], [1.0], [-0.5, 0.6], np.eye(2), sigma, sigma)
 
 
 def one_round_late(rho: float, sigma: float = 0.0) -> DynamicalLinear:

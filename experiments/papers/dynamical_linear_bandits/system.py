@@ -317,7 +317,8 @@ CLAIMS = (
         source="Theorem 2.1, with our constant",
         statement=(
             r"No policy, not even one that sees the state, earns more than "
-            r"$TJ^* + \Omega\Phi(BU/(1-\rho)^2 + X/(1-\rho))$ in expectation, whatever $T$: the constant $u^* \in \arg\max\langle h,u\rangle$ is optimal on average."
+            r"$TJ^* + \Omega\Phi(BU/(1-\rho)^2 + X/(1-\rho))$ in expectation, whatever $T$: the constant "
+            r"$u^* \in \arg\max\langle h,u\rangle$ is optimal on average."
         ),
         kind=Inequality,
         premises=(STABLE, BOUNDED),
@@ -365,8 +366,8 @@ CLAIMS = (
         id="dynamical-linear-bandits/optimal-actions",
         source="Section 5, both systems",
         statement=(
-            r"The optimal action is (1, 1/2, 0) with $J^* = 13/16$ on the synthetic system, and (1, 0, 1/2) on the real "
-            "data."
+            r"The optimal action is (1, 1/2, 0) with $J^* = 13/16$ on the synthetic system, and (1, 0, 1/2) on "
+            "the real data."
         ),
         kind=Identity,
         premises=("the numbers of the authors' configuration files",),
