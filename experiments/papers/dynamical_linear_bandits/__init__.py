@@ -5,7 +5,8 @@ The theorems' statements are known to us from the abstract, a published implemen
 
 from claimlab.experiments.papers.dynamical_linear_bandits import confidence, regret, system
 from claimlab.experiments.papers.dynamical_linear_bandits.common import PAPER
+from claimlab.experiments.papers.dynamical_linear_bandits.figures import FIGURES
 
 CLAIMS = (*system.CLAIMS, *confidence.CLAIMS, *regret.CLAIMS)
 
-__all__ = ["CLAIMS", "PAPER"]
+__all__ = ["CLAIMS", "FIGURES", "PAPER"]
