@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, log, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -49,11 +49,11 @@ class DynamicalLinear(Environment):
         Standard deviations of every entry of :math:`\epsilon_t`, and of :math:`\eta_t`; 0 for none.
     """
 
-    A: Array
-    B: Array
-    omega: Array
-    theta: Array
-    arms: Array
+    A: Any
+    B: Any
+    omega: Any
+    theta: Any
+    arms: Any
     state_noise: float = 0.0
     reward_noise: float = 0.0
     h: Array = field(init=False)  # [d], theta + B^T (I - A)^-T omega

@@ -68,7 +68,7 @@ class DynLinUCB(Algorithm):
         Whether the first arm is drawn at random and kept for one round more, as in the authors' code.
     """
 
-    arms: Array
+    arms: Any
     lam: float
     rho_bar: float
     phi_bar: float

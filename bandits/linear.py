@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf, log, pow, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.bandits.environments import Stochastic
@@ -21,7 +22,7 @@ from claimlab.checks import Array
 from claimlab.native import kernel
 
 
-def arm_list(arms: Array) -> Array:
+def arm_list(arms: ArrayLike) -> Array:
     """`arms` as a checked float[K, d] with at least one arm and one dimension."""
     checked = checks.array("arms", arms, ndim=2)
     if not checked.size:
@@ -55,8 +56,8 @@ class LinearArms(Stochastic):
         Standard deviation of the noise, which is also its subgaussian constant; 0 for none.
     """
 
-    arms: Array
-    theta: Array
+    arms: Any
+    theta: Any
     sigma: float
     means: Array = field(init=False)
     gaps: Array = field(init=False)
@@ -196,7 +197,7 @@ class LinUCB(Algorithm):
         Whether the first arm is drawn at random, as in the code of Mussi et al. (2023); otherwise ties go to the first.
     """
 
-    arms: Array
+    arms: Any
     lam: float = 1.0
     sigma: float = 1.0
     norm: float = 1.0
@@ -301,7 +302,7 @@ class DLinUCB(Algorithm):
         Whether :math:`\lambda\gamma^{-t}` stands for :math:`\lambda`, as in the code of Mussi et al. (2023).
     """
 
-    arms: Array
+    arms: Any
     gamma: float
     lam: float = 1.0
     sigma: float = 1.0

@@ -130,15 +130,15 @@ def _misspecified_check(budget: Budget, rho_bar: float) -> Probability:
 
 
 def _saving_check(budget: Budget, share: float, swapped: bool = False) -> Comparison:
-    """Regret with the published radius against that with ours, one seed for both, over the sum of the two lambdas."""
+    """`share` times the regret with one radius against that with the other, one seed for both, lambda 1 and log T."""
     env, horizon, runs = synthetic(), 20_000, 12
-    regrets = {}
-    for sharper in (False, True):
+
+    def regret(sharper: bool) -> Array:
         algs = [dynlin(env, horizon, lam, sharper=sharper) for lam in (1.0, log(horizon))]
         records = [play(alg, env, horizon=horizon, runs=runs, seed=budget.seed, checkpoints=1) for alg in algs]
-        regrets[sharper] = sum(record.regret[:, -1] for record in records)
-    a, b = regrets[swapped], regrets[not swapped]
-    return comparison(share * a, b, effect=0.0, rng=budget.rng("bootstrap"))
+        return np.sum([record.regret[:, -1] for record in records], axis=0)
+
+    return comparison(share * regret(swapped), regret(not swapped), effect=0.0, rng=budget.rng("bootstrap"))
 
 
 CLAIMS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import log
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,8 +49,8 @@ def _rows(record: Record, **columns: object) -> pd.DataFrame:
 
 def _axes(ax: Axes, horizon: int, top: float | None = None, label: bool = True) -> None:
     """Rounds in thousands."""
-    ticks = np.linspace(0, horizon, 5)
-    ax.set_xticks(ticks, [f"{tick / 1000:g}k" for tick in ticks])
+    ticks = np.linspace(0, horizon, 4 if horizon % 3 == 0 else 5)
+    ax.set_xticks(ticks, [f"{tick / 1000:g}k" if tick else "0" for tick in ticks])
     ax.set(xlabel="rounds", xlim=(0, horizon), ylim=(0, top))
     if label:
         ax.set_ylabel("cumulative pseudo-regret")
@@ -121,7 +122,7 @@ def small_radius() -> tuple[Figure, pd.DataFrame]:
     """The smallest system that fails: coverage over rho, and regret at rho = 1e-6."""
     horizon, rows = 30_000, []
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.4))
-    variants = {
+    variants: dict[str, tuple[dict[str, Any], str]] = {
         "published": ({}, "vermillion"),
         "one waiting round more": ({"extra": 1}, "blue"),
         "our radius, published wait": ({"sharper": True}, "green"),
@@ -193,8 +194,12 @@ def bounds() -> tuple[Figure, pd.DataFrame]:
     fig, ax = plt.subplots(figsize=(COLUMN, 2.8))
     ax.plot(x, data["our upper bound"], color="0.3", ls="-.", label="upper bound (ours, explicit)")
     ax.plot(x, data["random play"], ":", color="0.5", label="random play")
-    for k, name in enumerate(("DynLin-UCB", "LinUCB on innovations", "greedy on innovations")):
-        ax.plot(x, data[name], "o-", color=COLOURS[k], label=name)
+    for name, style, colour in (
+        ("DynLin-UCB", "o-", "blue"),
+        ("greedy on innovations", "s-", "green"),
+        ("LinUCB on innovations", "x--", "vermillion"),
+    ):
+        ax.plot(x, data[name], style, color=OKABE_ITO[colour], label=name)
     ax.plot(x, data["our lower bound"], color="0.3", label=r"lower bound (ours), $(1-\rho)^{-1}$")
     shape = data["our lower bound"][0] * np.sqrt(x)
     ax.plot(x, shape, "--", color="0.3", label=r"published shape, $(1-\rho)^{-1/2}$")
@@ -207,22 +212,23 @@ def bounds() -> tuple[Figure, pd.DataFrame]:
 FIGURES = (
     PaperFigure(
         "synthetic-regret",
-        r"Figure 1 over 150,000 of its million rounds: the synthetic system, $\sigma = 0.01$, algorithms as the authors "
-        "released them. Mean of 20 seeds, bands from the 10 % to the 90 % quantile. At this horizon DynLin-UCB does not "
-        r"yet beat Lin-UCB with $\lambda = 1$, and the explicit form of its upper bound still exceeds random play.",
+        r"Figure 1 over 150,000 of its million rounds: the synthetic system, $\sigma = 0.01$, algorithms as the "
+        "authors released them. Mean of 20 seeds, bands from the 10 % to the 90 % quantile. At this horizon DynLin-UCB "
+        r"does not yet beat Lin-UCB where both have $\lambda = 1$, and the explicit form of its upper bound still "
+        "exceeds random play.",
         synthetic_regret,
     ),
     PaperFigure(
         "lock-in",
-        r"Figure 1 seed by seed, over 100,000 rounds with $\lambda = \log T$: many runs of the released Lin-UCB lock in "
-        "to the optimal action and stop paying, others pay for ever; their mean is linear, the typical run is not.",
+        r"Figure 1 seed by seed, over 100,000 rounds with $\lambda = \log T$: many runs of the released Lin-UCB lock "
+        "in to the optimal action and stop paying, others pay for ever; their mean is linear, the typical run is not.",
         lock_in,
     ),
     PaperFigure(
         "spectral-radius",
         r"Figure 2 over 150,000 rounds: DynLin-UCB told $\bar\rho$ instead of $\rho(A) = 0.2$, ten seeds. Without "
-        r"waiting ($\bar\rho = 0$) regret is linear in the long run; on this system too small a positive $\bar\rho$ does "
-        "no harm, too large a one costs a factor.",
+        r"waiting ($\bar\rho = 0$) regret is linear in the long run; on this system too small a positive $\bar\rho$ "
+        "does no harm, too large a one costs a factor.",
         spectral_radius,
     ),
     PaperFigure(
@@ -240,16 +246,16 @@ FIGURES = (
     PaperFigure(
         "bounds",
         r"The hard family of our lower bound ($d = 2$, 1000 rounds, all signs): whatever the policy, regret grows like "
-        r"$1/(1-\rho)$. The innovations are $y_{t+1} - \rho y_t$; the published lower bound has no known constant and is "
-        "drawn with ours.",
+        r"$1/(1-\rho)$. The innovations are $y_{t+1} - \rho y_t$; the published lower bound has no known constant and "
+        "is drawn with ours.",
         bounds,
     ),
     PaperFigure(
         "small-spectral-radius",
         r"Where Theorem 3.1 fails: $x_{t+1} = \rho x_t + u_{t,1}$, $y_t = x_t + u_{t,2}/2$, two actions $e_1, e_2$. "
         r"Left: the largest error of the estimate over the radius in 30,000 noise-free rounds, for the spectral radius "
-        r"correctly given. Right: regret (20 seeds, $\sigma = 0.01$). One waiting round more, or our radius, repairs the "
-        "set; only waiting repairs the regret.",
+        r"correctly given. Right: regret (20 seeds, $\sigma = 0.01$). One waiting round more, or our radius, repairs "
+        "the set; only waiting repairs the regret.",
         small_radius,
     ),
 )

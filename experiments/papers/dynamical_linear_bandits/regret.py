@@ -58,7 +58,12 @@ def regrets(alg: Algorithm, env: DynamicalLinear, horizon: int, seed: int, runs:
 
 MILD = Space(
     {},
-    {"rho": Box("", 0.0, 0.3), "b": Box("", -0.1, 0.1), "theta": Box("", 0.3, 1.0), "log_T": Box("", 4.5, 5.0)},
+    {
+        "rho": Box("", 0.0, 0.3, step=0.1),
+        "b": Box("", -0.1, 0.1, step=0.05),
+        "theta": Box("", 0.4, 1.0, step=0.2),
+        "log_T": Box("", 4.5, 5.0, step=0.5),
+    },
 )
 
 
