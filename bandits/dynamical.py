@@ -170,7 +170,7 @@ def transient_growth(A: Array) -> float:
         return inf if A.any() else 1.0
     scaled = A / rho
     powers = np.eye(A.shape[0])[None]
-    leap, largest = scaled, 1.0
+    leap, before, largest = scaled, 1.0, 1.0
     while len(powers) < 1 << 16:
         ahead = powers @ leap  # the next as many powers
         if not np.isfinite(ahead).all():
@@ -227,18 +227,18 @@ def expected_rewards(
     omniscient one.  By linearity these are the expected rewards of any policy that does not react to the noise.
     """
     horizon = checks.integer("horizon", horizon, 1)
-    x = np.zeros(env.omega.size) if x is None else checks.shaped("x", x, env.omega.shape, "(states,)")
+    start = checks.shaped("x", np.zeros(env.omega.size) if x is None else x, env.omega.shape, "(states,)")
     still = DynamicalLinear(env.A, env.B, env.omega, env.theta, env.arms)
     if not callable(policy):
         actions = np.asarray(policy, dtype=np.int64)
         if actions.shape != (horizon,) or not ((actions >= 0) & (actions < env.n_arms)).all():
             raise ValueError(f"policy must hold {horizon} arms in 0..{env.n_arms - 1}, got {policy!r}.")
-        return _respond(still, actions, x, np.random.default_rng())
-    rewards, x = np.empty(horizon), np.array(x)
+        return _respond(still, actions, start, np.random.default_rng())
+    rewards, state = np.empty(horizon), np.array(start)
     for t in range(horizon):
-        arm = checks.integer("the policy's arm", policy(t, x.copy()), 0, env.n_arms - 1)
-        rewards[t] = env.omega @ x + env.direct[arm]
-        x = env.A @ x + env.drive[arm]
+        arm = checks.integer("the policy's arm", policy(t, state.copy()), 0, env.n_arms - 1)
+        rewards[t] = env.omega @ state + env.direct[arm]
+        state = env.A @ state + env.drive[arm]
     return rewards
 
 

@@ -120,7 +120,7 @@ class DynLinUCB(Algorithm):
         if "phi_bar" not in instead and env.phi == inf:
             raise ValueError("Phi(A) is infinite (a Jordan block, or nilpotent): Assumption 2.1 excludes it.")
         b = env.norms
-        own = {"rho_bar": env.rho, "theta_norm": b.theta, "omega_norm": b.omega, "B_norm": b.B}
+        own: dict[str, Any] = {"rho_bar": env.rho, "theta_norm": b.theta, "omega_norm": b.omega, "B_norm": b.B}
         own |= {"sigma": max(env.state_noise, env.reward_noise)}
         own |= {} if "phi_bar" in instead else {"phi_bar": env.phi}
         own |= {} if "state_bound" in instead else {"state_bound": env.state_bound()}
