@@ -6,6 +6,18 @@ from claimlab.bandits.environments import Bernoulli, Gaussian, Stochastic
 from claimlab.bandits.exact import expected_regret
 from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
 from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
+from claimlab.bandits.dynamical import (
+    DynamicalLinear,
+    expected_rewards,
+    finite_horizon_optimum,
+    from_outputs,
+    markov_parameters,
+    transient_growth,
+)
+from claimlab.bandits.dynlin import DynLinUCB
+from claimlab.bandits.environments import Bernoulli, Stochastic
+from claimlab.bandits.linear import DLinUCB, Growth, LinearArms, LinUCB
+from claimlab.bandits.memory import AR2, BatchedExp3
 from claimlab.bandits.play import Algorithm, Environment, Record, play
 from claimlab.bandits.posterior import BetaThompson, GaussianThompson
 from claimlab.bandits.weights import (
@@ -28,6 +40,8 @@ __all__ = [
     "AnytimeMOSS",
     "AutoRegressive",
     "Batched",
+    "AR2",
+    "BatchedExp3",
     "Bernoulli",
     "BetaThompson",
     "ContextualAlgorithm",
@@ -35,6 +49,9 @@ __all__ = [
     "DecreasingEpsilonGreedy",
     "Delayed",
     "Drifting",
+    "DLinUCB",
+    "DynLinUCB",
+    "DynamicalLinear",
     "Environment",
     "EpsilonGreedy",
     "Exp3",
@@ -56,6 +73,14 @@ __all__ = [
     "play",
     "play_contextual",
     "tsallis_weights",
+    "Growth",
+    "LinUCB",
+    "LinearArms",
+    "expected_rewards",
+    "finite_horizon_optimum",
+    "from_outputs",
+    "markov_parameters",
+    "transient_growth",
 ]
 
 assert __name__ == "claimlab.bandits", "write `import claimlab.bandits`: `bandits` alone would load a second copy"
