@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from claimlab.checks import Array
 from claimlab.experiments.benchmarks import race
-from claimlab.experiments.benchmarks.race import MACHINE, Prepared, Track, start
+from claimlab.experiments.benchmarks.race import MACHINE, Prepared, Probe, Race, Track, start
 from claimlab.native import fast_kernel, spread
 
 LARGE = 3 * 2**27  # bytes: beyond every cache
@@ -43,28 +44,19 @@ def triad(a: Array, b: Array, c: Array, threads: int) -> None:
     spread(work, len(a), threads, least=LEAST)
 
 
-def survey(prepared: list[Prepared], track: Track) -> Iterator[dict[str, Any]]:
-    """Seconds and bytes of reading, triad and BLAS gemv; and of a sweep of ours over each instance, beside reading as
-    many bytes."""
-    swept = {}
-    for ready in prepared:
-        described = ready.description
-        if described["sweep_bytes"]:
-            swept[described["instances"][0]] = (ready.files[0], described["sweep_bytes"])
+def survey(entered: Race, prepared: list[Prepared], track: Track) -> Iterator[dict[str, Any]]:
+    """Seconds and bytes of each of the probes of a race and of its cases, with so many threads."""
+    probes = dict.fromkeys([*entered.probes, *(probe for ready in prepared for probe in ready.probes)])
     with race.empty_kernel_cache() as compiled:
-        for threads in track.threads:
-            for method in ("read", "triad", "gemv"):
-                yield _survey(method, None, LARGE, (), threads, track, compiled)
-            for name, (file, moved) in swept.items():
-                yield _survey("read", name, moved, (), threads, track, compiled)
-                yield _survey("sweep", name, moved, (file,), threads, track, compiled)
+        for threads, probe in product(track.threads, probes):
+            yield _survey(probe, threads, track, compiled)
 
 
-def _survey(
-    method: str, instance: str | None, moved: int, files: tuple[Path, ...], threads: int, track: Track, compiled: Path
-) -> dict[str, Any]:
-    task: dict[str, Any] = {"instances": [str(file) for file in files], "method": method, "bytes": moved}
-    task |= {"sample": 0, "compiles": True, "threads": threads}
-    report, _ = start(MACHINE, task, track, compiled, track.limit)
-    seconds = None if report["failure"] else min(report["cpu" if threads == 1 else "wall"])
-    return {"what": method, "instance": instance, "threads": threads, "bytes": moved, "seconds": seconds}
+def _survey(probe: Probe, threads: int, track: Track, compiled: Path) -> dict[str, Any]:
+    task: dict[str, Any] = {"instances": [str(file) for file in probe.files], "method": probe.what}
+    task |= {"bytes": probe.bytes, "sample": 0, "count": probe.count, "sample": 0, "compiles": True, "threads": threads}
+    task |= dict(probe.settings)
+    report, _ = start(MACHINE, MACHINE, task, track, compiled, track.limit)
+    seconds = None if report["failure"] else min(report["cpu" if threads == 1 else "wall"]) / probe.count
+    described = {"what": probe.what, "instance": probe.instance, "threads": threads}
+    return described | {"bytes": probe.bytes, "seconds": seconds}
