@@ -1,4 +1,4 @@
-"""The physical limit: how fast this machine reads memory, moves it, and multiplies by a matrix."""
+"""The physical limit: how fast this machine reads memory, moves it, multiplies by a matrix, adds up and draws."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.random import Generator
+
 from claimlab.checks import Array
 from claimlab.experiments.benchmarks import race
 from claimlab.experiments.benchmarks.race import MACHINE, Prepared, Probe, Race, Track, start
-from claimlab.native import fast_kernel, spread
+from claimlab.native import fast_kernel, kernel, spread
 
 LARGE = 3 * 2**27  # bytes: beyond every cache
 LEAST = 2**15  # elements a thread should get
@@ -42,6 +45,39 @@ def triad(a: Array, b: Array, c: Array, threads: int) -> None:
         _triad(a[start:stop], b[start:stop], c[start:stop])
 
     spread(work, len(a), threads, least=LEAST)
+
+
+@fast_kernel
+def _chain(x: Array, factor: float) -> float:
+    y = 0.0
+    for i in range(x.size):
+        y = x[i] + factor * y
+    return y
+
+
+@kernel
+def _draws(rounds: int, uniforms: int, normals: int, rng: Generator) -> float:
+    total = 0.0
+    for _ in range(rounds):
+        for _ in range(uniforms):
+            total += rng.random()
+        for _ in range(normals):
+            total += rng.standard_normal()
+    return total
+
+
+def chain(x: Array) -> float:
+    """``y = x[i] + y / 4`` through `x`, each waiting for the one before: what natural-order relaxation cannot escape."""
+    return _chain(x, 0.25)
+
+
+def draws(rounds: int, uniforms: int, normals: int, threads: int) -> float:
+    """The sum of so many random numbers in each of the `rounds`: what no simulation escapes."""
+
+    def work(start: int, stop: int) -> float:
+        return _draws(stop - start, uniforms, normals, np.random.default_rng(start))
+
+    return sum(spread(work, rounds, threads, least=LEAST))
 
 
 def survey(entered: Race, prepared: list[Prepared], track: Track) -> Iterator[dict[str, Any]]:

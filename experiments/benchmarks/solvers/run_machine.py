@@ -9,7 +9,7 @@ import protocol
 from protocol import Instance, Task
 
 from claimlab.experiments.benchmarks.instances import transitions
-from claimlab.experiments.benchmarks.machine import read, triad
+from claimlab.experiments.benchmarks.machine import chain, draws, read, triad
 from claimlab.mdps import TabularMDP
 from claimlab.mdps.sweeps import Sweeps
 
@@ -21,7 +21,9 @@ def instances(task: Task) -> list[Instance]:
 def build(instance: Instance, task: Task) -> Any:
     n = task["bytes"] // 8
     match task["method"]:
-        case "read":
+        case "draws":
+            return ()
+        case "read" | "chain":
             return (np.ones(n),)
         case "triad":
             return np.zeros(n // 3), np.ones(n // 3), np.ones(n // 3)
@@ -39,6 +41,10 @@ def run(model: Any, task: Task) -> Any:
     match task["method"]:
         case "read":
             return read(model[0], task["threads"])
+        case "chain":
+            return chain(model[0])
+        case "draws":
+            return draws(task["count"], task["uniforms"], task["normals"], task["threads"])
         case "triad":
             return triad(model[0], model[1], model[2], task["threads"])
         case "gemv":
