@@ -17,7 +17,7 @@ from claimlab.experiments.benchmarks.stored import Instance, once, read
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("regrets.py", "bandits.py"))
 OFF = 0.02  # of the regret: how far it may be off beyond chance, as libraries start and break ties differently
-DEVIATIONS = 5  # standard errors that are chance
+DEVIATIONS = 4  # standard errors that are chance
 RUNS, SEED = 200, 1  # of the reference
 DRAWS = 10_000_000  # rounds of the machine's survey
 
@@ -128,9 +128,9 @@ def _told(regrets: Array, spread: float) -> str:
 
 
 def bernoulli(n_arms: int = 10) -> Instance:
-    """Arms 0.50, 0.45, ..., and Exp3's learning rate for 2000 rounds (Lattimore & Szepesvari 2020, Theorem 11.2)."""
-    eta = np.sqrt(2 * np.log(n_arms) / (n_arms * 2000))
-    return {"means": 0.5 - 0.05 * np.arange(n_arms), "eta": np.float64(eta)}
+    """Arms 0.50, 0.45, ..., and Exp3's gamma for 2000 rounds (Auer et al. 2002, Corollary 3.2)."""
+    gamma = np.sqrt(n_arms * np.log(n_arms) / ((np.e - 1) * 2000))
+    return {"means": 0.5 - 0.05 * np.arange(n_arms), "gamma": np.float64(gamma)}
 
 
 def linear(n_arms: int = 50, dim: int = 10) -> Instance:
@@ -158,18 +158,17 @@ CASES = (
     Case("exp3", "Exp3, 10 arms", bernoulli, regrets.exp3, 2000, PLAYED, 2),
     Case("tsallis-inf", "1/2-Tsallis-INF, 10 arms", bernoulli, regrets.tsallis_inf, 2000, PLAYED, 2),
     Case("linucb", "Disjoint LinUCB, d = 10, 50 arms", linear, regrets.linucb, 200, (100, 10_000), 0, 11),
-    Case("dynlin-ucb", "DynLin-UCB, d = 3, 6 arms", dynamical, regrets.dynlin_ucb, 100_000, PLAYED, 0, 4),
+    Case("dynlin-ucb", "DynLin-UCB, d = 3, 6 arms", dynamical, regrets.dynlin_ucb, 100_000, (20, 100_000), 0, 4),
 )
 
 SOLVERS = (
     Solver(
-        OURS, {case.name: ("play",) for case in CASES}, threads=True, sample=100, compiles=True, script="claimlab_bandits"
+        OURS, {case.name: ("play",) for case in CASES}, threads=True, sample=50, compiles=True, script="claimlab_bandits"
     ),
     Solver(
         "smpybandits",
         {"ucb1": ("UCB",), "kl-ucb": ("klUCB",), "exp3": ("Exp3",), "tsallis-inf": ("TsallisInf",)},
-        sample=5,
-        differs={"exp3": "Exp3 on gains, mixed with the uniform distribution (Auer et al. 2002)"},
+        sample=10,
     ),
     Solver("mabwiser", {"ucb1": ("UCB1",), "linucb": ("LinUCB",)}, sample=3),
     Solver(
@@ -198,7 +197,7 @@ WORDS = Words(
     "The regret is that of the games that all are judged by, with its standard error.",
     each="rounds",
     rate="rounds",
-    answer="regret",
+    answer="answer",
 )
 
 BANDITS = Race("bandits", "Playing bandits", CASES, SOLVERS, WORDS)

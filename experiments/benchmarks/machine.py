@@ -20,10 +20,11 @@ LEAST = 2**15  # elements a thread should get
 
 
 @fast_kernel
-def _total(x: Array) -> float:
+def _total(x: Array, times: int) -> float:
     total = 0.0
-    for i in range(x.size):
-        total += x[i]
+    for _ in range(times):
+        for i in range(x.size):
+            total += x[i]
     return total
 
 
@@ -33,9 +34,9 @@ def _triad(a: Array, b: Array, c: Array) -> None:
         a[i] = b[i] + 3.0 * c[i]
 
 
-def read(x: Array, threads: int) -> float:
-    """The sum of `x`, float[n]: 8 n bytes are read."""
-    return sum(spread(lambda start, stop: _total(x[start:stop]), len(x), threads, least=LEAST))
+def read(x: Array, threads: int, times: int = 1) -> float:
+    """The sum of `x`, float[n], so many times: 8 n bytes are read each time, after the first from where they fit."""
+    return sum(spread(lambda start, stop: _total(x[start:stop], times), len(x), threads, least=LEAST))
 
 
 def triad(a: Array, b: Array, c: Array, threads: int) -> None:
@@ -48,10 +49,13 @@ def triad(a: Array, b: Array, c: Array, threads: int) -> None:
 
 
 @fast_kernel
-def _chain(x: Array, factor: float) -> float:
+def chain(x: Array, times: int) -> float:
+    """``y = x[i] + y / 4`` through `x`, so many times: each step waits for the one before, as a point waits for its
+    neighbour in a sweep in order."""
     y = 0.0
-    for i in range(x.size):
-        y = x[i] + factor * y
+    for _ in range(times):
+        for i in range(x.size):
+            y = x[i] + 0.25 * y
     return y
 
 
@@ -64,11 +68,6 @@ def _draws(rounds: int, uniforms: int, normals: int, rng: Generator) -> float:
         for _ in range(normals):
             total += rng.standard_normal()
     return total
-
-
-def chain(x: Array) -> float:
-    """``y = x[i] + y / 4`` through `x`, each waiting for the one before: what natural-order relaxation cannot escape."""
-    return _chain(x, 0.25)
 
 
 def draws(rounds: int, uniforms: int, normals: int, threads: int) -> float:

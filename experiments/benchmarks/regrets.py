@@ -53,12 +53,15 @@ def _optimism(index: Any, instance: Instance, rounds: int, runs: int, seed: int)
 
 
 def exp3(instance: Instance, rounds: int, runs: int, seed: int) -> Array:
-    r""":math:`p_a \propto \exp(-\eta \hat L_a)` (Lattimore & Szepesvari 2020, Algorithm 9)."""
+    r""":math:`p_a = (1-\gamma) w_a/\sum_b w_b + \gamma/K`, :math:`w_a = e^{\gamma \hat G_a/K}` (Auer et al. 2002,
+    Figure 1)."""
+    gamma, K = instance["gamma"], instance["means"].size
 
     def weights(loss: Array, t: int) -> Array:
-        return np.exp(-instance["eta"] * (loss - loss.min(axis=1, keepdims=True)))
+        w = np.exp(-gamma / K * (loss - loss.min(axis=1, keepdims=True)))
+        return (1 - gamma) * w / w.sum(axis=1, keepdims=True) + gamma / K
 
-    return _weights(weights, instance, rounds, runs, seed)
+    return _weights(weights, 0, instance, rounds, runs, seed)
 
 
 def tsallis_inf(instance: Instance, rounds: int, runs: int, seed: int) -> Array:
@@ -73,10 +76,11 @@ def tsallis_inf(instance: Instance, rounds: int, runs: int, seed: int) -> Array:
             low, high = np.where(above, middle, low), np.where(above, high, middle)
         return t / (distance + low) ** 2
 
-    return _weights(weights, instance, rounds, runs, seed)
+    return _weights(weights, 1, instance, rounds, runs, seed)
 
 
-def _weights(weights: Any, instance: Instance, rounds: int, runs: int, seed: int) -> Array:
+def _weights(weights: Any, best: float, instance: Instance, rounds: int, runs: int, seed: int) -> Array:
+    """Draws by weights of the importance-weighted losses, which are what rewards lack to `best`."""
     rng, means, every = np.random.default_rng(seed), instance["means"], np.arange(runs)
     loss, pulls = np.zeros((runs, means.size)), np.zeros((runs, means.size))
     for t in range(1, rounds + 1):
@@ -84,7 +88,7 @@ def _weights(weights: Any, instance: Instance, rounds: int, runs: int, seed: int
         p /= p.sum(axis=1, keepdims=True)
         arm = (p.cumsum(axis=1) <= rng.random((runs, 1))).sum(axis=1).clip(max=means.size - 1)
         pulls[every, arm] += 1
-        loss[every, arm] += (rng.random(runs) >= means[arm]) / p[every, arm]
+        loss[every, arm] += (best - (rng.random(runs) < means[arm])) / p[every, arm]
     return pulls @ (means.max() - means)
 
 

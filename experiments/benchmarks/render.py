@@ -18,6 +18,7 @@ from claimlab.experiments.style import COLUMN, OKABE_ITO
 
 MARKERS = "osD^vP*"
 ROW = 0.27  # inches
+FAINT = 0.35  # of what solves something else
 
 
 def seconds(value: float) -> str:
@@ -88,7 +89,7 @@ def unit(document: Document, threads: int) -> str:
     words = document["words"]
     if words["rate"]:
         what = f"{words['rate']} a CPU second, one" if threads == 1 else f"{words['rate']} a second, at most {threads}"
-        ratio = "their time in ours"
+        ratio = "ours is so many times as fast"
     else:
         what = "CPU seconds, one" if threads == 1 else f"wall seconds, at most {threads}"
         ratio = "times ours"
@@ -126,16 +127,24 @@ def conclusion(document: Document) -> list[str]:
     by_method: dict[str, list[Measurement]] = {}
     for m in wrong_answers(document):
         by_method.setdefault(f"{m['solver']} {m['method']}", []).append(m)
-    for m in document["measurements"]:
-        if m["differs"] and m["failure"] is None and m["threads"] == min(document["threads"]):
-            told = f" ({m['shown']})" if m["shown"] else ""
-            lines.append(f"≈ {m['solver']} in {m['case']}: {m['differs']}{told}.")
+    for (name, what), cases in _differing(document).items():
+        among = "all cases" if len(cases) == len(document["cases"]) else ", ".join(cases)
+        lines.append(f"≈ {name} in {among}: {what}.")
     for name, ms in by_method.items():
         worst = max((m["error"] for m in ms if m["error"] is not None), default=float("inf"))
         lines.append(f"Wrong: {name}, in {len(ms)} of the cases by up to {worst:.1e}.")
     if missing:
         lines.append(f"Without a right answer, and in no median: {len(missing)} of the pairs of library and case.")
     return lines
+
+
+def _differing(document: Document) -> dict[tuple[str, str], list[str]]:
+    """The cases of each library that solves something else, by that."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for m in document["measurements"]:
+        if m["differs"] and m["failure"] is None and m["threads"] == min(document["threads"]):
+            found.setdefault((m["solver"], m["differs"]), []).append(m["case"])
+    return found
 
 
 def markdown(document: Document) -> str:
@@ -237,7 +246,7 @@ def _machine(document: Document) -> tuple[list[str], list[list[str]]]:
         [
             f"{m['what']}, {m['instance']}" if m["instance"] else m["what"],
             str(m["threads"]),
-            f"{m['bytes'] / 1e6:.0f} MB" if m["bytes"] else "",
+            f"{m['bytes'] / 1e6:.3g} MB" if m["bytes"] else "",
             seconds(m["seconds"]),
             f"{m['bytes'] / m['seconds'] / 1e9:.1f} GB/s" if m["bytes"] else "",
         ]
@@ -257,10 +266,10 @@ def _draw(document: Document) -> tuple[Figure, pd.DataFrame]:
     names, cases = document["solvers"], [case["title"].replace(", ", "\n", 1) for case in document["cases"]]
     looks = {name: (marker, colour) for name, marker, colour in zip(names, MARKERS, OKABE_ITO.values())}
     canvas, axes = plt.subplots(figsize=(COLUMN, 0.85 + ROW * len(cases)))
-    for name, y, value, correct in data[["library", "row", "seconds", "right"]].itertuples(index=False):
+    for name, y, value, correct, same in data[["library", "row", "seconds", "right", "same"]].itertuples(index=False):
         marker, colour = looks[name]
-        fill = colour if correct else "none"
-        axes.plot(value, y, marker, color=colour, markerfacecolor=fill, markersize=4.5, markeredgewidth=0.7, alpha=0.9)
+        look = {"markerfacecolor": colour if correct else "none", "alpha": 0.9 if same else FAINT}
+        axes.plot(value, y, marker, color=colour, markersize=4.5, markeredgewidth=0.7, **look)
     clock = "CPU" if document["threads"][0] == 1 else "wall"
     axes.set(xscale="log", xlabel=f"{clock} {document['words']['axis']}", ylim=(len(cases) - 0.5, -0.5))
     axes.set_yticks(range(len(cases)), cases, fontsize=6)
@@ -268,9 +277,12 @@ def _draw(document: Document) -> tuple[Figure, pd.DataFrame]:
         Line2D([], [], marker=marker, color=colour, linestyle="", label=name)
         for name, (marker, colour) in looks.items()
     ]
-    hollow = Line2D([], [], marker="o", color="#555555", markerfacecolor="none", linestyle="", label="wrong")
+    grey = {"marker": "o", "color": "#555555", "linestyle": ""}
+    handles.append(Line2D([], [], markerfacecolor="none", label="wrong", **grey))
+    if not data["same"].all():
+        handles.append(Line2D([], [], alpha=FAINT, label="something else", **grey))
     canvas.legend(
-        handles=[*handles, hollow], loc="outside upper center", ncols=4, fontsize=6, columnspacing=1, handletextpad=0.2
+        handles=handles, loc="outside upper center", ncols=4, fontsize=6, columnspacing=1, handletextpad=0.2
     )
     return canvas, data
 
@@ -282,5 +294,8 @@ def _points(document: Document) -> pd.DataFrame:
         found = entries(document, case["name"], document["threads"][0])
         dots = [x.measurement for x in found.values() if x.right and x.measurement]
         dots += [m for m in wrong_answers(document) if m["case"] == case["name"]]
-        points += [(case["name"], row, m["solver"], m["method"], least(m), not m["wrong"], m["error"]) for m in dots]
-    return pd.DataFrame(points, columns=["case", "row", "library", "method", "seconds", "right", "error"])
+        points += [
+            (case["name"], row, m["solver"], m["method"], least(m), not m["wrong"], m["error"], not m["differs"])
+            for m in dots
+        ]
+    return pd.DataFrame(points, columns=["case", "row", "library", "method", "seconds", "right", "error", "same"])

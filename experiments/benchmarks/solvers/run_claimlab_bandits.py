@@ -8,9 +8,15 @@ import numpy as np
 import protocol
 from protocol import Instance, Task
 
-from claimlab.bandits import KLUCB, UCB1, Bernoulli, DisjointLinear, Exp3, LinUCB, TsallisINF, play, play_contextual
+from claimlab.bandits.contextual import play_contextual
+from claimlab.bandits.contextual_environments import DisjointLinear
 from claimlab.bandits.dynamical import from_outputs
 from claimlab.bandits.dynlin import DynLinUCB
+from claimlab.bandits.environments import Bernoulli
+from claimlab.bandits.linear_contextual import LinUCB
+from claimlab.bandits.optimism import KLUCB, UCB1
+from claimlab.bandits.play import play
+from claimlab.bandits.weights import Exp3Mixing, TsallisINF
 
 SEED = 2
 
@@ -28,7 +34,7 @@ def build(game: Instance, task: Task) -> Any:
     makers = {
         "ucb1": lambda rounds: UCB1(),
         "kl-ucb": lambda rounds: KLUCB(),
-        "exp3": lambda rounds: Exp3(float(game["eta"])),
+        "exp3": lambda rounds: Exp3Mixing(float(game["gamma"])),
         "tsallis-inf": lambda rounds: TsallisINF(),
     }
     return play, Bernoulli(game["means"]), makers[task["algorithm"]]

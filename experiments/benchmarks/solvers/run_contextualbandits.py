@@ -15,7 +15,7 @@ def solve(game: Instance, task: Task) -> Any:
 
     def policy(run: int) -> Any:
         own = {"alpha": 1.0, "lambda_": 1.0, "fit_intercept": False, "ucb_from_empty": True, "beta_prior": None}
-        made = LinUCB(K, random_state=run, njobs=1, **own)
+        made = LinUCB(K, random_state=run + 1, njobs=1, **own)
         made.partial_fit(np.zeros((K, d)), np.arange(K), np.zeros(K))  # contexts that are zero change nothing
 
         def learn(x: Any, arm: int, reward: float) -> None:

@@ -26,7 +26,7 @@ def build(instance: Instance, task: Task) -> Any:
         case "read" | "chain":
             return (np.ones(n),)
         case "triad":
-            return np.zeros(n // 3), np.ones(n // 3), np.ones(n // 3)
+            return np.ones(n // 3), np.ones(n // 3), np.ones(n // 3)  # np.zeros would be allocated under the clock
         case "gemv":
             side = int(n**0.5)
             return np.ones((side, side)), np.ones(side)
@@ -40,9 +40,9 @@ def build(instance: Instance, task: Task) -> Any:
 def run(model: Any, task: Task) -> Any:
     match task["method"]:
         case "read":
-            return read(model[0], task["threads"])
+            return read(model[0], task["threads"], task["count"])
         case "chain":
-            return chain(model[0])
+            return chain(model[0], task["count"])
         case "draws":
             return draws(task["count"], task["uniforms"], task["normals"], task["threads"])
         case "triad":

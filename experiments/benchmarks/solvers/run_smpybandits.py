@@ -16,7 +16,7 @@ with redirect_stdout(StringIO()):  # it greets
 
 def solve(game: Instance, task: Task) -> Any:
     K = len(game["means"])
-    own = {"gamma": float(K * game["eta"])} if task["method"] == "Exp3" else {}
+    own = {"gamma": float(game["gamma"])} if task["method"] == "Exp3" else {}
 
     def policy(run: int) -> Any:
         np.random.seed(run)  # noqa: NPY002  # its only generator
