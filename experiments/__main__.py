@@ -22,7 +22,7 @@ from rich.text import Text
 from claimlab.experiments import atomic, benchmarks, catalogue, environment, figures, ledger, report, runner
 from claimlab.experiments.benchmarks import document, machine, race, render
 from claimlab.experiments.benchmarks.aggregate import Document, ours_failed
-from claimlab.experiments.benchmarks.race import Race, Track
+from claimlab.experiments.benchmarks.race import Measurement, Race, Track
 from claimlab.experiments.catalogue import Selection
 from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.ledger import Ledger
@@ -238,15 +238,16 @@ def _raced(races: list[Race], track: Track, file: Path) -> list[Document]:
     for entered in races:
         print("instances, reference values, and the machine", flush=True)
         prepared = [case.prepare(track.instances) for case in entered.cases]
-        surveyed, found = list(machine.survey(entered, prepared, track)), []
+        cases, surveyed = [ready.describe() for ready in prepared], list(machine.survey(entered, prepared, track))
+        found: list[Measurement] = []
         with _bar(total := len(entered.cases) * len(entered.solvers)) as show:
             for measurement in race.run(entered, prepared, track):
                 found.append(measurement)
-                document.write(file, [*documents, document.compose(entered, prepared, track, surveyed, found)])
+                document.write(file, [*documents, document.compose(entered, cases, track, surveyed, found)])
                 number = len({(m["case"], m["solver"]) for m in found})
                 line = render.line(measurement, asdict(entered.words))
                 show(number, line, f"[{number}/{total}] {line}")
-        documents.append(document.compose(entered, prepared, track, surveyed, found))
+        documents.append(document.compose(entered, cases, track, surveyed, found))
     return documents
 
 

@@ -543,7 +543,20 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", "[1]", '[{"format": 1}]', '[{"format": 2}]', '[{"format": 0}]', "null", '{"rows": []}', "\udcff"]
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        "[1]",
+        '[{"format": 1}]',
+        '[{"format": 2}]',
+        '[{"format": 0}]',
+        "null",
+        '{"rows": []}',
+        "\udcff",
+    ],
 )
 def test_foreign_files_are_refused_in_one_line(tmp_path, content):
     path = tmp_path / "x.json"
@@ -601,7 +614,9 @@ def claimlab(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     absent = Solver("quantecon", {"mixing": ("mpi",)})
-    monkeypatch.setattr(benchmarks, "RACES", (Race("tiny", "Tiny", (case(), case("other", full)), (OWN, absent), MDPS.words),))
+    monkeypatch.setattr(
+        benchmarks, "RACES", (Race("tiny", "Tiny", (case(), case("other", full)), (OWN, absent), MDPS.words),)
+    )
     runner = CliRunner()
     return lambda *words: runner.invoke(cli.app, ["bench", *map(str, words)])
 

@@ -71,8 +71,7 @@ class Prepared(race.Prepared):
     file: Path
     expected: Array  # [RUNS], regrets
 
-    @property
-    def description(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         runs, rounds = self.case.own
         return {
             "name": self.case.name,
@@ -108,12 +107,12 @@ class Prepared(race.Prepared):
         runs = task["judged"][0]
         if answer.shape != (runs,):
             return {"failure": f"an answer of shape {answer.shape}, not ({runs},)"}
+        if not np.isfinite(answer).all():
+            return {"error": None, "wrong": True, "shown": "regret not finite"}
         mean, spread = self.expected.mean(), self.expected.std(ddof=1)
         chance = DEVIATIONS * spread * np.sqrt(1 / runs + 1 / len(self.expected))
         error = float(max(0.0, abs(answer.mean() - mean) - chance) / mean)
         shown = f"regret {_told(answer, spread)}, expected {mean:.3g}"
-        if not np.isfinite(error):
-            return {"error": None, "wrong": True, "shown": "regret not finite"}
         return {"error": error, "wrong": error > OFF and not task["differs"], "shown": shown}
 
     @property
@@ -163,7 +162,12 @@ CASES = (
 
 SOLVERS = (
     Solver(
-        OURS, {case.name: ("play",) for case in CASES}, threads=True, sample=50, compiles=True, script="claimlab_bandits"
+        OURS,
+        {case.name: ("play",) for case in CASES},
+        threads=True,
+        sample=50,
+        compiles=True,
+        script="claimlab_bandits",
     ),
     Solver(
         "smpybandits",
@@ -190,11 +194,11 @@ WORDS = Words(
     aside="others in shorter games, as a round costs the same",
     wrong="another regret than the algorithm has, beyond chance",
     axis="seconds a round",
-    cases="Expected: the mean regret of the same algorithm in plain NumPy, in games as long as the others are timed in.  "
-    "The machine draws the random numbers of a round, the reward's among them, and adds them up: the share of the "
+    cases="Expected: the mean regret of the same algorithm in plain NumPy, in games as long as the others are timed "
+    "in.  The machine draws the random numbers of a round, the reward's among them, and adds them up: the share of the "
     "limit is what that takes of a round of ours.",
-    how="Min and median are CPU times of a round over the repetitions; the first call compiles what no earlier case did.  "
-    "The regret is that of the games that all are judged by, with its standard error.",
+    how="Min and median are CPU times of a round over the repetitions; the first call compiles what no earlier case "
+    "did.  The regret is that of the games that all are judged by, with its standard error.",
     each="rounds",
     rate="rounds",
     answer="answer",

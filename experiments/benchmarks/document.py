@@ -11,7 +11,7 @@ from claimlab.experiments import atomic
 from claimlab.experiments.benchmarks.aggregate import Document, records, summary
 from claimlab.experiments.benchmarks.mdps import MDPS
 from claimlab.experiments.benchmarks.planning import facts
-from claimlab.experiments.benchmarks.race import MACHINE, Measurement, Prepared, Race, Track
+from claimlab.experiments.benchmarks.race import MACHINE, Measurement, Race, Track
 from claimlab.experiments.environment import environment
 from claimlab.experiments.errors import WrongUsage
 
@@ -19,9 +19,13 @@ FORMAT = 2
 
 
 def compose(
-    race: Race, prepared: list[Prepared], track: Track, machine: list[dict[str, Any]], measurements: list[Measurement]
+    race: Race,
+    cases: list[dict[str, Any]],
+    track: Track,
+    machine: list[dict[str, Any]],
+    measurements: list[Measurement],
 ) -> Document:
-    """Everything that was measured so far, in JSON values."""
+    """Everything that was measured so far, in JSON values; `cases` as they describe themselves."""
     return {
         "format": FORMAT,
         "race": race.name,
@@ -30,7 +34,7 @@ def compose(
         "environment": environment(),
         "threads": list(track.threads),
         "limit": track.limit,
-        "cases": [ready.description for ready in prepared],
+        "cases": cases,
         "solvers": [solver.name for solver in race.solvers],
         MACHINE: machine,
         "measurements": measurements,

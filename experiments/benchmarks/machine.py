@@ -89,7 +89,7 @@ def survey(entered: Race, prepared: list[Prepared], track: Track) -> Iterator[di
 
 def _survey(probe: Probe, threads: int, track: Track, compiled: Path) -> dict[str, Any]:
     task: dict[str, Any] = {"instances": [str(file) for file in probe.files], "method": probe.what}
-    task |= {"bytes": probe.bytes, "sample": 0, "count": probe.count, "sample": 0, "compiles": True, "threads": threads}
+    task |= {"bytes": probe.bytes, "sample": 0, "count": probe.count, "compiles": True, "threads": threads}
     task |= dict(probe.settings)
     report, _ = start(MACHINE, MACHINE, task, track, compiled, track.limit)
     seconds = None if report["failure"] else min(report["cpu" if threads == 1 else "wall"]) / probe.count

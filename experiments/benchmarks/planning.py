@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import numpy as np
 
 from claimlab.checks import Array
 from claimlab.experiments.benchmarks import race
-from claimlab.experiments.benchmarks.instances import SAMPLE, SOURCES, Instance, Reference, nbytes, sweep_bytes
+from claimlab.experiments.benchmarks.instances import SAMPLE, SOURCES, Reference, nbytes, sweep_bytes
 from claimlab.experiments.benchmarks.race import OURS, Probe, Solver
-from claimlab.experiments.benchmarks.stored import once, read
+from claimlab.experiments.benchmarks.stored import Instance, once, read
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ class Prepared(race.Prepared):
     files: tuple[Path, ...]
     reference: Reference
 
-    @cached_property
-    def description(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         instances = [read(path) for path in self.files]
         only = instances[0] if len(instances) == 1 and not self.case.batch else None
         described = {
@@ -114,7 +112,8 @@ class Prepared(race.Prepared):
     @property
     def probes(self) -> tuple[Probe, ...]:
         """Reading as many bytes as a sweep must, and a sweep of ours."""
-        moved, name = self.description["sweep_bytes"], self.description["instances"][0]
+        described = self.describe()
+        moved, name = described["sweep_bytes"], described["instances"][0]
         return (Probe("read", name, moved), Probe("sweep", name, moved, self.files)) if moved else ()
 
 

@@ -47,14 +47,14 @@ class Case(ABC):
         """The case with its files in `folder`, made unless they are there."""
 
 
+@dataclass(frozen=True)
 class Prepared(ABC):
     """A case with its files: what a script is told, and what its answer is worth."""
 
     case: Case
 
-    @property
     @abstractmethod
-    def description(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What a record says of the case, in JSON values.
 
         `name`, `title`, `unit`, `tol`; `instances`, by which the machine's surveys are found; `input_bytes` or None;

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 
 from claimlab.checks import Array
 from claimlab.experiments.benchmarks.stored import Instance
@@ -65,7 +64,7 @@ def exp3(instance: Instance, rounds: int, runs: int, seed: int) -> Array:
 
 
 def tsallis_inf(instance: Instance, rounds: int, runs: int, seed: int) -> Array:
-    r""":math:`p_a = 4(\eta_t(\hat L_a - x))^{-2}`, :math:`\eta_t = 2/\sqrt t` (Zimmert & Seldin 2021), x by bisection."""
+    r""":math:`p_a = 4(\eta_t(\hat L_a - x))^{-2}`, :math:`\eta_t = 2/\sqrt t` (Zimmert & Seldin 2021); by bisection."""
 
     def weights(loss: Array, t: int) -> Array:
         distance = loss - loss.min(axis=1, keepdims=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array, eye_array, kron
+from scipy.sparse import csr_array, eye_array, kron
 
 from claimlab.checks import Array
 from claimlab.experiments.benchmarks import race
@@ -59,8 +59,7 @@ class Prepared(race.Prepared):
     case: Case
     file: Path
 
-    @property
-    def description(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         system = read(self.file)
         given = sum(part.nbytes for part in system.values())
         return {
@@ -109,7 +108,7 @@ class Prepared(race.Prepared):
 
 def poisson(n: int) -> Instance:
     """4 on the diagonal, -1 for each of the neighbours, right side 1; the best parameter (Young 1954)."""
-    path = diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1], shape=(n, n))
+    path = eye_array(n, k=-1) + eye_array(n, k=1)
     A = csr_array(4 * eye_array(n * n) - kron(eye_array(n), path) - kron(path, eye_array(n)))
     A.sort_indices()
     matrix = {"indptr": A.indptr.astype(np.int32), "indices": A.indices.astype(np.int32), "data": A.data}
@@ -154,11 +153,13 @@ WORDS = Words(
     cases="The others get the sparse matrix each time and are measured once.  ω is the best for sweeps in order.  The "
     "machine reads as many bytes as a sweep moves, and goes through a chain of as many steps as a sweep in order has "
     "rows, one multiply-add each: the share of the limit is the longer of the two, of a sweep of ours.",
-    how="Min and median are CPU times of the repetitions, checks of the residual included; the first call compiles what "
-    "no earlier case did; the error is the true residual, computed anew.  PyAMG's sweeps know no residual: it is "
+    how="Min and median are CPU times of the repetitions, checks of the residual included; the first call compiles "
+    "what no earlier case did; the error is the true residual, computed anew.  PyAMG's sweeps know no residual: it is "
     "checked after every tenth (pyamg-10) or after each (pyamg-1).",
     each="",
     piece="row and sweep",
 )
 
-SOR = Race("sor", "Over-relaxation", CASES, SOLVERS, WORDS, tuple(Probe(what, None, LARGE) for what in ("read", "triad")))
+SOR = Race(
+    "sor", "Over-relaxation", CASES, SOLVERS, WORDS, tuple(Probe(what, None, LARGE) for what in ("read", "triad"))
+)

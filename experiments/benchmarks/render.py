@@ -32,7 +32,7 @@ def seconds(value: float) -> str:
 def rate(value: float) -> str:
     """How often in a second that is done which takes `value` seconds, in a readable unit."""
     for unit, scale in (("M", 1e6), ("k", 1e3)):
-        if 1 >= value * scale:
+        if value * scale <= 1:
             return f"{1 / (value * scale):.3g} {unit}/s"
     return f"{1 / value:.3g} /s"
 
@@ -100,7 +100,7 @@ def unit(document: Document, threads: int) -> str:
 
 
 def pieces(document: Document, threads: int) -> list[list[str]]:
-    """A row a case: seconds that each library takes for a piece of an iteration, and the machine for the least of it."""
+    """A row a case: seconds of each library for a piece of an iteration, and of the machine for the least of it."""
     out = []
     for case in document["cases"]:
         found = entries(document, case["name"], threads).values()
@@ -268,7 +268,7 @@ def _draw(document: Document) -> tuple[Figure, pd.DataFrame]:
     canvas, axes = plt.subplots(figsize=(COLUMN, 0.85 + ROW * len(cases)))
     for name, y, value, correct, same in data[["library", "row", "seconds", "right", "same"]].itertuples(index=False):
         marker, colour = looks[name]
-        look = {"markerfacecolor": colour if correct else "none", "alpha": 0.9 if same else FAINT}
+        look: dict[str, Any] = {"markerfacecolor": colour if correct else "none", "alpha": 0.9 if same else FAINT}
         axes.plot(value, y, marker, color=colour, markersize=4.5, markeredgewidth=0.7, **look)
     clock = "CPU" if document["threads"][0] == 1 else "wall"
     axes.set(xscale="log", xlabel=f"{clock} {document['words']['axis']}", ylim=(len(cases) - 0.5, -0.5))
@@ -277,13 +277,11 @@ def _draw(document: Document) -> tuple[Figure, pd.DataFrame]:
         Line2D([], [], marker=marker, color=colour, linestyle="", label=name)
         for name, (marker, colour) in looks.items()
     ]
-    grey = {"marker": "o", "color": "#555555", "linestyle": ""}
+    grey: dict[str, Any] = {"marker": "o", "color": "#555555", "linestyle": ""}
     handles.append(Line2D([], [], markerfacecolor="none", label="wrong", **grey))
-    if not data["same"].all():
+    if not all(data["same"]):
         handles.append(Line2D([], [], alpha=FAINT, label="something else", **grey))
-    canvas.legend(
-        handles=handles, loc="outside upper center", ncols=4, fontsize=6, columnspacing=1, handletextpad=0.2
-    )
+    canvas.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=6, columnspacing=1, handletextpad=0.2)
     return canvas, data
 
 

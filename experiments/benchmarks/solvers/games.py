@@ -9,7 +9,9 @@ import numpy as np
 from protocol import Instance, Task
 
 
-def arms(game: Instance, task: Task, policy: Callable[[int], tuple[Callable[[], int], Callable[[int, float], Any]]]) -> Any:
+def arms(
+    game: Instance, task: Task, policy: Callable[[int], tuple[Callable[[], int], Callable[[int, float], Any]]]
+) -> Any:
     """Pseudo-regrets of Bernoulli games, float[runs]; ``policy(run)`` returns `choose()` and `learn(arm, reward)`."""
     means, (runs, rounds) = game["means"].tolist(), task["timed"]
     regret = np.zeros(runs)

@@ -25,8 +25,7 @@ def build(game: Instance, task: Task) -> Any:
     """The game, with what makes its algorithm for so many rounds."""
     match task["algorithm"]:
         case "linucb":
-            env = DisjointLinear(game["theta"], float(game["noise"]))
-            return play_contextual, env, lambda rounds: LinUCB()
+            return play_contextual, DisjointLinear(game["theta"], float(game["noise"])), lambda rounds: LinUCB()
         case "dynlin-ucb":
             system = (game[name] for name in ("A", "B", "C", "D", "arms"))
             env = from_outputs(*system, state_noise=float(game["sigma"]), output_noise=float(game["sigma"]))
@@ -48,15 +47,15 @@ def dynlin_ucb(env: Any, sigma: float, rounds: int) -> DynLinUCB:
 
 
 def run(model: Any, task: Task) -> Any:
-    return games(model, *task["timed"], task)
+    return games(model, task["timed"], task)
 
 
 def answer(model: Any, solved: Any, task: Task) -> tuple[Any, None]:
-    return games(model, *task["judged"], task).regret[:, -1], None
+    return games(model, task["judged"], task).regret[:, -1], None
 
 
-def games(model: Any, runs: int, rounds: int, task: Task) -> Any:
-    loop, env, make = model
+def games(model: Any, size: list[int], task: Task) -> Any:
+    (loop, env, make), (runs, rounds) = model, size
     return loop(make(rounds), env, horizon=rounds, runs=runs, seed=SEED, threads=task["threads"])
 
 

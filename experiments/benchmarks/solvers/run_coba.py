@@ -6,7 +6,7 @@ from typing import Any
 
 import games
 import numpy as np
-from coba.learners import BanditUCBLearner, LinUCBLearner
+from coba.learners import BanditUCBLearner, LinUCBLearner  # pyright: ignore[reportMissingImports]
 from protocol import Instance, Task, serve
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import games
 import numpy as np
-from contextualbandits.online import LinUCB
+from contextualbandits.online import LinUCB  # pyright: ignore[reportMissingImports]
 from protocol import Instance, Task, serve
 
 

@@ -11,9 +11,9 @@ from protocol import Instance, Task, serve
 
 sys.path.insert(0, str(Path(sys.prefix, "source")))
 
-from dynlinucb.experimental.agents import DynLinUCBAgent  # noqa: E402
-from dynlinucb.experimental.environment import DynLinEnvironment  # noqa: E402
-from dynlinucb.experimental.runner import Runner  # noqa: E402
+from dynlinucb.experimental.agents import DynLinUCBAgent  # pyright: ignore[reportMissingImports]
+from dynlinucb.experimental.environment import DynLinEnvironment  # pyright: ignore[reportMissingImports]
+from dynlinucb.experimental.runner import Runner  # pyright: ignore[reportMissingImports]
 
 
 def solve(game: Instance, task: Task) -> Any:

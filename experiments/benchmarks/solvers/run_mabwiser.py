@@ -6,7 +6,7 @@ from typing import Any
 
 import games
 import numpy as np
-from mabwiser.mab import MAB, LearningPolicy
+from mabwiser.mab import MAB, LearningPolicy  # pyright: ignore[reportMissingImports]
 from protocol import Instance, Task, serve
 
 
@@ -19,7 +19,8 @@ def _arms(game: Instance, task: Task) -> Any:
     K = len(game["means"])
 
     def policy(run: int) -> Any:
-        mab, first = MAB(list(range(K)), LearningPolicy.UCB1(alpha=1.0), seed=run), []
+        mab = MAB(list(range(K)), LearningPolicy.UCB1(alpha=1.0), seed=run)
+        first: list[float] = []
 
         def choose() -> int:
             return len(first) if len(first) < K else mab.predict()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from protocol import Instance, Task, serve
-from pyamg.relaxation.relaxation import sor
+from pyamg.relaxation.relaxation import sor  # pyright: ignore[reportMissingImports]
 from scipy.sparse import csr_array, csr_matrix
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from protocol import Instance, Task, serve
 
 with redirect_stdout(StringIO()):  # it greets
-    from SMPyBandits import Policies
+    from SMPyBandits import Policies  # pyright: ignore[reportMissingImports]
 
 
 def solve(game: Instance, task: Task) -> Any:
