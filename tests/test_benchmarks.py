@@ -183,7 +183,7 @@ def test_sums_and_triads_of_the_machine():
     a = np.zeros(70_001)
     triad(a, x[:70_001], x[::-1][:70_001].copy(), 2)
     assert np.array_equal(a, x[:70_001] + 3 * x[::-1][:70_001])
-    assert interpreted(machine._total)(x[2:5]) == 9
+    assert interpreted(machine._total)(x[2:5], 1) == 9
 
 
 # The protocol: a process for each measurement.

@@ -279,9 +279,16 @@ def _draw(document: Document) -> tuple[Figure, pd.DataFrame]:
     ]
     grey: dict[str, Any] = {"marker": "o", "color": "#555555", "linestyle": ""}
     handles.append(Line2D([], [], markerfacecolor="none", label="wrong", **grey))
-    if not all(data["same"]):
+    if others := not all(data["same"]):
         handles.append(Line2D([], [], alpha=FAINT, label="something else", **grey))
-    canvas.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=6, columnspacing=1, handletextpad=0.2)
+    canvas.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=3 if others else 4,
+        fontsize=6,
+        columnspacing=1,
+        handletextpad=0.2,
+    )
     return canvas, data
 
 
