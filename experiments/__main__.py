@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ from rich.text import Text
 from claimlab.experiments import atomic, benchmarks, catalogue, environment, figures, ledger, report, runner
 from claimlab.experiments.benchmarks import document, machine, race, render
 from claimlab.experiments.benchmarks.aggregate import Document, ours_failed
-from claimlab.experiments.benchmarks.race import Race, Track
+from claimlab.experiments.benchmarks.race import Measurement, Race, Track
 from claimlab.experiments.catalogue import Selection
 from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.ledger import Ledger
@@ -187,9 +188,7 @@ def bench(
         races = benchmarks.choose(names or [], only or [])
         track = Track(peers or CACHE / "peers", CACHE / "instances", _numbers("--threads", threads), reps, limit)
         if install:
-            for solver in race.missing(races, track):
-                print(f"installing {solver.name}", flush=True)
-                race.install(solver, track)
+            _install(races, track)
             return
         atomic.require_writable(out)
         if json_file:
@@ -200,6 +199,22 @@ def bench(
                 document.write(path, documents)
         if not _show_races(document.read(file), out / "bench"):
             raise typer.Exit(1)
+
+
+def _install(races: list[Race], track: Track) -> None:
+    """Make what environments can be had; what only its authors offer may be out of reach, and the race goes on."""
+    failures = []
+    for solver in race.missing(races, track):
+        print(f"installing {solver.library}", flush=True)
+        try:
+            race.install(solver, track)
+        except WrongUsage as error:
+            if solver.source:
+                _complain(f"{error} The race calls it not available.")
+            else:
+                failures.append(str(error))
+    if failures:
+        raise WrongUsage(" ".join(failures))
 
 
 def _require_file(path: Path) -> None:
@@ -222,16 +237,17 @@ def _raced(races: list[Race], track: Track, file: Path) -> list[Document]:
     documents: list[Document] = []
     for entered in races:
         print("instances, reference values, and the machine", flush=True)
-        prepared = [race.prepare(case, track.instances) for case in entered.cases]
-        surveyed, found = list(machine.survey(prepared, track)), []
+        prepared = [case.prepare(track.instances) for case in entered.cases]
+        cases, surveyed = [ready.describe() for ready in prepared], list(machine.survey(entered, prepared, track))
+        found: list[Measurement] = []
         with _bar(total := len(entered.cases) * len(entered.solvers)) as show:
             for measurement in race.run(entered, prepared, track):
                 found.append(measurement)
-                document.write(file, [*documents, document.compose(entered, prepared, track, surveyed, found)])
+                document.write(file, [*documents, document.compose(entered, cases, track, surveyed, found)])
                 number = len({(m["case"], m["solver"]) for m in found})
-                line = render.line(measurement)
+                line = render.line(measurement, asdict(entered.words))
                 show(number, line, f"[{number}/{total}] {line}")
-        documents.append(document.compose(entered, prepared, track, surveyed, found))
+        documents.append(document.compose(entered, cases, track, surveyed, found))
     return documents
 
 

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tomllib
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -22,7 +22,10 @@ from claimlab.experiments.benchmarks import instances as make
 from claimlab.experiments.benchmarks.aggregate import entries, entry, figure, ours_failed, records, summary
 from claimlab.experiments.benchmarks.machine import read, triad
 from claimlab.experiments.benchmarks.mdps import MDPS
-from claimlab.experiments.benchmarks.race import OURS, SCRIPTS, Case, Race, Solver, Track, prepare
+from claimlab.experiments.benchmarks.planning import Case
+from claimlab.experiments.benchmarks.race import OURS, SCRIPTS, Probe, Race, Solver, Track
+from claimlab.experiments.benchmarks.stored import once
+from claimlab.experiments.benchmarks.stored import read as arrays
 from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.figures import save
 from claimlab.mdps import AverageMDP, TabularMDP, gain_and_bias, gridworld, solve
@@ -164,14 +167,14 @@ def test_instances_are_the_same_each_time():
     assert not np.array_equal(many["P"][:5], many["P"][make.SAMPLE :])
 
 
-def test_files_are_written_once_by_the_same_sources(tmp_path, monkeypatch):
-    path = make.once(tmp_path, "one", small)
-    assert make.once(tmp_path, "one", lambda: pytest.fail("made again")) == path
-    assert all(np.array_equal(make.read(path)[name], part) for name, part in small().items())
+def test_files_are_written_once_by_the_same_sources(tmp_path):
+    path = once(tmp_path, "one", small, make.SOURCES)
+    assert once(tmp_path, "one", lambda: pytest.fail("made again"), make.SOURCES) == path
+    assert all(np.array_equal(arrays(path)[name], part) for name, part in small().items())
     (tmp_path / "edited.py").write_text("")
-    monkeypatch.setattr(make, "SOURCES", (tmp_path / "edited.py",))
-    assert make.once(tmp_path, "one", full) != path
-    assert "P" in make.read(make.once(tmp_path, "one", full))
+    edited = (tmp_path / "edited.py",)
+    assert once(tmp_path, "one", full, edited) != path
+    assert "P" in arrays(once(tmp_path, "one", full, edited))
 
 
 def test_sums_and_triads_of_the_machine():
@@ -180,7 +183,7 @@ def test_sums_and_triads_of_the_machine():
     a = np.zeros(70_001)
     triad(a, x[:70_001], x[::-1][:70_001].copy(), 2)
     assert np.array_equal(a, x[:70_001] + 3 * x[::-1][:70_001])
-    assert interpreted(machine._total)(x[2:5]) == 9
+    assert interpreted(machine._total)(x[2:5], 1) == 9
 
 
 # The protocol: a process for each measurement.
@@ -215,7 +218,7 @@ def environment(track, name):
 
 
 def run(solver, entered, track):
-    return list(race.run(Race("r", "r", (entered,), (solver,)), [prepare(entered, track.instances)], track))
+    return list(race.run(Race("r", "r", (entered,), (solver,), MDPS.words), [entered.prepare(track.instances)], track))
 
 
 @pytest.mark.parametrize(
@@ -265,8 +268,8 @@ def test_libraries_at_hand_answer_as_ours(name, package, track):
         reference=lambda i: make.episodic_reference(i[0], 5),
     )
     cases = (case(), case("full", full), steps)
-    prepared = [prepare(entered, track.instances) for entered in cases]
-    done = list(race.run(Race("r", "r", cases, (solver,)), prepared, track))
+    prepared = [entered.prepare(track.instances) for entered in cases]
+    done = list(race.run(Race("r", "r", cases, (solver,), MDPS.words), prepared, track))
     assert [(m["case"], m["failure"], m["wrong"]) for m in done] == [(c.name, None, False) for c in cases]
 
 
@@ -387,6 +390,7 @@ def test_the_cases_fit_the_libraries():
 
 def measurement(solver, cpu=None, *, case="c", threads=1, wrong=False, error=1e-7, failure=None, count=1, wall=None):
     m = {"case": case, "solver": solver, "method": "m", "threads": threads, "failure": failure, "version": "1"}
+    m |= {"differs": None, "shown": None}
     if failure is not None:
         return m
     times = {"cpu": cpu, "wall": wall or cpu, "first_cpu": 1.0, "ingest_cpu": 0.5, "ingest_wall": 0.25}
@@ -396,7 +400,8 @@ def measurement(solver, cpu=None, *, case="c", threads=1, wrong=False, error=1e-
 
 def described(name, **changes):
     base = {"name": name, "title": f"Case {name}", "tol": 1e-6, "own_tol": 1e-6, "unit": "s", "instances": [name]}
-    return base | {"input_bytes": 2**20, "sweep_bytes": 100, "reference_error": 1e-10, "plain_sweeps": [7, 9]} | changes
+    facts = {"arrays": "1.05 MB", "error of the reference": "1e-10", "plain sweeps": "7 to 9"}
+    return base | {"input_bytes": 2**20, "rows": None, "facts": facts} | changes
 
 
 def found(measurements, *, cases=("c",), threads=(1,), solvers=(OURS, "p", "q", "z"), machine=()):
@@ -405,6 +410,7 @@ def found(measurements, *, cases=("c",), threads=(1,), solvers=(OURS, "p", "q", 
         "format": document.FORMAT,
         "race": "r",
         "title": "A race",
+        "words": asdict(MDPS.words),
         "environment": {"python": "3"},
         "threads": list(threads),
         "limit": 60.0,
@@ -537,7 +543,20 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", "[1]", '[{"format": 1}]', '[{"format": 0}]', "null", '{"rows": []}', "\udcff"]
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        "[1]",
+        '[{"format": 1}]',
+        '[{"format": 2}]',
+        '[{"format": 0}]',
+        "null",
+        '{"rows": []}',
+        "\udcff",
+    ],
 )
 def test_foreign_files_are_refused_in_one_line(tmp_path, content):
     path = tmp_path / "x.json"
@@ -595,13 +614,15 @@ def claimlab(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     absent = Solver("quantecon", {"mixing": ("mpi",)})
-    monkeypatch.setattr(benchmarks, "RACES", (Race("tiny", "Tiny", (case(), case("other", full)), (OWN, absent)),))
+    monkeypatch.setattr(
+        benchmarks, "RACES", (Race("tiny", "Tiny", (case(), case("other", full)), (OWN, absent), MDPS.words),)
+    )
     runner = CliRunner()
     return lambda *words: runner.invoke(cli.app, ["bench", *map(str, words)])
 
 
 def test_a_race_writes_records_tables_and_figure(claimlab, tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "survey", lambda prepared, track: iter(()))
+    monkeypatch.setattr(machine, "survey", lambda entered, prepared, track: iter(()))
     result = claimlab("tiny", "--only", "tiny", "--reps", 1, "--json", "copy/all.json")
     assert result.exit_code == 0, result.output
     assert "[1/2] tiny claimlab solve, threads 1: " in result.stdout
@@ -621,10 +642,10 @@ def test_a_race_writes_records_tables_and_figure(claimlab, tmp_path, monkeypatch
 
 def test_the_machine_is_surveyed_for_each_instance_and_number_of_threads(track, monkeypatch):
     monkeypatch.setattr(
-        machine, "start", lambda name, task, *rest: ({"failure": None, "cpu": [3.0, 2.0], "wall": [5.0, 4.0]}, None)
+        machine, "start", lambda *words: ({"failure": None, "cpu": [3.0, 2.0], "wall": [5.0, 4.0]}, None)
     )
-    twice = [prepare(case(), track.instances), prepare(replace(case(), name="again", gamma=0.5), track.instances)]
-    surveyed = list(machine.survey(twice, Track(track.peers, track.instances, threads=(1, 2))))
+    twice = [entered.prepare(track.instances) for entered in (case(), replace(case(), name="again", gamma=0.5))]
+    surveyed = list(machine.survey(MDPS, twice, Track(track.peers, track.instances, threads=(1, 2))))
     large, moved = machine.LARGE, make.sweep_bytes(small())
     once = [("read", None, large), ("triad", None, large), ("gemv", None, large)]
     once += [("read", "tiny", moved), ("sweep", "tiny", moved)]
@@ -636,9 +657,9 @@ def test_the_machine_is_surveyed_for_each_instance_and_number_of_threads(track, 
 
 def test_the_machine_and_a_sweep_are_timed(track):
     folder = Path(config.CACHE_DIR)
-    file = make.once(track.instances, "small", small)
+    file = once(track.instances, "small", small, make.SOURCES)
     for what, files in (("triad", ()), ("sweep", (file,))):
-        found = machine._survey(what, None, 2**20, files, 1, track, folder)
+        found = machine._survey(Probe(what, None, 2**20, files), 1, track, folder)
         assert found["seconds"] is not None
 
 
@@ -671,7 +692,7 @@ def test_wrong_usage_is_one_line_and_2(claimlab, tmp_path, words, message, monke
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     (tmp_path / "foreign.json").write_text('{"claims": []}')
-    monkeypatch.setattr(race, "prepare", lambda *args: pytest.fail("work was begun"))
+    monkeypatch.setattr(Case, "prepare", lambda *args: pytest.fail("work was begun"))
     result = claimlab(*words)
     assert result.exit_code == 2
     assert message in result.stderr

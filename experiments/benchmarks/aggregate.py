@@ -24,9 +24,14 @@ class Entry(NamedTuple):
     def right(self) -> bool:
         return self.figure is not None and self.remark is None
 
+    @property
+    def differs(self) -> bool:
+        """Whether something else was solved."""
+        return self.measurement is not None and self.measurement["differs"] is not None
+
 
 def figure(measurement: Measurement) -> float:
-    """The least CPU seconds with one thread, the least wall seconds with more.
+    """The least CPU seconds with one thread, the least wall seconds with more, for one unit of work.
 
     Of a batch, for one instance, building its model included: with so little to solve, that is part of the work.
     """
@@ -43,9 +48,13 @@ def entry(measurements: list[Measurement]) -> Entry:
         return Entry(figure(best), best, None)
     if answers:
         best = min(answers, key=figure)
-        return Entry(figure(best), best, f"error {best['error']:.1e}" if best["error"] is not None else "not finite")
+        return Entry(figure(best), best, _remark(best))
     reasons = [m["failure"] for m in measurements]
     return Entry(None, None, max(reasons, key=reasons.count) if reasons else "not measured")
+
+
+def _remark(wrong: Measurement) -> str:
+    return wrong["shown"] or ("not finite" if wrong["error"] is None else f"error {wrong['error']:.1e}")
 
 
 def entries(document: Document, case: str, threads: int) -> dict[str, Entry]:
@@ -80,7 +89,7 @@ def records(document: Document) -> list[dict[str, Any]]:
             ratios = {
                 name: other.figure / ours.figure
                 for name, other in found.items()
-                if name != OURS and other.right and ours.right and other.figure and ours.figure
+                if name != OURS and other.right and not other.differs and ours.right and other.figure and ours.figure
             }
             out.append(
                 {
@@ -105,23 +114,32 @@ def _others(found: Mapping[str, Entry]) -> list[tuple[str, Entry]]:
 
 
 def limit_share(document: Document, case: Mapping[str, Any], threads: int) -> float | None:
-    """The time of reading the bytes that a sweep must move, as a share of the time of our sweep."""
-    if case["sweep_bytes"] is None:
-        return None
+    """What the machine needs for the least that must be done, as a share of what ours takes.
+
+    The least is the longest of the case's surveys; ours is a sweep, surveyed, or what was measured.
+    """
     times = {
         m["what"]: m["seconds"]
         for m in document[MACHINE]
         if m["instance"] == case["instances"][0] and m["threads"] == threads
     }
-    if not times.get("read") or not times.get("sweep"):
+    ours = times.pop("sweep", None) if "sweep" in times else piece(entries(document, case["name"], threads)[OURS])
+    if not times or None in times.values() or not ours:
         return None
-    return float(times["read"] / times["sweep"])
+    return float(max(times.values()) / ours)
+
+
+def piece(found: Entry) -> float | None:
+    """Seconds of one iteration, or of the whole where none are counted; None without a right answer."""
+    if not found.right or found.measurement is None or found.figure is None:
+        return None
+    return found.figure / (found.measurement["iterations"] or 1)
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over libraries and cases of how many times as long as ours they take, with the fewest threads measured.
 
-    Wrong answers and unfinished ones are in no median; `remarks` lists them.
+    Wrong answers, unfinished ones and those to something else are in no median; `remarks` lists them.
     """
     single = [record for record in found if record["threads"] == min(record["threads"] for record in found)]
     best = {record["case"]: record["ratio_best"] for record in single if record["ratio_best"] is not None}

@@ -1,4 +1,6 @@
-r"""The races' instances and their reference values, written once.
+r"""The planners' instances and their reference values.
+
+An instance is `r` float[S, A], and `P` float[S, A, S] or CSR rows s*A + a as `indptr`, `indices`, `data`.
 
 Every reference carries a bound of its own, computed in NumPy's longest float without any solver of ours: for stored
 values `v`, :math:`\|v - v^*\|_\infty \le \|Tv - v\|_\infty / (1 - \gamma\sigma)` with the largest row sum
@@ -7,9 +9,7 @@ values `v`, :math:`\|v - v^*\|_\infty \le \|Tv - v\|_\infty / (1 - \gamma\sigma)
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from claimlab.checks import Array
-from claimlab.experiments import atomic
+from claimlab.experiments.benchmarks.stored import Instance
 from claimlab.mdps import (
     AverageMDP,
     NotConverged,
@@ -28,12 +28,11 @@ from claimlab.mdps import (
     solve,
 )
 
-Instance = dict[str, Any]  # r[S, A], and P[S, A, S] or CSR rows s*A + a as indptr, indices, data
 REFINEMENTS = 5_000  # sweeps of a reference; on a slow grid each takes a thousandth off
 TARGET = 1e-9  # of a reference's bound
 SAMPLE = 1000  # instances of a batch that the slower libraries are timed on
 LONG = np.longdouble
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("instances.py", "mdps.py"))  # what a file depends on
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("instances.py", "mdps.py"))  # what their files depend on
 TABLES: dict[str, tuple[str, dict[str, Any]]] = {
     "frozenlake4": ("FrozenLake-v1", {}),
     "frozenlake8": ("FrozenLake-v1", {"map_name": "8x8"}),
@@ -246,19 +245,3 @@ def _even_if_short(method: Callable[..., Any], mdp: Any) -> Any:
         return method(mdp, TARGET)
     except NotConverged as error:
         return error.solution
-
-
-def once(folder: Path, name: str, make: Callable[[], Instance]) -> Path:
-    """The file of the arrays that `make` returns, written unless the same sources wrote it before."""
-    version = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:12]
-    path = folder / f"{name}-{version}.npz"
-    if not path.exists():
-        buffer = BytesIO()
-        np.savez(buffer, **make())
-        atomic.write(path, buffer.getvalue())
-    return path
-
-
-def read(path: Path) -> Instance:
-    with np.load(path, allow_pickle=False) as found:
-        return {name: found[name] for name in found.files}

@@ -9,21 +9,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from claimlab.checks import Array
-from claimlab.experiments.benchmarks.instances import SAMPLE, Instance, Reference, nbytes, once, read, sweep_bytes
 from claimlab.experiments.errors import WrongUsage
 
 SCRIPTS = Path(__file__).parent / "solvers"
 OURS, MACHINE = "claimlab", "machine"
+OWN = (OURS, MACHINE)  # what runs in this environment
 BUDGET = 6.0  # seconds of repetitions after the first call
 PATIENCE = 2.0  # a method that takes so many times as long as the library's best so far is stopped
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -31,39 +32,63 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 Measurement = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is solved, and how well.
+class Case(ABC):
+    """What is raced for: a dataclass whose methods know the subject, and nothing of processes and clocks.
 
-    Parameters
-    ----------
-    name, title : str
-    family : str
-        Under which a library lists its methods, best first.
-    criterion : str
-        "discounted", "average" or "episodic".
-    instances : mapping of names to functions
-        Each makes one instance; their figures are added up.
-    reference : (instances) -> Reference
-    gamma : float
-    horizon : int
-    tol, own_tol : float
-        The sup error that the libraries are asked for, and that ours is.
-    batch : (N, S, A, seed), optional
-        What ours solves; the libraries get the first of them, which are the instances.
+    `family` is under what a library lists its methods.
     """
 
     name: str
     title: str
     family: str
-    criterion: str
-    instances: Mapping[str, Callable[[], Instance]]
-    reference: Callable[[list[Instance]], Reference]
-    gamma: float = 1.0
-    horizon: int = 0
-    tol: float = 1e-6
-    own_tol: float = 1e-6
-    batch: tuple[int, int, int, int] | None = None
+
+    @abstractmethod
+    def prepare(self, folder: Path) -> Prepared:
+        """The case with its files in `folder`, made unless they are there."""
+
+
+@dataclass(frozen=True)
+class Prepared(ABC):
+    """A case with its files: what a script is told, and what its answer is worth."""
+
+    case: Case
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What a record says of the case, in JSON values.
+
+        `name`, `title`, `unit`, `tol`; `instances`, by which the machine's surveys are found; `input_bytes` or None;
+        `rows`, how many pieces an iteration has, or None; `facts`, what tables tell of it.
+        """
+
+    @abstractmethod
+    def task(self, solver: Solver) -> dict[str, Any]:
+        """What the library's script is told besides method and threads, in JSON values.
+
+        `instances` are files, `count` is how many units of work a call does, and `batched` says whether building the
+        model belongs to it.
+        """
+
+    @abstractmethod
+    def judge(self, answer: Array, task: Mapping[str, Any]) -> dict[str, Any]:
+        """What is added to a measurement: `error` (None if not finite) and `wrong`, or `failure`."""
+
+    @property
+    @abstractmethod
+    def probes(self) -> tuple[Probe, ...]:
+        """What the machine is asked for: how fast this could be at best."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A survey of the machine: `what` is done `count` times in a call, for which instance, moving how many bytes."""
+
+    what: str
+    instance: str | None
+    bytes: int
+    files: tuple[Path, ...] = ()
+    count: int = 1
+    settings: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +107,14 @@ class Solver:
         How many instances of a batch it is timed on.
     compiles : bool
         Whether a first call may take much longer than others.
+    library : str
+        Of its requirements and its environment, where that is not the name.
+    script : str
+        Where that is not the library.
+    differs : mapping of families to words
+        Where it solves something else, what that is: it is shown, and counts for nothing.
+    source : Source, optional
+        What no package index has.
     """
 
     name: str
@@ -89,6 +122,36 @@ class Solver:
     threads: bool = False
     sample: int = 1000
     compiles: bool = False
+    library: str = ""
+    script: str = ""
+    differs: Mapping[str, str] = field(default_factory=dict)
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "library", self.library or self.name)
+        object.__setattr__(self, "script", self.script or self.library)
+
+
+class Source(NamedTuple):
+    """A program that is not on a package index: cloned beside its environment."""
+
+    address: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a race is told."""
+
+    aside: str  # what else the figures of a table are
+    wrong: str  # what makes an answer wrong
+    axis: str  # of the picture
+    cases: str  # before the table of the cases
+    how: str  # before the table of the measurements
+    each: str  # what a measurement counts, if more than one
+    rate: str = ""  # what is told by the second; "": seconds are told
+    piece: str = ""  # what an iteration consists of, told by itself
+    answer: str = ""  # what is told of every answer
 
 
 @dataclass(frozen=True)
@@ -97,6 +160,8 @@ class Race:
     title: str
     cases: tuple[Case, ...]
     solvers: tuple[Solver, ...]  # ours first
+    words: Words
+    probes: tuple[Probe, ...] = ()  # of the machine, whatever the case
 
 
 @dataclass(frozen=True)
@@ -109,60 +174,30 @@ class Track:
     reps: int = 5
     limit: float = 60.0
 
-    def python(self, solver: str) -> Path | None:
+    def python(self, library: str) -> Path | None:
         """The interpreter of a library; None if its environment is missing."""
-        if solver in (OURS, MACHINE):
+        if library in OWN:
             return Path(sys.executable)
-        path = self.peers / solver / "bin" / "python"
+        path = self.peers / library / "bin" / "python"
         return path if path.exists() else None
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A case with its files."""
-
-    case: Case
-    files: tuple[Path, ...]
-    reference: Reference
-
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """What a record says of the case, in JSON values."""
-        instances = [read(path) for path in self.files]
-        only = instances[0] if len(instances) == 1 and not self.case.batch else None
-        return {
-            "name": self.case.name,
-            "title": self.case.title,
-            "tol": self.case.tol,
-            "own_tol": self.case.own_tol,
-            "unit": "s an MDP" if self.case.batch else "s",
-            "instances": [path.stem.rsplit("-", 1)[0] for path in self.files],
-            "input_bytes": sum(map(nbytes, instances)),
-            "sweep_bytes": sweep_bytes(only) if only else None,
-            "reference_error": self.reference.error,
-            "plain_sweeps": list(self.reference.plain_sweeps),
-        }
-
-
-def prepare(case: Case, folder: Path) -> Prepared:
-    """Write the case's instances and reference values into `folder`, unless they are there."""
-    files = tuple(once(folder, name, make) for name, make in case.instances.items())
-
-    def reference() -> Instance:
-        found = case.reference([read(path) for path in files])
-        return {name: np.asarray(value) for name, value in found._asdict().items()}
-
-    stored = read(once(folder, f"{case.name}-reference", reference))
-    low, high = stored["plain_sweeps"].tolist()
-    return Prepared(case, files, Reference(stored["v"], float(stored["error"]), (low, high)))
-
-
 def run(race: Race, prepared: list[Prepared], track: Track) -> Iterator[Measurement]:
-    """All measurements of a race, as they come.  Kernels are compiled where a case first needs them."""
+    """All measurements of a race, as they come.  Kernels are compiled where a case first needs them.
+
+    A library that has the same task in several cases does it once.
+    """
+    done: dict[str, list[Measurement]] = {}
     with empty_kernel_cache() as compiled:
-        for ready in prepared:
-            for solver in race.solvers:
-                yield from _enter(solver, ready, track, compiled)
+        for ready, solver in product(prepared, race.solvers):
+            task = json.dumps([solver.name, solver.methods.get(ready.case.family), ready.task(solver)])
+            if task in done:
+                yield from (measurement | {"case": ready.case.name} for measurement in done[task])
+                continue
+            done[task] = []
+            for measurement in _enter(solver, ready, track, compiled):
+                done[task].append(measurement)
+                yield measurement
 
 
 @contextmanager
@@ -179,9 +214,10 @@ def _enter(solver: Solver, ready: Prepared, track: Track, compiled: Path) -> Ite
     """
     case, best, left = ready.case, None, track.limit
     methods = solver.methods.get(case.family, ())
-    if track.python(solver.name) is None or not methods:
-        why = "not offered" if not methods else "not installed"
-        yield {"case": case.name, "solver": solver.name, "method": None, "threads": 1, "failure": why}
+    if track.python(solver.library) is None or not methods:
+        why = "not offered" if not methods else "not available" if solver.source else "not installed"
+        label = {"case": case.name, "solver": solver.name, "method": None, "threads": 1}
+        yield label | {"differs": None, "shown": None, "failure": why}
         return
     for method in methods:
         allowed = left if best is None else min(left, 1 + PATIENCE * best["first_cpu"])
@@ -206,45 +242,26 @@ def measure(
     solver: Solver, method: str, ready: Prepared, track: Track, compiled: Path, *, threads: int, limit: float
 ) -> Measurement:
     """One measurement, in a fresh process."""
-    case, ours = ready.case, solver.name == OURS
-    task: dict[str, Any] = {
-        "instances": [str(path) for path in ready.files],
-        "batch": case.batch if ours else None,
-        "sample": solver.sample,
-        "compiles": solver.compiles,
-        "criterion": case.criterion,
-        "gamma": case.gamma,
-        "horizon": case.horizon,
-        "tol": case.own_tol if ours else case.tol,
-        "method": method,
-        "threads": threads,
-    }
-    count = 1 if case.batch is None else case.batch[0] if ours else min(solver.sample, SAMPLE)
-    label = {"case": case.name, "solver": solver.name, "method": method, "threads": threads, "count": count}
-    label["batched"] = case.batch is not None
-    report, answer = start(solver.name, task, track, compiled, limit)
-    if answer is None:
-        return label | report
-    size = len(ready.reference.v) * count // (case.batch[0] if case.batch else 1)
-    if answer.shape != (size,):
-        return label | report | {"failure": f"an answer of shape {answer.shape}, not ({size},)"}
-    # The reference's own error is on the side of the answer: a library is called wrong only if it is proved to be.
-    error = float(abs(answer - ready.reference.v[:size]).max())
-    wrong = not error <= task["tol"] + ready.reference.error
-    return label | report | {"error": error if np.isfinite(error) else None, "wrong": wrong}
+    task = {"sample": solver.sample, "compiles": solver.compiles, "method": method, "threads": threads}
+    task |= ready.task(solver)
+    label = {"case": ready.case.name, "solver": solver.name, "method": method, "threads": threads}
+    label |= {"count": task["count"], "batched": task["batched"]}
+    label |= {"differs": solver.differs.get(ready.case.family), "shown": None}
+    report, answer = start(solver.script, solver.library, task, track, compiled, limit)
+    return label | report if answer is None else label | report | ready.judge(answer, task)
 
 
 def start(
-    name: str, task: Mapping[str, Any], track: Track, compiled: Path, limit: float
+    script: str, library: str, task: Mapping[str, Any], track: Track, compiled: Path, limit: float
 ) -> tuple[dict[str, Any], Array | None]:
-    """Run a solver's script on a task: its report and its answer, or why there is none."""
+    """Run a script on a task in a library's environment: its report and its answer, or why there is none."""
     full = {**task, "reps": track.reps, "budget": BUDGET, "limit": limit}
     settings = dict.fromkeys(THREADS, str(task["threads"])) | {"NUMBA_CACHE_DIR": str(compiled)}
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" or name in (OURS, MACHINE)}
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" or library in OWN}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "task.json")
         file.write_text(json.dumps(full))
-        words = [str(track.python(name)), str(SCRIPTS / f"run_{name}.py"), str(file), folder]
+        words = [str(track.python(library)), str(SCRIPTS / f"run_{script}.py"), str(file), folder]
         try:
             done = subprocess.run(
                 words, cwd=folder, env=environment | settings, capture_output=True, timeout=2 * limit + 180, check=False
@@ -268,21 +285,25 @@ def _over(limit: float) -> str:
 
 
 def missing(races: Sequence[Race], track: Track) -> list[Solver]:
-    """The libraries whose environments are not there."""
-    solvers = {solver.name: solver for race in races for solver in race.solvers}
-    return [solver for name, solver in solvers.items() if track.python(name) is None]
+    """The libraries whose environments are not there, each once."""
+    solvers = {solver.library: solver for race in races for solver in race.solvers}
+    return [solver for library, solver in solvers.items() if track.python(library) is None]
 
 
 def install(solver: Solver, track: Track) -> None:
-    """Make the environment of a library, with the versions that its requirements pin."""
-    target = track.peers / solver.name
-    requirements = SCRIPTS / f"requirements-{solver.name}.txt"
+    """Make the environment of a library, with the versions that its requirements pin and the source it names."""
+    target = track.peers / solver.library
+    requirements = SCRIPTS / f"requirements-{solver.library}.txt"
     try:
         subprocess.run([sys.executable, "-m", "venv", str(target)], check=True)
-        pip = [str(track.python(solver.name)), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        pip = [str(track.python(solver.library)), "-m", "pip", "--disable-pip-version-check", "--quiet"]
         subprocess.run([*pip, "install", "--requirement", str(requirements)], check=True)
+        if solver.source:
+            folder = str(target / "source")
+            subprocess.run(["git", "clone", "--quiet", solver.source.address, folder], check=True)
+            subprocess.run(["git", "-C", folder, "checkout", "--quiet", solver.source.commit], check=True)
     except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)  # half an environment would pass for a whole one
-        if isinstance(error, subprocess.CalledProcessError):
-            raise WrongUsage(f"{solver.name} could not be installed; pip has said why.") from None
+        if isinstance(error, subprocess.CalledProcessError | FileNotFoundError):
+            raise WrongUsage(f"{solver.library} could not be installed; the lines above say why.") from None
         raise

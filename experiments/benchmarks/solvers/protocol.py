@@ -28,7 +28,7 @@ SHORT = 0.05  # seconds: shorter calls are repeated within one measurement, as s
 
 
 def load(task: Task) -> list[Instance]:
-    """The instances of a task, a dict of arrays each: `r` float[S, A] and either `P` or `indptr, indices, data`."""
+    """The instances of a task, a dict of arrays each; of an MDP `r` float[S, A] and `P` or `indptr, indices, data`."""
     return [instance for path in task["instances"] for instance in _read(path, task["sample"])]
 
 
@@ -56,11 +56,13 @@ def serve(
     solve: Callable[[Any, Task], Any],
     answer: Callable[[Any, Any, Task], tuple[Any, int | None]],
     instances: Callable[[Task], list[Instance]] = load,
+    release: str = "",
 ) -> None:
     """Run one task.
 
     ``build(instance, task)`` makes the library's model, ``solve(model, task)`` is what is timed, and
-    ``answer(model, solved, task)`` returns values and the number of iterations (None where it is not told).
+    ``answer(model, solved, task)`` returns values and the number of iterations (None where it is not told).  `release`
+    is the version of what is no `package`.
     """
     task, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     try:
@@ -69,7 +71,7 @@ def serve(
         np.save(folder / "answer.npy", values, allow_pickle=False)
     except BaseException as error:  # a library may call sys.exit
         report = {"failure": f"{type(error).__name__}: {error}"[:300]}
-    report["version"] = version(package)
+    report["version"] = release or version(package)
     (folder / "report.json").write_text(json.dumps(report))
 
 

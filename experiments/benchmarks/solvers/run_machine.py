@@ -9,7 +9,7 @@ import protocol
 from protocol import Instance, Task
 
 from claimlab.experiments.benchmarks.instances import transitions
-from claimlab.experiments.benchmarks.machine import read, triad
+from claimlab.experiments.benchmarks.machine import chain, draws, read, triad
 from claimlab.mdps import TabularMDP
 from claimlab.mdps.sweeps import Sweeps
 
@@ -21,10 +21,12 @@ def instances(task: Task) -> list[Instance]:
 def build(instance: Instance, task: Task) -> Any:
     n = task["bytes"] // 8
     match task["method"]:
-        case "read":
+        case "draws":
+            return ()
+        case "read" | "chain":
             return (np.ones(n),)
         case "triad":
-            return np.zeros(n // 3), np.ones(n // 3), np.ones(n // 3)
+            return np.ones(n // 3), np.ones(n // 3), np.ones(n // 3)  # np.zeros would be allocated under the clock
         case "gemv":
             side = int(n**0.5)
             return np.ones((side, side)), np.ones(side)
@@ -38,7 +40,11 @@ def build(instance: Instance, task: Task) -> Any:
 def run(model: Any, task: Task) -> Any:
     match task["method"]:
         case "read":
-            return read(model[0], task["threads"])
+            return read(model[0], task["threads"], task["count"])
+        case "chain":
+            return chain(model[0], task["count"])
+        case "draws":
+            return draws(task["count"], task["uniforms"], task["normals"], task["threads"])
         case "triad":
             return triad(model[0], model[1], model[2], task["threads"])
         case "gemv":
