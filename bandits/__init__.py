@@ -2,10 +2,6 @@
 
 from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
 from claimlab.bandits.contextual import ContextualAlgorithm, ContextualEnvironment, play_contextual
-from claimlab.bandits.environments import Bernoulli, Gaussian, Stochastic
-from claimlab.bandits.exact import expected_regret
-from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
-from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
 from claimlab.bandits.dynamical import (
     DynamicalLinear,
     expected_rewards,
@@ -15,9 +11,12 @@ from claimlab.bandits.dynamical import (
     transient_growth,
 )
 from claimlab.bandits.dynlin import DynLinUCB
-from claimlab.bandits.environments import Bernoulli, Stochastic
+from claimlab.bandits.environments import Bernoulli, Gaussian, Stochastic
+from claimlab.bandits.exact import expected_regret
+from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
 from claimlab.bandits.linear import DLinUCB, Growth, LinearArms, LinUCB
 from claimlab.bandits.memory import AR2, BatchedExp3
+from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
 from claimlab.bandits.play import Algorithm, Environment, Record, play
 from claimlab.bandits.posterior import BetaThompson, GaussianThompson
 from claimlab.bandits.weights import (
@@ -33,6 +32,7 @@ from claimlab.bandits.weights import (
 from claimlab.bandits.wrappers import Batched, Delayed
 
 __all__ = [
+    "AR2",
     "KLUCB",
     "MOSS",
     "UCB1",
@@ -40,16 +40,15 @@ __all__ = [
     "AnytimeMOSS",
     "AutoRegressive",
     "Batched",
-    "AR2",
     "BatchedExp3",
     "Bernoulli",
     "BetaThompson",
     "ContextualAlgorithm",
     "ContextualEnvironment",
+    "DLinUCB",
     "DecreasingEpsilonGreedy",
     "Delayed",
     "Drifting",
-    "DLinUCB",
     "DynLinUCB",
     "DynamicalLinear",
     "Environment",
@@ -60,6 +59,9 @@ __all__ = [
     "Gaussian",
     "GaussianKLUCB",
     "GaussianThompson",
+    "Growth",
+    "LinUCB",
+    "LinearArms",
     "Record",
     "Stochastic",
     "StochasticallyConstrained",
@@ -69,18 +71,15 @@ __all__ = [
     "anytime_rate",
     "exp3_rate",
     "expected_regret",
-    "mixing_rate",
-    "play",
-    "play_contextual",
-    "tsallis_weights",
-    "Growth",
-    "LinUCB",
-    "LinearArms",
     "expected_rewards",
     "finite_horizon_optimum",
     "from_outputs",
     "markov_parameters",
+    "mixing_rate",
+    "play",
+    "play_contextual",
     "transient_growth",
+    "tsallis_weights",
 ]
 
 assert __name__ == "claimlab.bandits", "write `import claimlab.bandits`: `bandits` alone would load a second copy"

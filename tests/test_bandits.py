@@ -1,6 +1,5 @@
 """One contract for all algorithms and environments; indices and weights against other ways to compute them."""
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -159,45 +158,6 @@ def test_an_algorithm_defined_on_the_spot_runs_compiled():
 
     same([play(WinStay(), THREE, horizon=200, runs=2, seed=3, compiled=compiled) for compiled in (True, False)])
     same([play(Delayed(WinStay(), 5), THREE, horizon=200, runs=2, seed=3, compiled=c) for c in (True, False)])
-
-
-OWN = """
-from dataclasses import dataclass
-import numpy as np
-from claimlab.bandits import Algorithm, Bernoulli, play
-
-@dataclass(frozen=True)
-class Fixed(Algorithm):
-    def init(self, n_arms, horizon):
-        return np.zeros(0)
-
-    def act(self, state, t, rng):
-        return {arm}
-
-    def learn(self, state, t, arm, reward):
-        return
-
-def run():
-    return play(Fixed(), Bernoulli(np.array([0.0, 1.0])), horizon=9, runs=1, seed=0).reward[0, -1]
-"""
-
-
-def test_compiled_code_of_other_peoples_classes_is_not_kept(tmp_path):
-    """An edited algorithm is compiled anew; a process that cannot import it reads the same cache all the same."""
-    own = tmp_path / "own.py"
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-
-    def python(code, **more):
-        call = [sys.executable, "-c", code]
-        done = subprocess.run(call, capture_output=True, text=True, env=environment, check=True, **more)
-        return float(done.stdout)
-
-    for arm in (0, 1):
-        own.write_text(OWN.replace("{arm}", str(arm)))
-        assert python(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import own; print(own.run())") == 9 * arm
-    own.unlink()
-    ours = "from claimlab.bandits import *; import numpy as np\n"
-    assert python(ours + "print(play(UCB1(), Bernoulli(np.ones(2)), horizon=9, runs=1, seed=0).reward[0, -1])") == 9
 
 
 # Indices -------------------------------------------------------------------------------------------------------------

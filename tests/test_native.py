@@ -84,6 +84,18 @@ def test_an_edited_function_that_a_method_calls_is_compiled_anew(run):
     assert run(helpers=HELPERS.replace("STEP = 1", "STEP = 2"))[1] == "[0, 10]\n"
 
 
+def test_a_process_without_the_users_module_reads_the_same_cache(run, tmp_path):
+    run()
+    for name in ("helpers", "algorithm"):
+        (tmp_path / f"{name}.py").unlink()
+    code = (
+        "from claimlab.bandits import *; print(play(UCB1(), Bernoulli([1]), horizon=9, runs=1, seed=0).reward[0, -1])"
+    )
+    environment = os.environ | {"PYTHONPATH": SRC, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == 9
+
+
 def test_the_hash_follows_what_methods_reach_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)

@@ -24,6 +24,8 @@ def fingerprint(cls: type) -> str:
     digest, seen = hashlib.sha256(), set[int]()
     for base in cls.__mro__:
         for name, value in sorted(vars(base).items()):
+            if name.startswith("__"):
+                continue  # made by dataclass, with addresses in it
             for part in _parts(value, seen):
                 digest.update(f"{name}:".encode() + part)
     return digest.hexdigest()[:16]
@@ -39,7 +41,7 @@ def _parts(value: Any, seen: set[int]) -> Iterator[bytes]:
                 yield from _parts(reached, seen)
     elif isinstance(value, np.ndarray):
         yield value.tobytes() + str((value.shape, value.dtype)).encode()
-    elif isinstance(value, (bool, int, float, complex, str, bytes, tuple, np.generic)):
+    elif isinstance(value, (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, np.generic)):
         yield repr(value).encode()
 
 

@@ -127,37 +127,45 @@ class Native(ABC):
             object.__setattr__(self, name, value)
 
 
+Owner = tuple[str, str, str]  # module, qualified name, and hash of the code of a class
+_classes: dict[Owner, type] = {}  # of the types met in this process
+
+
 class _NativeType(types.Type):
-    def __init__(self, cls: type, members: tuple[tuple[str, types.Type], ...]) -> None:
-        self.cls, self.members, self.code = cls, members, _code(cls)
-        super().__init__(f"{cls.__qualname__}({', '.join(f'{name}: {type_}' for name, type_ in members)})")
+    """A Native class by name and code, and the types of its fields.
+
+    The index of compiled code on disk holds types.  It must be readable where the class's module is missing, and code
+    compiled for a class that was edited, in its file or in a notebook, must not be found; so the class is looked up in
+    what this process has met, and is no part of the type.
+    """
+
+    def __init__(self, owner: Owner, members: tuple[tuple[str, types.Type], ...]) -> None:
+        self.owner, self.members = owner, members
+        super().__init__(f"{owner[1]}({', '.join(f'{name}: {type_}' for name, type_ in members)})")
 
     @property
     def key(self) -> Any:
-        # the class itself, since one redefined in a notebook is another type; and what its methods were made from,
-        # since code on disk was compiled for a class of this name, which may have been edited
-        return self.cls, self.members, self.code
+        return self.owner, self.members
+
+    @property
+    def cls(self) -> type:
+        return _classes[self.owner]
+
+    def __reduce__(self) -> Any:
+        return _NativeType, (self.owner, self.members)
 
 
 @cache
-def _code(cls: type) -> str:
-    return fingerprint(cls)
-
-    def __reduce__(self) -> Any:
-        """What the index of compiled code on disk keeps of a type, in which later processes look theirs up.
-
-        The folder's name follows the sources of this package alone.  A class from elsewhere may be edited without
-        notice, and its module may be missing in another process: it is kept as a name, which equals no type.
-        """
-        if self.cls.__module__.startswith("claimlab.") and "<locals>" not in self.cls.__qualname__:
-            return _NativeType, (self.cls, self.members)
-        return types.Opaque, (f"{self.cls.__module__}.{self.name}",)
+def _owner(cls: type) -> Owner:
+    owner = cls.__module__, cls.__qualname__, fingerprint(cls)
+    _classes[owner] = cls
+    return owner
 
 
 @typeof_impl.register(Native)
 def _typeof(value: Native, context: Any) -> _NativeType:
     fields = dataclasses.fields(value)  # type: ignore[arg-type]
-    return _NativeType(type(value), tuple((f.name, typeof(getattr(value, f.name))) for f in fields))
+    return _NativeType(_owner(type(value)), tuple((f.name, typeof(getattr(value, f.name))) for f in fields))
 
 
 @register_model(_NativeType)

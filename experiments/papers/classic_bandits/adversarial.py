@@ -40,7 +40,8 @@ from claimlab.experiments.papers.classic_bandits.common import (
 from claimlab.theory import regret
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Inequality, Probability, probability
-from claimlab.theory.falsify import Box, Case, Space, Trial, attack
+from claimlab.theory.falsify import Trial, attack
+from claimlab.theory.spaces import Box, Case, Space
 
 # Exact: all sequences of draws ---------------------------------------------------------------------------------------
 

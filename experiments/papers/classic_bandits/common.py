@@ -13,7 +13,7 @@ from claimlab.bandits import Algorithm, Bernoulli, Environment, Table, play
 from claimlab.checks import Array
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Comparison, comparison
-from claimlab.theory.falsify import Box, Case, Space, case_of
+from claimlab.theory.spaces import Box, Case, Space, case_of
 
 PAPER = Paper(
     slug="classic-bandits",

@@ -18,7 +18,7 @@ from claimlab.checks import Array
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Claim, Paper
 from claimlab.theory.dynamical import epochs_within
-from claimlab.theory.falsify import Box, Field
+from claimlab.theory.spaces import Box, Field
 
 PAPER = Paper(
     slug="dynamical-linear-bandits",

@@ -28,7 +28,8 @@ from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.dynamical import coverage_ratios, schedule
 from claimlab.theory.evidence import Comparison, Inequality, Outcome, Probability, comparison, probability
-from claimlab.theory.falsify import Box, Space, Trial, attack
+from claimlab.theory.falsify import Trial, attack
+from claimlab.theory.spaces import Box, Space
 
 # the sum of the epochs' biases ---------------------------------------------------------------------------------------
 

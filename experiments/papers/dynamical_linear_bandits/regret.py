@@ -43,7 +43,8 @@ from claimlab.theory.evidence import (
     probability,
     rate,
 )
-from claimlab.theory.falsify import Box, Space, Trial, attack, equate
+from claimlab.theory.falsify import Trial, attack, equate
+from claimlab.theory.spaces import Box, Space
 
 RUNS = 12  # seeds of a rate or a comparison: the curves hardly differ between seeds
 

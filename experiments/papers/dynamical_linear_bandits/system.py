@@ -33,7 +33,8 @@ from claimlab.experiments.papers.dynamical_linear_bandits.common import (
 from claimlab.theory.claims import Budget
 from claimlab.theory.dynamical import constant_action_slack, epoch_bias, horizon_gain, truncation_error
 from claimlab.theory.evidence import Identity, Inequality
-from claimlab.theory.falsify import Box, Space, Trial, attack, equate
+from claimlab.theory.falsify import Trial, attack, equate
+from claimlab.theory.spaces import Box, Space
 
 # identities, in rationals --------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from claimlab.experiments.papers.learning_to_relax.common import (
 )
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Inequality, Outcome
-from claimlab.theory.falsify import Box, Case, Space, Trial, Trials, attack
+from claimlab.theory.falsify import Trial, Trials, attack
 from claimlab.theory.relaxation import (
     axelsson_bound,
     cg_omega,
@@ -42,6 +42,7 @@ from claimlab.theory.relaxation import (
     krylov_length,
     repaired_cg_semi_lipschitz,
 )
+from claimlab.theory.spaces import Box, Case, Space
 
 LEFT = 2 * 2**0.5 - 2  # end of the interval of Lemma E.2
 NU = r"$\nu \in [-1/4, 0]$"

@@ -14,7 +14,7 @@ from claimlab.bandits.relaxation.systems import laplacian, square
 from claimlab.checks import Array
 from claimlab.mdps.exact import Rationals, rationals, solve_linear
 from claimlab.theory.claims import Budget, Claim, Paper
-from claimlab.theory.falsify import Box, Case
+from claimlab.theory.spaces import Box, Case
 
 PAPER = Paper(
     slug="learning-to-relax",

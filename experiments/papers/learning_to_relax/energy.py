@@ -43,12 +43,13 @@ from claimlab.experiments.papers.learning_to_relax.young import RATIONAL, gram
 from claimlab.mdps.exact import solve_linear
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Outcome
-from claimlab.theory.falsify import Box, Space, Trial, attack, equate
+from claimlab.theory.falsify import Trial, attack, equate
 from claimlab.theory.relaxation import (
     energy_bound,
     sor_sweeps_bound,
     ssor_iterations_bound,
 )
+from claimlab.theory.spaces import Box, Space
 
 BELOW = r"where $\rho(D^{-1}LD^{-1}L^T) < \frac14$, as for 5-point Laplacians"
 REPAIRED = r"the same with $\max\{0, \rho(D^{-1}LD^{-1}L^T) - \frac14\}$"

@@ -38,8 +38,9 @@ from claimlab.experiments.papers.learning_to_relax.common import (
 from claimlab.mdps.exact import rationals
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Inequality, Outcome, Rate, rate
-from claimlab.theory.falsify import Box, Space, Trial, attack
+from claimlab.theory.falsify import Trial, attack
 from claimlab.theory.relaxation import omega_lipschitz, sharp_omega_lipschitz, sor_surrogate
+from claimlab.theory.spaces import Box, Space
 
 CAP = 20_000
 

@@ -36,12 +36,13 @@ from claimlab.experiments.papers.learning_to_relax.young import gram
 from claimlab.native import kernel
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Outcome, Probability, probability
-from claimlab.theory.falsify import Box, Space, Trial, attack, equate
+from claimlab.theory.falsify import Trial, attack, equate
 from claimlab.theory.relaxation import (
     anti_concentration,
     ssor_residual_lipschitz,
     ssor_shift_lipschitz,
 )
+from claimlab.theory.spaces import Box, Space
 
 # derivatives --------------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ from claimlab.checks import Array
 from claimlab.experiments.papers.learning_to_relax.common import EPS, OMEGA, ORDERED, SPD, claim, many
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Inequality, Rate, rate
-from claimlab.theory.falsify import Box, Case, Space, Trials, attack
+from claimlab.theory.falsify import Trials, attack
 from claimlab.theory.relaxation import sor_surrogate, sor_surrogate_cap, sor_surrogate_lipschitz, steep_enough
+from claimlab.theory.spaces import Box, Case, Space
 
 TAU = r"$\tau \in (0, 1)$ from Assumption 2.1"
 

@@ -34,7 +34,8 @@ from claimlab.experiments.papers.learning_to_relax.common import (
 from claimlab.mdps.exact import Rationals, rationals, solve_linear
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity
-from claimlab.theory.falsify import Box, Space, Trial, equate
+from claimlab.theory.falsify import Trial, equate
+from claimlab.theory.spaces import Box, Space
 
 # residuals and the defect-reduction matrix --------------------------------------------------------------------------
 
