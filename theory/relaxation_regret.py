@@ -130,7 +130,8 @@ def shifted(T: int, eps: float, alpha_max: float, span: float, slope: float) -> 
 def conjugate_gradient_printed(T: int, eps: float, kappa: float, mu: float, mean_root_mu: float) -> float:
     r"""Theorem 2.3 up to its constant, with the largest :math:`\kappa` and :math:`\mu`, as printed.
 
-    .. math:: \Big(\frac{\log^2(\sqrt\kappa/\epsilon)}{\log^2((\sqrt\mu-1)/(\sqrt\mu+1))}\overline{\sqrt{\mu_t}}\,T^2\Big)^{1/3}
+    .. math:: \Big(\frac{\log^2(\sqrt\kappa/\epsilon)}{\log^2((\sqrt\mu-1)/(\sqrt\mu+1))}
+        \overline{\sqrt{\mu_t}}\,T^2\Big)^{1/3}
     """
     rate = log((sqrt(mu) - 1) / (sqrt(mu) + 1))
     return ((log(sqrt(kappa) / eps) / rate) ** 2 * mean_root_mu * T**2) ** (1 / 3)
