@@ -119,7 +119,7 @@ def tsallis_weights(loss: Array, eta: float, p: Array, z: float) -> float:
 class TsallisState(NamedTuple):
     loss: Array  # [K], summed estimates of loss / scale
     p: Array  # [K], distribution of the last draw
-    z: Array  # [1], the last normaliser
+    last: Array  # [2], normaliser and learning rate of the last draw
 
 
 @dataclass(frozen=True)
@@ -158,24 +158,19 @@ class TsallisINF(Algorithm):
         )
 
     def init(self, n_arms: int, horizon: int) -> TsallisState:
-        return TsallisState(np.zeros(n_arms), np.zeros(n_arms), np.zeros(1))
+        return TsallisState(np.zeros(n_arms), np.zeros(n_arms), np.zeros(2))
 
     def act(self, state: TsallisState, t: int, rng: Generator) -> int:
-        state.z[0] = tsallis_weights(state.loss, tsallis_rate(self.rate, self.anytime, t), state.p, state.z[0])
+        eta = self.rate / sqrt(t + 1.0) if self.anytime else self.rate
+        state.last[0], state.last[1] = tsallis_weights(state.loss, eta, state.p, state.last[0]), eta
         return sample(state.p, rng.random())
 
     def learn(self, state: TsallisState, t: int, arm: int, reward: float) -> None:
-        loss, p = 1 - reward / self.scale, state.p
-        if not self.reduced_variance:
-            state.loss[arm] += loss / p[arm]
-            return
-        threshold = tsallis_rate(self.rate, self.anytime, t) ** 2
-        for i in range(p.size):
-            if p[i] >= threshold:
-                state.loss[i] += 0.5
-        state.loss[arm] += (loss - (0.5 if p[arm] >= threshold else 0.0)) / p[arm]
-
-
-@kernel
-def tsallis_rate(rate: float, anytime: bool, t: int) -> float:
-    return rate / sqrt(t + 1.0) if anytime else rate
+        offset = 0.0
+        if self.reduced_variance:
+            threshold = state.last[1] ** 2
+            for i in range(state.p.size):
+                if state.p[i] >= threshold:
+                    state.loss[i] += 0.5
+            offset = 0.5 if state.p[arm] >= threshold else 0.0
+        state.loss[arm] += (self.scale * (1 - offset) - reward) / (self.scale * state.p[arm])
