@@ -265,37 +265,54 @@ class Bins(NamedTuple):
     p: Array  # [K], distribution of the last draw
     z: Array  # [m], the normaliser of each bin
     rounds: Array  # [m]
+    paid: Array  # [m], summed losses
 
 
 @dataclass(frozen=True)
 class TsallisCB(ContextualAlgorithm):
     r"""An independent 1/2-Tsallis-INF with :math:`\eta_s = 2/\sqrt{s}` for each of `bins` equal parts of the interval.
 
-    Khodak et al. (2024), Algorithm 5; s counts the rounds of the bin.
+    Khodak et al. (2024), Algorithm 5; s counts the rounds of the bin.  One bin is Tsallis-INF without contexts.
+
+    Parameters
+    ----------
+    low, high : float
+        The interval of contexts.
+    bins : int
+    adaptive : bool
+        Whether losses are measured in units of the bin's mean loss so far, as in the authors' code: a loss of 1 is then
+        no longer the largest one, and Theorem B.4 does not apply.
     """
 
     low: float
     high: float
     bins: int
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         _settle_interval(self, self.low, self.high)
-        self._settle(bins=checks.integer("bins", self.bins, 1))
+        bins, adaptive = checks.integer("bins", self.bins, 1), checks.boolean("adaptive", self.adaptive)
+        self._settle(bins=bins, adaptive=adaptive)
 
     def start(self, n_arms: int, dim: int, horizon: int) -> Bins:
         if dim != 1:
             raise ValueError("contexts must be single numbers: the environment's dim is not 1.")
-        return Bins(np.zeros((self.bins, n_arms)), np.zeros(n_arms), np.zeros(self.bins), np.zeros(self.bins))
+        m = self.bins
+        return Bins(np.zeros((m, n_arms)), np.zeros(n_arms), np.zeros(m), np.zeros(m), np.zeros(m))
 
     def choose(self, state: Bins, t: int, context: Array, rng: Generator) -> int:
         j = _bin(context[0], self.low, self.high, self.bins)
-        state.z[j] = tsallis_weights(state.loss[j], 2 / sqrt(state.rounds[j] + 1), state.p, state.z[j])
+        eta = 2 / sqrt(state.rounds[j] + 1)
+        if self.adaptive and state.paid[j] > 0:
+            eta *= state.rounds[j] / state.paid[j]
+        state.z[j] = tsallis_weights(state.loss[j], eta, state.p, state.z[j])
         return sample(state.p, rng.random())
 
     def update(self, state: Bins, t: int, context: Array, arm: int, reward: float) -> None:
         j = _bin(context[0], self.low, self.high, self.bins)
         state.loss[j, arm] += (1 - reward) / state.p[arm]
         state.rounds[j] += 1
+        state.paid[j] += 1 - reward
 
 
 @kernel

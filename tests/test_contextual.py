@@ -23,7 +23,13 @@ from claimlab.bandits.interval_contextual import _bin, square_regret
 from claimlab.theory.strategies import cost_functions, linear_contextuals, seeds
 
 LINEAR = [LinUCB(), LinUCB(0.3, 2.0), SquareCB(20.0)]  # one contract, every algorithm
-INTERVAL = [ChebCB(0, 1, 2.0, 3, 30.0), AdaptiveChebCB(0, 1), AdaptiveChebCB(0, 1, 1), TsallisCB(0, 1, 3)]
+INTERVAL = [
+    ChebCB(0, 1, 2.0, 3, 30.0),
+    AdaptiveChebCB(0, 1),
+    AdaptiveChebCB(0, 1, 1),
+    TsallisCB(0, 1, 3),
+    TsallisCB(0, 1, 2, True),
+]
 CROSSING = PiecewiseLinear([0.0, 1.0], [[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]], bernoulli=True)
 
 
@@ -142,6 +148,28 @@ def test_bins_are_those_of_the_nearest_centre():
     for x in np.linspace(0.001, 0.999, 731):
         assert _bin(x, 0.0, 1.0, 5) == abs(centres - x).argmin()
     assert [_bin(x, 0.0, 1.0, 5) for x in (-1.0, 0.0, 1.0, 2.0)] == [0, 0, 4, 4]
+
+
+def test_one_bin_is_tsallis_inf_and_adaptive_losses_are_in_units_of_their_mean():
+    """Weights from the definition, by the estimated losses alone: p = 4 / (eta (L - x))^2 sums to one."""
+    from scipy.optimize import brentq
+
+    rng = np.random.default_rng(6)
+    for adaptive in (False, True):
+        alg = TsallisCB(0, 1, 1, adaptive)
+        state, k, paid = alg.start(3, 1, 60), np.zeros(3), 0.0
+        for t in range(60):
+            x = np.array([rng.random()])
+            arm = alg.choose(state, t, x, rng)
+            eta, loss = 2 / np.sqrt(t + 1), k / (paid / t) if adaptive and paid > 0 else k
+            root = brentq(
+                lambda x: (4 / (eta * (loss - x)) ** 2).sum() - 1, loss.min() - 2 * 2 / eta, loss.min() - 2 / eta
+            )
+            np.testing.assert_allclose(state.p, 4 / (eta * (loss - root)) ** 2, rtol=1e-7)
+            cost = rng.random() * [0.2, 0.5, 0.3][arm]
+            k[arm] += cost / state.p[arm]
+            paid += cost
+            alg.update(state, t, x, arm, 1 - cost)
 
 
 def test_context_pays_where_arms_cross():
