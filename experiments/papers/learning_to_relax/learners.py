@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf, nan, sqrt
@@ -109,7 +109,11 @@ def regrets(alg: Algorithm, env: Environment, T: int, runs: int, budget: Budget)
 def below(bound: float, regret: Array, budget: Budget, **witness: Any) -> Comparison:
     """Evidence on "the expected regret is at most `bound`"."""
     found = comparison(np.full(len(regret), bound), regret, effect=0.0, rng=budget.rng("bootstrap"))
-    known = {"bound": bound, "mean regret": float(regret.mean()), "standard error": float(regret.std() / sqrt(len(regret)))}
+    known = {
+        "bound": bound,
+        "mean regret": float(regret.mean()),
+        "standard error": float(regret.std() / sqrt(len(regret))),
+    }
     return replace(found, witness={**witness, **known, "regret / bound": float(regret.mean() / bound)})
 
 
@@ -162,7 +166,7 @@ def _weights_check(budget: Budget, weights: Callable[[Array, float], Array] = sa
     return Identity(worst, 16 * EPS, count, "float", witness)
 
 
-def _released_check(budget: Budget, alg: Algorithm = ReleasedTsallis()) -> Identity:  # noqa: B008  # frozen
+def _released_check(budget: Budget, alg: Algorithm = ReleasedTsallis()) -> Identity:
     """Largest distance of the sum of the weights from 1, on ten arms with a gap of a tenth."""
     seed = int(budget.rng("play").integers(2**31))
     env, T, runs = Bernoulli(np.r_[0.6, np.full(9, 0.5)]), 5_000, max(10, budget.runs // 200)
@@ -210,11 +214,15 @@ def _anytime_check(budget: Budget, factor: float = 1.0) -> Comparison:
     return all_of([*(case(one_good_arm(d), d, T) for d, T in sizes), *hidden])
 
 
-def _released_regret_check(budget: Budget, alg: Algorithm = ReleasedTsallis()) -> Comparison:  # noqa: B008
+def _released_regret_check(budget: Budget, alg: Algorithm = ReleasedTsallis()) -> Comparison:
     T, runs, env = 20_000, max(100, budget.runs // 40), Bernoulli(np.r_[0.6, np.full(9, 0.5)])
     stated, released = (regrets(each, env, T, runs, budget) for each in (TsallisINF(), alg))
     found = comparison(1.1 * stated, released, effect=0.0, rng=budget.rng("bootstrap"))
-    known = {"Tsallis-INF": stated.mean(), "implementation": released.mean(), "bound": tsallis_anytime(10, T)}
+    known = {
+        "Tsallis-INF": float(stated.mean()),
+        "implementation": float(released.mean()),
+        "bound": tsallis_anytime(10, T),
+    }
     return replace(found, witness={"arms": 10, "gap": 0.1, "T": T, "mean regret": known})
 
 
