@@ -1,27 +1,54 @@
 """Bandits: environments, algorithms, and the loops that play one against the other."""
 
+from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
 from claimlab.bandits.contextual import ContextualAlgorithm, ContextualEnvironment, play_contextual
 from claimlab.bandits.contextual_environments import DisjointLinear, PiecewiseLinear, SharedLinear
-from claimlab.bandits.environments import Bernoulli, Stochastic
+from claimlab.bandits.environments import Bernoulli, Gaussian, Stochastic
+from claimlab.bandits.exact import expected_regret
+from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
 from claimlab.bandits.interval_contextual import AdaptiveChebCB, ChebCB, TsallisCB, chebcb_rate
 from claimlab.bandits.linear_contextual import LinUCB, SharedLinUCB, SquareCB, squarecb_rate
-from claimlab.bandits.optimism import UCB1
+from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
 from claimlab.bandits.play import Algorithm, Environment, Record, play
-from claimlab.bandits.posterior import BetaThompson
-from claimlab.bandits.weights import Exp3, TsallisINF
+from claimlab.bandits.posterior import BetaThompson, GaussianThompson
+from claimlab.bandits.weights import (
+    Exp3,
+    Exp3IX,
+    Exp3Mixing,
+    TsallisINF,
+    anytime_rate,
+    exp3_rate,
+    mixing_rate,
+    tsallis_weights,
+)
+from claimlab.bandits.wrappers import Batched, Delayed
 
 __all__ = [
+    "KLUCB",
+    "MOSS",
     "UCB1",
     "AdaptiveChebCB",
     "Algorithm",
+    "AnytimeMOSS",
+    "AutoRegressive",
+    "Batched",
     "Bernoulli",
     "BetaThompson",
     "ChebCB",
     "ContextualAlgorithm",
     "ContextualEnvironment",
+    "DecreasingEpsilonGreedy",
+    "Delayed",
     "DisjointLinear",
+    "Drifting",
     "Environment",
+    "EpsilonGreedy",
     "Exp3",
+    "Exp3IX",
+    "Exp3Mixing",
+    "Gaussian",
+    "GaussianKLUCB",
+    "GaussianThompson",
     "LinUCB",
     "PiecewiseLinear",
     "Record",
@@ -29,12 +56,20 @@ __all__ = [
     "SharedLinear",
     "SquareCB",
     "Stochastic",
+    "StochasticallyConstrained",
+    "Switching",
+    "Table",
     "TsallisCB",
     "TsallisINF",
+    "anytime_rate",
     "chebcb_rate",
+    "exp3_rate",
+    "expected_regret",
+    "mixing_rate",
     "play",
     "play_contextual",
     "squarecb_rate",
+    "tsallis_weights",
 ]
 
 assert __name__ == "claimlab.bandits", "write `import claimlab.bandits`: `bandits` alone would load a second copy"

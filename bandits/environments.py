@@ -1,8 +1,9 @@
-"""Environments of K-armed bandits."""
+"""Environments of K-armed bandits whose arms do not change."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 from numpy.random import Generator
@@ -42,10 +43,23 @@ class Bernoulli(Stochastic):
     gaps: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        means = checks.array("means", self.means, ndim=1)
-        for arm, mean in enumerate(means):
-            checks.interval(f"means[{arm}]", mean, 0, 1)
-        self._settle_means(means)
+        self._settle_means(checks.unit("means", self.means, ndim=1))
 
     def pull(self, state: Array, t: int, arm: int, rng: Generator) -> float:
         return 1.0 if rng.random() < self.means[arm] else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian(Stochastic):
+    """Independent Gaussian arms with the given `means`, float[K], and standard deviation `sigma`."""
+
+    means: Array
+    sigma: float = 1.0
+    gaps: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._settle(sigma=checks.interval("sigma", self.sigma, 0, inf, "()"))
+        self._settle_means(checks.array("means", self.means, ndim=1))
+
+    def pull(self, state: Array, t: int, arm: int, rng: Generator) -> float:
+        return self.means[arm] + self.sigma * rng.standard_normal()

@@ -6,7 +6,7 @@ Rewards lie in [0, 1] and are turned into losses, ``1 - reward``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, inf, sqrt
+from math import e, exp, inf, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +23,54 @@ UNIT_ROUNDOFF = 2.0**-53
 
 @kernel
 def sample(p: Array, u: float) -> int:
-    """The arm drawn from the distribution `p` by a uniform number `u` in [0, 1)."""
-    arm = 0
-    while arm < p.size - 1 and u >= p[arm]:
+    """The arm drawn from the distribution `p` by a uniform number `u` in [0, 1); never one of probability zero."""
+    possible = 0
+    for arm in range(p.size):
+        if u < p[arm]:
+            return arm
+        if p[arm] > 0:
+            possible = arm
         u -= p[arm]
-        arm += 1
-    return arm
+    return possible  # by rounding alone: p sums to a little less than one
+
+
+@kernel
+def exponential_weights(loss: Array, eta: float, p: Array) -> None:
+    r"""Fill `p` with :math:`p_i = e^{-\eta L_i} / \sum_j e^{-\eta L_j}`."""
+    least, total = loss[0], 0.0
+    for i in range(1, loss.size):
+        least = min(least, loss[i])
+    for i in range(loss.size):
+        p[i] = exp(eta * (least - loss[i]))
+        total += p[i]
+    share = 1 / total
+    for i in range(p.size):
+        p[i] *= share
+
+
+def exp3_rate(n_arms: int, horizon: int) -> float:
+    r""":math:`\sqrt{2 \log K / (K T)}`: the constant learning rate of Exp3 for a known horizon, and of Exp3-IX.
+
+    Bubeck & Cesa-Bianchi (2012), Theorem 3.1; Neu (2015), Theorem 1.
+    """
+    return sqrt(2 * log(checks.integer("n_arms", n_arms, 1)) / (n_arms * checks.integer("horizon", horizon, 1)))
+
+
+def anytime_rate(n_arms: int) -> float:
+    r""":math:`\sqrt{\log K / K}`: Exp3 and Exp3-IX with :math:`\eta_t = \sqrt{\log K / (K t)}` need no horizon.
+
+    Bubeck & Cesa-Bianchi (2012), Theorem 3.1; Neu (2015), Theorem 1.
+    """
+    return sqrt(log(checks.integer("n_arms", n_arms, 1)) / n_arms)
+
+
+def mixing_rate(n_arms: int, gain: float) -> float:
+    r""":math:`\min(1, \sqrt{K \log K / ((e-1) g)})`: the mixing of :class:`Exp3Mixing` if no arm earns more than `gain`.
+
+    Auer, Cesa-Bianchi, Freund & Schapire (2002), Corollary 3.2; :math:`g = T` always is right.
+    """
+    K = checks.integer("n_arms", n_arms, 1)
+    return min(1.0, sqrt(K * log(K) / ((e - 1) * checks.interval("gain", gain, 0, inf, "()"))))
 
 
 class Weights(NamedTuple):
@@ -38,26 +80,94 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Exp3(Algorithm):
-    """Exponential weights on importance-weighted losses with learning rate `eta` (Lattimore & Szepesvari 2020, Alg.
-    9)."""
+    r"""Exponential weights on importance-weighted losses, :math:`p_i \propto e^{-\eta \hat L_i}`.
+
+    Bubeck & Cesa-Bianchi (2012), Figure 3.1; Lattimore & Szepesvari (2020), Algorithm 9.
+
+    Parameters
+    ----------
+    eta : float
+        Learning rate; with :func:`exp3_rate` the pseudo-regret is at most :math:`\sqrt{2TK\log K}`
+        (:func:`claimlab.theory.regret.exp3`).
+    anytime : bool
+        Whether the learning rate falls, :math:`\eta_t = \text{eta}/\sqrt t`; with :func:`anytime_rate` the bound is
+        :math:`2\sqrt{TK\log K}` for all T.
+    """
 
     eta: float
+    anytime: bool = False
 
     def __post_init__(self) -> None:
-        self._settle(eta=checks.interval("eta", self.eta, 0, inf, "()"))
+        self._settle(eta=checks.interval("eta", self.eta, 0, inf, "()"), anytime=checks.boolean("anytime", self.anytime))
 
     def init(self, n_arms: int, horizon: int) -> Weights:
         return Weights(np.zeros(n_arms), np.zeros(n_arms))
 
     def act(self, state: Weights, t: int, rng: Generator) -> int:
-        least, p = state.loss.min(), state.p
-        for arm in range(p.size):
-            p[arm] = exp(-self.eta * (state.loss[arm] - least))
-        p /= p.sum()
-        return sample(p, rng.random())
+        exponential_weights(state.loss, self.eta / sqrt(t + 1.0) if self.anytime else self.eta, state.p)
+        return sample(state.p, rng.random())
 
     def learn(self, state: Weights, t: int, arm: int, reward: float) -> None:
         state.loss[arm] += (1 - reward) / state.p[arm]
+
+
+@dataclass(frozen=True)
+class Exp3IX(Algorithm):
+    r"""Exp3 with implicit exploration: losses are divided by :math:`p_i + \eta_t/2`, so that their sum is bounded with
+    high probability (Neu 2015).
+
+    Parameters
+    ----------
+    eta : float
+        Learning rate; with :func:`exp3_rate` the regret is bounded by :func:`claimlab.theory.regret.exp3_ix`.
+    anytime : bool
+        Whether the learning rate falls, :math:`\eta_t = \text{eta}/\sqrt t`; :func:`anytime_rate` suits.
+    """
+
+    eta: float
+    anytime: bool = False
+
+    def __post_init__(self) -> None:
+        self._settle(eta=checks.interval("eta", self.eta, 0, inf, "()"), anytime=checks.boolean("anytime", self.anytime))
+
+    def init(self, n_arms: int, horizon: int) -> Weights:
+        return Weights(np.zeros(n_arms), np.zeros(n_arms))
+
+    def act(self, state: Weights, t: int, rng: Generator) -> int:
+        exponential_weights(state.loss, self.eta / sqrt(t + 1.0) if self.anytime else self.eta, state.p)
+        return sample(state.p, rng.random())
+
+    def learn(self, state: Weights, t: int, arm: int, reward: float) -> None:
+        eta = self.eta / sqrt(t + 1.0) if self.anytime else self.eta
+        state.loss[arm] += (1 - reward) / (state.p[arm] + 0.5 * eta)
+
+
+@dataclass(frozen=True)
+class Exp3Mixing(Algorithm):
+    r"""Exp3 as first published: weights on gains, mixed with the uniform distribution,
+    :math:`p_i = (1-\gamma) w_i / \sum_j w_j + \gamma/K` with :math:`w_i = e^{\gamma \hat G_i/K}`.
+
+    Auer, Cesa-Bianchi, Freund & Schapire (2002), Figure 1; by their Theorem 3.1 the regret against an arm that earns
+    `G` is at most :math:`(e-1)\gamma G + K\log K/\gamma`, for any :math:`\gamma \in (0, 1]` (:func:`mixing_rate`).
+    """
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        self._settle(gamma=checks.interval("gamma", self.gamma, 0, 1, "(]"))
+
+    def init(self, n_arms: int, horizon: int) -> Weights:
+        return Weights(np.zeros(n_arms), np.zeros(n_arms))
+
+    def act(self, state: Weights, t: int, rng: Generator) -> int:
+        K = state.p.size
+        exponential_weights(state.loss, self.gamma / K, state.p)
+        for i in range(K):
+            state.p[i] = (1 - self.gamma) * state.p[i] + self.gamma / K
+        return sample(state.p, rng.random())
+
+    def learn(self, state: Weights, t: int, arm: int, reward: float) -> None:
+        state.loss[arm] -= reward / state.p[arm]
 
 
 @kernel

@@ -40,6 +40,15 @@ def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
     return out
 
 
+def unit(name: str, value: ArrayLike, *, ndim: int) -> Array:
+    """`value` as `array`, of numbers in [0, 1]."""
+    out = array(name, value, ndim=ndim)
+    bad = np.argwhere((out < 0) | (out > 1))
+    if len(bad):
+        raise ValueError(f"{name}{bad[0].tolist()} must lie in [0, 1], got {out[tuple(bad[0])]:.6g}.")
+    return out
+
+
 def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
     """`value` as `array`, of exactly `shape`; `what` names that shape, as in "(S, A)"."""
     out = array(name, value, ndim=len(shape))
