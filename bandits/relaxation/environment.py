@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from math import inf, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -31,7 +31,7 @@ from claimlab.native import Native, kernel
 class Solver(Native):
     """A solver with one parameter for the family :math:`A + cI`; `A` is a field."""
 
-    A: SPDMatrix | Grid
+    A: Any  # SPDMatrix or Grid
 
     @abstractmethod
     def scratch(self) -> Array:

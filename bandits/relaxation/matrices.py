@@ -159,4 +159,5 @@ class Grid(Native):
 
 def path(n: int) -> Sparse:
     """The adjacency matrix of the path with `n` vertices."""
-    return diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1], shape=(n, n))
+    above: Sparse = diags_array(np.ones(n - 1), offsets=1, shape=(n, n))
+    return above + above.T

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from claimlab import checks
-from claimlab.checks import Array, Ints
+from claimlab.checks import Array, Ints, Sparse
 
 
 def jacobi_radius(A: Array) -> Array:
@@ -99,7 +99,8 @@ def nu(A: Array) -> Array:
 
 def lower_radius(A: Array) -> Array:
     r""":math:`\rho(D^{-1}LD^{-1}L^\top) = \|D^{-1/2}LD^{-1/2}\|_2^2`."""
-    return np.asarray(np.linalg.norm(np.tril(_unit_diagonal(A), -1), 2, axis=(-2, -1)) ** 2)
+    lower = np.tril(_unit_diagonal(A), -1)
+    return np.asarray(np.linalg.eigvalsh(lower @ np.swapaxes(lower, -1, -2))[..., -1], dtype=np.float64)
 
 
 def pencil(B: Array, A: Array) -> Array:
@@ -107,16 +108,15 @@ def pencil(B: Array, A: Array) -> Array:
     G = np.linalg.cholesky(A)
     half = np.linalg.solve(G, B)
     whole = np.linalg.solve(G, np.swapaxes(half, -1, -2))
-    return np.asarray(np.linalg.eigvalsh((whole + np.swapaxes(whole, -1, -2)) / 2))
+    return np.asarray(np.linalg.eigvalsh((whole + np.swapaxes(whole, -1, -2)) / 2), dtype=np.float64)
 
 
-def near_asymptotic(C: Array, k: int) -> float:
-    r"""The least :math:`\tau` with :math:`\|C^k\|_2 \le (\rho + \tau(1 - \rho))^k`, :math:`\rho = \rho(C)`, `k` >= 1.
+def near_asymptotic(C: Array, k: int, rho: float) -> float:
+    r"""The least :math:`\tau` with :math:`\|C^k\|_2 \le (\rho + \tau(1 - \rho))^k`; `rho` is the radius of `C`.
 
     Assumption 2.1 asks for it at the last step before convergence, and that it be below 1.
     """
     norm = float(np.linalg.norm(np.linalg.matrix_power(C, checks.integer("k", k, 1)), 2))
-    rho = float(spectral_radius(C))
     return (norm ** (1 / k) - rho) / (1 - rho)
 
 
@@ -126,7 +126,8 @@ def ordering_vector(A: Array) -> Ints | None:
     They exist if and only if `A`, float[n, n], is consistently ordered (Young 1971, Definition 5.3.1 and Theorem
     5.3.2); None otherwise.
     """
-    rows, gamma = csr_array(A), dict[int, int]()
+    rows: Sparse = csr_array(A)
+    gamma: dict[int, int] = {}
     for root in range(rows.shape[0]):
         queue = deque([root] if root not in gamma else [])
         gamma.setdefault(root, 0)
