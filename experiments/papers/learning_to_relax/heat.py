@@ -203,8 +203,8 @@ CLAIMS = (
         id="learning-to-relax/heat-optimum-moves",
         source="Section 4 and Figure 6",
         statement=(
-            r"The best fixed $\omega$ for SSOR-preconditioned conjugate gradients moves right as the grid is refined: of "
-            r"1, 1.3, 1.5, 1.75 and 1.95 it is 1.3 for 25 cells along a side and 1.5 for 50."
+            r"The best fixed $\omega$ for SSOR-preconditioned conjugate gradients moves right as the grid is refined: "
+            r"of 1, 1.3, 1.5, 1.75 and 1.95 it is 1.3 for 25 cells along a side and 1.5 for 50."
         ),
         kind=Identity,
         premises=("heat equation as in the authors' code, one period of 1000 steps, warm starts",),

@@ -99,12 +99,12 @@ def family(name: str) -> Systems:
         return Systems(GridSOR(Grid(10, 10)), -0.15, 0.6, *LAWS[name])
     rng = np.random.default_rng(0)
     if name == "elements":
-        return Systems(SOR(SPDMatrix(stiffness(rng.random((120, 2))))), -0.02, 0.6, *LAWS["high"])
+        return Systems(SOR(SPDMatrix(stiffness(rng.random((120, 2))))), -0.15, 0.6, *LAWS["high"])
     at = rng.random((100, 2))
     distance = np.hypot(*(at[:, None] - at).T)
     edges = np.argwhere(np.triu(distance < 0.2, 1))
     weights = np.exp(-distance[tuple(edges.T)] / 0.1)
-    return Systems(SOR(SPDMatrix(shifted(graph_laplacian(100, edges, weights), 0.02))), -0.01, 0.6, *LAWS["high"])
+    return Systems(SOR(SPDMatrix(shifted(graph_laplacian(100, edges, weights), 0.02))), 0.0, 0.6, *LAWS["high"])
 
 
 class Play(NamedTuple):
@@ -129,14 +129,15 @@ def fixed(omega: float, name: str, game: Play) -> Array:
     return totals(TSALLIS, name, game, np.array([omega]))
 
 
+@cache
 def best_fixed(name: str, game: Play) -> tuple[float, Array]:
     """The grid's omega with the fewest iterations on these very systems, and its iterations.
 
-    Costs fall and then rise with omega: the search goes right from 1.6, or left if that is worse.
+    Costs fall and then rise with omega: the search goes right from 1.7, or left if that is worse.
     """
-    at, best = 12, fixed(OMEGAS[12], name, game)
+    at, best = 14, fixed(float(OMEGAS[14]), name, game)
     for step in (1, -1):
-        while (rival := fixed(OMEGAS[at + step], name, game))[:, -1].mean() < best[:, -1].mean():
+        while (rival := fixed(float(OMEGAS[at + step]), name, game))[:, -1].mean() < best[:, -1].mean():
             at, best = at + step, rival
     return float(OMEGAS[at]), best
 
@@ -185,7 +186,7 @@ def _beats(budget: Budget, better: str, worse: str, effect: float = 0.0, factor:
 
 def _elsewhere_check(budget: Budget, alg: ContextualAlgorithm = CHEB_CB) -> Comparison:
     """The least of the gains over the best fixed omega on the two families that are not the paper's."""
-    game, pieces = _game(budget)._replace(T=3_000), []
+    game, pieces = _game(budget)._replace(T=1_000, runs=12), []
     for name in ("graph", "elements"):
         omega, least = best_fixed(name, game)
         learned = totals(alg, name, game)
@@ -264,12 +265,13 @@ CLAIMS = (
         id="learning-to-relax/chebcb-elsewhere",
         source="ours, extends Figure 5",
         statement=(
-            r"ChebCB needs at most 0.95 times the iterations of the best fixed $\omega$ also for shifted Laplacians of a "
-            "random geometric graph and for shifted stiffness matrices of finite elements."
+            r"ChebCB needs at most 0.95 times the iterations of the best fixed $\omega$ also for shifted Laplacians of "
+            "a random geometric graph and for shifted stiffness matrices of finite elements."
         ),
         kind=Comparison,
         premises=(
-            "100 vertices with weights that fall with the distance; linear elements on 120 random points; 3000 systems",
+            "100 vertices with weights that fall with the distance; linear elements on 120 random points; 1000 "
+            "systems, shifts down to where the matrix is nearly singular (elsewhere the shift hardly matters)",
         ),
         check=_elsewhere_check,
         control=partial(_elsewhere_check, alg=Blind(CHEB_CB)),
