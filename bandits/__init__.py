@@ -16,6 +16,9 @@ from claimlab.bandits.exact import expected_regret
 from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
 from claimlab.bandits.linear import DLinUCB, Growth, LinearArms, LinUCB
 from claimlab.bandits.memory import AR2, BatchedExp3
+from claimlab.bandits.contextual_environments import DisjointLinear, PiecewiseLinear, SharedLinear
+from claimlab.bandits.interval_contextual import AdaptiveChebCB, ChebCB, TsallisCB, chebcb_rate
+from claimlab.bandits.linear_contextual import DisjointLinUCB, SharedLinUCB, SquareCB, squarecb_rate
 from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
 from claimlab.bandits.play import Algorithm, Environment, Record, play
 from claimlab.bandits.posterior import BetaThompson, GaussianThompson
@@ -36,6 +39,7 @@ __all__ = [
     "KLUCB",
     "MOSS",
     "UCB1",
+    "AdaptiveChebCB",
     "Algorithm",
     "AnytimeMOSS",
     "AutoRegressive",
@@ -43,11 +47,13 @@ __all__ = [
     "BatchedExp3",
     "Bernoulli",
     "BetaThompson",
+    "ChebCB",
     "ContextualAlgorithm",
     "ContextualEnvironment",
     "DLinUCB",
     "DecreasingEpsilonGreedy",
     "Delayed",
+    "DisjointLinear",
     "Drifting",
     "DynLinUCB",
     "DynamicalLinear",
@@ -60,15 +66,22 @@ __all__ = [
     "GaussianKLUCB",
     "GaussianThompson",
     "Growth",
+    "DisjointLinUCB",
     "LinUCB",
     "LinearArms",
+    "PiecewiseLinear",
     "Record",
+    "SharedLinUCB",
+    "SharedLinear",
+    "SquareCB",
     "Stochastic",
     "StochasticallyConstrained",
     "Switching",
     "Table",
+    "TsallisCB",
     "TsallisINF",
     "anytime_rate",
+    "chebcb_rate",
     "exp3_rate",
     "expected_regret",
     "expected_rewards",
@@ -79,6 +92,7 @@ __all__ = [
     "play",
     "play_contextual",
     "transient_growth",
+    "squarecb_rate",
     "tsallis_weights",
 ]
 

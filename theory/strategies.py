@@ -24,6 +24,8 @@ from scipy.sparse import csr_array
 
 from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
 from claimlab.bandits.environments import Bernoulli, Gaussian
+from claimlab.bandits.contextual_environments import DisjointLinear, PiecewiseLinear
+from claimlab.bandits.environments import Bernoulli
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.inverse import with_optimal_values
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, FiniteMDP, TabularMDP
@@ -125,6 +127,34 @@ def auto_regressive_bandits(*, max_arms: int = 4) -> st.SearchStrategy[AutoRegre
     """
     memories = st.sampled_from([0.0, 0.5, 0.9]) | st.floats(0, 0.99, allow_subnormal=False)
     return st.builds(AutoRegressive, st.integers(1, max_arms), memories, st.sampled_from([0.5, 0.01, 3.0]))
+
+
+@st.composite
+def cost_functions(draw: st.DrawFn, *, max_arms: int = 4, max_knots: int = 5) -> PiecewiseLinear:
+    """Costs that are piecewise linear functions of a context in [0, 1], paid as they are or drawn.
+
+    >>> from hypothesis import find
+    >>> find(cost_functions(), lambda env: env.n_arms == 2).costs
+    array([[0., 0.],
+           [0., 0.]])
+    """
+    shape = draw(st.integers(1, max_arms)), draw(st.integers(2, max_knots))
+    costs = draw(arrays(np.float64, shape, elements=st.sampled_from([0.0, 1.0, 0.5]) | UNIT))
+    return PiecewiseLinear(np.linspace(0, 1, shape[1]), costs, bernoulli=draw(st.booleans()))
+
+
+@st.composite
+def linear_contextuals(draw: st.DrawFn, *, max_arms: int = 4, max_dim: int = 3) -> DisjointLinear:
+    """Contextual bandits with a linear model for each arm.
+
+    >>> from hypothesis import find
+    >>> find(linear_contextuals(), lambda env: env.n_arms == 2).theta
+    array([[0.],
+           [0.]])
+    """
+    shape = draw(st.integers(1, max_arms)), draw(st.integers(1, max_dim))
+    theta = draw(arrays(np.float64, shape, elements=st.floats(-2, 2, allow_subnormal=False)))
+    return DisjointLinear(theta, noise=draw(st.sampled_from([0.0, 0.1, 1.0])))
 
 
 @st.composite

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import protocol
 from claimlab.bandits.contextual_environments import DisjointLinear
-from claimlab.bandits.linear_contextual import LinUCB
+from claimlab.bandits.linear_contextual import DisjointLinUCB
 from protocol import Instance, Task
 
 from claimlab.bandits.contextual import play_contextual
@@ -25,7 +25,7 @@ def build(game: Instance, task: Task) -> Any:
     """The game, with what makes its algorithm for so many rounds."""
     match task["algorithm"]:
         case "linucb":
-            return play_contextual, DisjointLinear(game["theta"], float(game["noise"])), lambda rounds: LinUCB()
+            return play_contextual, DisjointLinear(game["theta"], float(game["noise"])), lambda rounds: DisjointLinUCB()
         case "dynlin-ucb":
             system = (game[name] for name in ("A", "B", "C", "D", "arms"))
             env = from_outputs(*system, state_noise=float(game["sigma"]), output_noise=float(game["sigma"]))
