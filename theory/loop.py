@@ -205,11 +205,12 @@ def value_regret(
 ) -> RegretBound:
     r"""Regret of ValueLOOP on a tabular MDP with ``value_width(..., delta / 2)``, w.p. at least 1 - `delta` (ours).
 
-    `error` bounds :math:`|E(f)|` over H, `n_pairs` is SA; the terms are those of :func:`model_regret` with
-    :func:`tabular_transfer`.  G must be complete.
+    `error` bounds :math:`|E(f)|` over H, `n_pairs` is SA; the terms are those of :func:`model_regret` with the smaller
+    of :func:`class_transfer` and :func:`tabular_transfer`.  G must be complete.
     """
     beta = value_width(span, size, targets, horizon, delta / 2)
     squared = tabular_transfer(n_pairs, horizon, PLAYED * beta, error)
+    squared = min(squared, class_transfer(size, PLAYED * beta, error))
     return regret_bound(horizon, span, squared, 1 + squared / beta, delta / 2)
 
 

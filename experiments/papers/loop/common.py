@@ -13,6 +13,7 @@ from claimlab.mdps.average_learning import AverageLearner, AverageRecord, World,
 from claimlab.mdps.hypotheses import Models, models
 from claimlab.mdps.instances import average_river_swim, jao
 from claimlab.mdps.loop import TRIGGER, Audit, Audited, ModelLOOP, audit
+from claimlab.mdps.tabular import AverageMDP
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.loop import model_width
 
@@ -54,6 +55,28 @@ class Class(NamedTuple):
 def jao_class(n_actions: int, delta: float, epsilons: tuple[float, ...]) -> Class:
     """JAO's two states with every action as the best one and every epsilon; the first epsilon is the truth's."""
     members = [jao(n_actions, delta, e, best=best) for e, best in product(epsilons, range(n_actions))]
+    return Class(models(members), world(members[0]))
+
+
+def hub(n_actions: int, delta: float, epsilon: float, best: int) -> AverageMDP:
+    r"""A fair coin with a large stake: state 0 leads to one of two rooms that are left with probability `delta`.
+
+    The room 1 pays 1, room 2 pays 0, the hub 1/2.  Action `best` makes room 1 more likely by `epsilon`.  The span is of
+    order :math:`1/\delta`, and so is the standard deviation of :math:`V^*(s')` in the hub; in JAO's MDP it is the root.
+    """
+    P = np.zeros((3, n_actions, 3))
+    P[0, :, 1] = 0.5
+    P[0, best, 1] += epsilon
+    P[0, :, 2] = 1 - P[0, :, 1]
+    P[1:, :, 0] = delta
+    P[1, :, 1] = P[2, :, 2] = 1 - delta
+    return AverageMDP(P, [[0.5] * n_actions, [1.0] * n_actions, [0.0] * n_actions], initial=[1, 0, 0])
+
+
+@cache
+def hub_class(n_actions: int, delta: float, epsilons: tuple[float, ...]) -> Class:
+    """Every action as the best one and every epsilon; the first epsilon is the truth's."""
+    members = [hub(n_actions, delta, e, best) for e, best in product(epsilons, range(n_actions))]
     return Class(models(members), world(members[0]))
 
 
