@@ -58,6 +58,14 @@ def jao_class(n_actions: int, delta: float, epsilons: tuple[float, ...]) -> Clas
     return Class(models(members), world(members[0]))
 
 
+@cache
+def decoy_class(n_actions: int, delta: float, epsilon: float) -> Class:
+    """JAO's MDP with action 0 better by `epsilon`, and a decoy for each other action: better by twice that."""
+    members = [jao(n_actions, delta, epsilon)]
+    members += [jao(n_actions, delta, 2 * epsilon, best=best) for best in range(1, n_actions)]
+    return Class(models(members), world(members[0]))
+
+
 def hub(n_actions: int, delta: float, epsilon: float, best: int) -> AverageMDP:
     r"""A fair coin with a large stake: state 0 leads to one of two rooms that are left with probability `delta`.
 
