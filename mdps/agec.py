@@ -37,7 +37,7 @@ def tabular_sequence(errors: ArrayLike, pairs: ArrayLike) -> Sequence:
     """The sequence of error tables `errors`, float[T, K], at the visited `pairs`, int[T] in 0..K-1."""
     table, visited = checks.array("errors", errors, ndim=2), np.asarray(pairs)
     T, K = table.shape
-    if visited.shape != (T,) or visited.dtype.kind not in "iu" or not ((0 <= visited) & (visited < K)).all():
+    if visited.shape != (T,) or visited.dtype.kind not in "iu" or not ((visited >= 0) & (visited < K)).all():
         raise ValueError(f"pairs must be int[T] in 0..{K - 1} with T = {T}, got {visited.dtype} {visited.shape}.")
     before = np.cumsum(np.eye(K)[visited], axis=0) - np.eye(K)[visited]
     return Sequence(table[np.arange(T), visited], (before * table**2).sum(axis=1))

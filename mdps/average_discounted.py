@@ -20,7 +20,6 @@ from claimlab.mdps.average_learning import AverageLearner
 from claimlab.mdps.loop_linear import Regression, mixed_features, rank_one, regression
 from claimlab.native import kernel
 
-
 SWEEPS, CLOSE = 20_000, 1e-4  # of value iteration: at most so many, or until no value moves by more
 
 
@@ -104,7 +103,9 @@ def clipped_maximum(state: DiscountedState, q: Array, width: float) -> float:
 class UCLKC(AverageLearner):
     r"""UCLK-C for linear mixtures: optimism over an ellipsoid of parameters in a discounted, clipped surrogate.
 
-    :math:`Q \leftarrow r + \gamma \min\{\langle\hat\theta, \phi_V\rangle + \sqrt\beta\|\phi_V\|_{\Sigma^{-1}}, \max V\}`
+    .. math:: Q \leftarrow r + \gamma \min\{\langle\hat\theta, \phi_V\rangle + \sqrt\beta\|\phi_V\|_{\Sigma^{-1}},
+        \max V\}
+
     with :math:`\gamma = 1 - \sqrt{d / (2 \max\{\mathrm{sp}, 1\} T)}` and
     :math:`\sqrt\beta = \mathrm{sp}\sqrt{2\log(1/\delta) + d \log(1 + 4 t\,\mathrm{sp}^2/(\lambda d))}
     + \sqrt{\lambda d}`.
@@ -190,9 +191,12 @@ def subtract_minimum(v: Array) -> float:
 class GammaLSCVI(AverageLearner):
     r"""gamma-LSCVI-UCB for linear MDPs: least squares, bonuses and clipped values in a discounted surrogate.
 
-    :math:`Q \leftarrow \min\{r + \gamma (\varphi^\top w + \min V + b \|\varphi\|_{\Lambda^{-1}}), 1/(1-\gamma)\}` with
+    .. math:: Q \leftarrow \min\{r + \gamma (\varphi^\top w + \min V + b \|\varphi\|_{\Lambda^{-1}}), 1/(1-\gamma)\}
+
+    with
     :math:`w = \Lambda^{-1} \sum \varphi (V(s') - \min V)`, :math:`\gamma = 1 - \sqrt{\log T/T}`, values clipped to
-    :math:`\min V + 2\,\mathrm{sp}(V^*)` and :math:`b = \mathrm{scale} \cdot 2\,\mathrm{sp} \cdot d \sqrt{\log(dT/\delta)}`.
+    :math:`\min V + 2\,\mathrm{sp}(V^*)` and
+    :math:`b = \mathrm{scale} \cdot 2\,\mathrm{sp} \cdot d \sqrt{\log(dT/\delta)}`.
 
     Source: Hong, Chae, Zhang, Lee & Tewari (2024), Reinforcement learning for infinite-horizon average-reward linear
     MDPs via approximation by discounted-reward MDPs, Algorithm 1.

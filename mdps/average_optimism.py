@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import e, exp, inf, log, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -34,7 +34,7 @@ class ReverseKL(Ball):
     (Filippi, Cappe & Garivier 2010, Algorithm 2).
     """
 
-    radius: float = 0.0
+    radius: Any = 0.0
 
     def answer(self, p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
         return _lean(p, v, order, radius, q)
@@ -109,6 +109,9 @@ def _divergence(p: Array, v: Array, lowest: float, span: float, floor: float, y:
     for i in range(p.size):
         q[i] *= mass / total
     return logs + mass * log(total / mass)
+
+
+NEAR, LIKELY = L1(0.0), ReverseKL()  # the radius of each pair goes with the data
 
 
 class CountState(NamedTuple):
@@ -197,7 +200,7 @@ class UCRL2(AverageLearner):
     """
 
     delta: float = 0.1
-    ball: L1 = L1(0.0)
+    ball: L1 = NEAR
 
     def __post_init__(self) -> None:
         self._settle(delta=checks.interval("delta", self.delta, 0, 1, "()"))
@@ -233,7 +236,7 @@ class KLUCRL(AverageLearner):
     """
 
     delta: float = 0.1
-    ball: ReverseKL = ReverseKL()
+    ball: ReverseKL = LIKELY
 
     def __post_init__(self) -> None:
         self._settle(delta=checks.interval("delta", self.delta, 0, 1, "()"))

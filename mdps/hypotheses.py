@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
@@ -108,7 +108,8 @@ def models(mdps: Sequence[AverageMDP]) -> Models:
 
 
 def closure(hypotheses: Hypotheses, mdp: AverageMDP) -> Array:
-    r"""The functions :math:`\mathcal T_{J_f} V_f = r + P V_f - J_f` and :math:`Q_f`, float[2M, S, A]: complete for H."""
+    r"""The functions :math:`\mathcal T_{J_f} V_f = r + P V_f - J_f` and :math:`Q_f`, float[2M, S, A]: complete
+    for H."""
     backed = bellman_targets(transitions(mdp), mdp.r, hypotheses)
     return np.concatenate([hypotheses.q, backed])
 
@@ -118,7 +119,7 @@ def bellman_targets(P: Array, r: Array, hypotheses: Hypotheses) -> Array:
     return np.asarray(r + np.einsum("sat,mt->msa", P, hypotheses.v) - hypotheses.gain[:, None, None])
 
 
-def value_discrepancy(q_g: Array, r: ArrayLike, v_f: Array, gain_f: ArrayLike) -> Array:
+def value_discrepancy(q_g: Array, r: Array, v_f: Array, gain_f: Any) -> Array:
     """The value-based l(f, g, .), float[S, A, S], of every transition (s, a, s')."""
     return np.asarray((q_g - r)[..., None] - v_f + gain_f)
 

@@ -34,7 +34,7 @@ TRIGGER = 4.0  # excess, in units of beta, at which a new hypothesis is chosen
 class Chosen(NamedTuple):
     """What every variant keeps of the hypothesis in use."""
 
-    index: Ints  # [2], the hypothesis, and how often it has changed
+    used: Ints  # [2], the hypothesis, and how often it has changed
     excess: Array  # [1], its excess loss
 
 
@@ -76,10 +76,10 @@ def above_least(loss: Array) -> Array:
 @kernel
 def choose(chosen: Chosen, f: int) -> bool:
     """Whether `f` is another hypothesis than the one in use; if so, it is from now on."""
-    if f == chosen.index[0]:
+    if f == chosen.used[0]:
         return False
-    chosen.index[0] = f
-    chosen.index[1] += 1
+    chosen.used[0] = f
+    chosen.used[1] += 1
     return True
 
 
@@ -125,10 +125,10 @@ class ModelLOOP(AverageLearner):
             f = optimist(above_least(state.loss), self.models.optimal.gain, self.beta, rng)
             if choose(state.chosen, f):
                 back_up(self.models.P, self.models.r, self.models.optimal.v[f], state.backed)
-        return self.models.optimal.policy[state.chosen.index[0], s]
+        return self.models.optimal.policy[state.chosen.used[0], s]
 
     def absorb(self, state: ModelState, t: int, s: int, a: int, successor: int) -> None:
-        f, least = state.chosen.index[0], inf
+        f, least = state.chosen.used[0], inf
         seen = self.models.r[s, a] + self.models.optimal.v[f, successor]
         for g in range(state.loss.size):
             miss = state.backed[s, a, g] - seen
@@ -137,7 +137,7 @@ class ModelLOOP(AverageLearner):
         state.chosen.excess[0] = state.loss[f] - least
 
     def switches(self, state: ModelState) -> int:
-        return state.chosen.index[1]
+        return state.chosen.used[1]
 
 
 @kernel
@@ -190,17 +190,17 @@ class MLELOOP(AverageLearner):
     def decide(self, state: LikelihoodState, t: int, s: int, rng: Generator) -> int:
         if state.chosen.excess[0] >= self.trigger * self.beta:
             choose(state.chosen, optimist(above_least(state.loss), self.models.optimal.gain, self.beta, rng))
-        return self.models.optimal.policy[state.chosen.index[0], s]
+        return self.models.optimal.policy[state.chosen.used[0], s]
 
     def absorb(self, state: LikelihoodState, t: int, s: int, a: int, successor: int) -> None:
         least = inf
         for g in range(state.loss.size):
             state.loss[g] += self.surprise[s, a, successor, g]
             least = min(least, state.loss[g])
-        state.chosen.excess[0] = state.loss[state.chosen.index[0]] - least if least < inf else 0.0
+        state.chosen.excess[0] = state.loss[state.chosen.used[0]] - least if least < inf else 0.0
 
     def switches(self, state: LikelihoodState) -> int:
-        return state.chosen.index[1]
+        return state.chosen.used[1]
 
 
 class ValueState(NamedTuple):
@@ -249,7 +249,7 @@ class ValueLOOP(AverageLearner):
             for f in range(excess.size):
                 excess[f] = state.own[f] - least_of(state.others[f])
             choose(state.chosen, optimist(excess, self.hypotheses.gain, self.beta, rng))
-        return self.hypotheses.policy[state.chosen.index[0], s]
+        return self.hypotheses.policy[state.chosen.used[0], s]
 
     def absorb(self, state: ValueState, t: int, s: int, a: int, successor: int) -> None:
         for f in range(state.own.size):
@@ -259,11 +259,11 @@ class ValueLOOP(AverageLearner):
             for k in range(self.targets.shape[0]):
                 miss = self.targets[k, s, a] - seen
                 state.others[f, k] += miss * miss
-        used = state.chosen.index[0]
+        used = state.chosen.used[0]
         state.chosen.excess[0] = state.own[used] - least_of(state.others[used])
 
     def switches(self, state: ValueState) -> int:
-        return state.chosen.index[1]
+        return state.chosen.used[1]
 
 
 @kernel
@@ -297,18 +297,18 @@ class Audited(AverageLearner):
         return AuditState(self.base.fresh(r, horizon), np.zeros(self.base.models.P.shape[0]), worst, np.zeros(5))
 
     def decide(self, state: AuditState, t: int, s: int, rng: Generator) -> int:
-        chosen, before = state.base.chosen, state.base.chosen.index[1]
+        chosen, before = state.base.chosen, state.base.chosen.used[1]
         a = self.base.decide(state.base, t, s, rng)
-        f = chosen.index[0]
+        f = chosen.used[0]
         state.worst[2] = max(state.worst[2], state.in_sample[f])
-        if chosen.index[1] > before:
+        if chosen.used[1] > before:
             state.worst[1] = max(state.worst[1], state.in_sample[f])
             optimal = self.base.models.optimal
             state.worst[3] = min(state.worst[3], optimal.gain[f] - optimal.gain[self.truth])
         return a
 
     def absorb(self, state: AuditState, t: int, s: int, a: int, successor: int) -> None:
-        optimal, backed, f = self.base.models.optimal, state.base.backed, state.base.chosen.index[0]
+        optimal, backed, f = self.base.models.optimal, state.base.backed, state.base.chosen.used[0]
         true = backed[s, a, self.truth]
         for g in range(state.in_sample.size):
             error = backed[s, a, g] - true
@@ -345,7 +345,8 @@ class Audit(NamedTuple):
 def audit(states: tuple[AuditState, ...]) -> Audit:
     """What the states of ``learn_average(Audited(...), ..., keep_states=True)`` tell."""
     worst, sums = np.array([s.worst for s in states]).T, np.array([s.sums for s in states]).T
-    return Audit(*worst, *sums, np.array([s.base.chosen.index[1] for s in states]))
+    distinct = np.array([s.base.chosen.used[1] for s in states])
+    return Audit(worst[0], worst[1], worst[2], worst[3], sums[0], sums[1], sums[2], sums[3], sums[4], distinct)
 
 
 def published_width(span: float, horizon: int, size: int, delta: float, *, c: float = 1.0, power: int = 2) -> float:

@@ -1,7 +1,8 @@
 r"""LOOP where G is linear: the infimum over g is a ridge regression, and the excess loss a distance in its Gram matrix.
 
-With :math:`\Lambda = \lambda I + \sum x x^\top`, b the sum of features times targets and :math:`\hat w = \Lambda^{-1} b`,
-the excess loss of a hypothesis with weights w is :math:`\|w - \hat w\|^2_\Lambda = \|\Lambda w - b\|^2_{\Lambda^{-1}}`
+With :math:`\Lambda = \lambda I + \sum x x^\top`, b the sum of features times targets and
+:math:`\hat w = \Lambda^{-1} b`, the excess loss of a hypothesis with weights w is
+:math:`\|w - \hat w\|^2_\Lambda = \|\Lambda w - b\|^2_{\Lambda^{-1}}`
 (the ridge term counts in the loss of every g).
 
 Source: He, Zhong & Yang (2024), Sample-efficient learning of infinite-horizon average-reward MDPs with general function
@@ -121,10 +122,10 @@ class LinearLOOP(AverageLearner):
                 excess[f] = distance(state.fit, self.weights[f], state.b[f])
             f = optimist(excess, self.hypotheses.gain, self.beta, rng)
             choose(state.chosen, f)
-        return self.hypotheses.policy[state.chosen.index[0], s]
+        return self.hypotheses.policy[state.chosen.used[0], s]
 
     def absorb(self, state: LinearState, t: int, s: int, a: int, successor: int) -> None:
-        x, used = self.features[s, a], state.chosen.index[0]
+        x, used = self.features[s, a], state.chosen.used[0]
         rank_one(state.fit, x)
         for f in range(self.weights.shape[0]):
             seen = state.r[s, a] + self.hypotheses.v[f, successor] - self.hypotheses.gain[f]
@@ -133,7 +134,7 @@ class LinearLOOP(AverageLearner):
         state.chosen.excess[0] = distance(state.fit, self.weights[used], state.b[used])
 
     def switches(self, state: LinearState) -> int:
-        return state.chosen.index[1]
+        return state.chosen.used[1]
 
 
 class MixtureState(NamedTuple):
@@ -186,17 +187,17 @@ class MixtureLOOP(AverageLearner):
             f = optimist(excess, self.models.optimal.gain, self.beta, rng)
             if choose(state.chosen, f):
                 mixed_features(self.basis, self.models.optimal.v[f], state.x)
-        return self.models.optimal.policy[state.chosen.index[0], s]
+        return self.models.optimal.policy[state.chosen.used[0], s]
 
     def absorb(self, state: MixtureState, t: int, s: int, a: int, successor: int) -> None:
-        x, f = state.x[s, a], state.chosen.index[0]
+        x, f = state.x[s, a], state.chosen.used[0]
         rank_one(state.fit, x)
         for i in range(x.size):
             state.b[i] += x[i] * self.models.optimal.v[f, successor]
         state.chosen.excess[0] = distance(state.fit, self.theta[f], state.b)
 
     def switches(self, state: MixtureState) -> int:
-        return state.chosen.index[1]
+        return state.chosen.used[1]
 
 
 @kernel
@@ -212,7 +213,7 @@ def mixed_features(basis: Array, v: Array, out: Array) -> None:
                 out[s, a, k] = total
 
 
-def mixture_models(theta: ArrayLike, basis: ArrayLike, r: ArrayLike) -> Models:
+def mixture_models(theta: ArrayLike, basis: ArrayLike, r: Array) -> Models:
     """The models of the parameters `theta`, float[M, d]."""
     given, phi = checks.array("theta", theta, ndim=2), checks.array("basis", basis, ndim=4)
     if given.shape[1] != phi.shape[3]:
@@ -222,7 +223,7 @@ def mixture_models(theta: ArrayLike, basis: ArrayLike, r: ArrayLike) -> Models:
 
 
 def hard_linear_mixture(d: int, delta: float, gap: float) -> tuple[Array, Array, Array]:
-    r"""The two-state linear mixtures behind the lower bound in d: all :math:`2^{d-1}` parameters, the basis, the reward.
+    r"""The two-state linear mixtures behind the lower bound in d: all :math:`2^{d-1}` parameters, basis, reward.
 
     Actions are the vertices a of :math:`\{-1, 1\}^{d-1}`.  State 0 pays 0 and is left with probability
     :math:`\delta + \langle a, \vartheta \rangle`, :math:`\vartheta \in \{\pm\mathrm{gap}/(d-1)\}^{d-1}`; state 1 pays 1

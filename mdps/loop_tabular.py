@@ -156,7 +156,7 @@ class TabularState(NamedTuple):
     v: Array  # [S], V_f
     width: Array  # [beta when it was chosen, its excess loss]
     policy: Ints  # [S]
-    count: Ints  # [1], hypotheses chosen
+    plans: Ints  # [1], hypotheses chosen
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class TabularLOOP(AverageLearner):
             state.width[0] = self.scale * coverage_width(state.visits, self.span, self.delta, self.ridge)
             replan(state, self.ridge)
             state.width[1] = excess(state, self.ridge)
-            state.count[0] += 1
+            state.plans[0] += 1
         return state.policy[s]
 
     def absorb(self, state: TabularState, t: int, s: int, a: int, successor: int) -> None:
@@ -234,7 +234,7 @@ class TabularLOOP(AverageLearner):
         state.width[1] = excess(state, self.ridge)
 
     def switches(self, state: TabularState) -> int:
-        return state.count[0]
+        return state.plans[0]
 
 
 @kernel

@@ -5,8 +5,8 @@ Setting: rewards known and deterministic, H finite with :math:`f^*` in it, sp th
 
 **Losses.**  With noise :math:`\eta_t = V_{f_t}(s_{t+1}) - (P_* V_{f_t})(s_t, a_t)`, of mean zero and range sp given the
 past, :math:`L_t(g) - L_t(f^*) = D_t(g) - 2 \sum d_i(g) \eta_i`.  By Hoeffding's lemma
-:math:`\exp(\pm 2 \lambda \sum d \eta - \lambda^2 \mathrm{sp}^2 \sum d^2 / 2)` is a supermartingale for either sign, so by
-Ville's inequality, with probability at least :math:`1 - e^{-\iota}`, for all t at once,
+:math:`\exp(\pm 2 \lambda \sum d \eta - \lambda^2 \mathrm{sp}^2 \sum d^2 / 2)` is a supermartingale for either sign, so
+by Ville's inequality, with probability at least :math:`1 - e^{-\iota}`, for all t at once,
 
 .. math:: \pm 2 \textstyle\sum d \eta \le \lambda\, \mathrm{sp}^2 D / 2 + \iota / \lambda. \tag{1}
 
@@ -65,9 +65,10 @@ def value_width(span: float, size: int, targets: int, horizon: int, delta: float
 def likelihood_width(size: int, delta: float) -> float:
     r""":math:`\log(2|H|/\delta)` nats, for MLE-LOOP; T does not enter.
 
-    *Proof (ours).*  :math:`\exp(\ell(g) - \ell(f^*))` is a supermartingale, so the truth loses at most this, for all t;
-    and with :math:`H^2 = 1 - \sum \sqrt{pq}` so is :math:`\exp((\ell(g) - \ell(f^*))/2 + \sum_i H^2(P_g, P_*))`, so that
-    a model within :math:`x \beta` of the maximum has :math:`\sum_i H^2 \le (1 + x/2) \beta`: 3/2 when chosen, 3 always.
+    *Proof (ours).*  :math:`\exp(\ell(g) - \ell(f^*))` is a supermartingale, so the truth loses at most this, for all
+    t; and with :math:`H^2 = 1 - \sum \sqrt{pq}` so is :math:`\exp((\ell(g) - \ell(f^*))/2 + \sum_i H^2(P_g, P_*))`,
+    so that a model within :math:`x \beta` of the maximum has :math:`\sum_i H^2 \le (1 + x/2) \beta`: 3/2 when chosen,
+    3 always.
     """
     size, delta = checks.integer("size", size, 1), checks.interval("delta", delta, 0, 1, "()")
     return log(2 * size / delta)

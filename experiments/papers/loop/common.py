@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from claimlab.checks import Array
 from claimlab.mdps.average_learning import AverageLearner, AverageRecord, World, learn_average, world
 from claimlab.mdps.hypotheses import Models, models
 from claimlab.mdps.instances import average_river_swim, jao
@@ -31,7 +31,9 @@ claim = partial(Claim, paper=PAPER)
 OPTIMALITY = "the Bellman optimality equation has a bounded solution with one gain"
 REALIZABLE = r"realizability: $f^* \in \mathcal{H}$"
 COMPLETE = r"completeness: $\mathcal{T}_{J_f} V_f \in \mathcal{G}$ for every $f \in \mathcal{H}$"
-FINITE = r"$\mathcal{H}$ is finite; rewards are known and deterministic; $\mathrm{sp}$ is the largest span in $\mathcal{H}$"
+FINITE = (
+    r"$\mathcal{H}$ is finite; rewards are known and deterministic; $\mathrm{sp}$ is the largest span in $\mathcal{H}$"
+)
 WIDTH = r"$\beta = \mathrm{sp}^2 \log((2|\mathcal{H}| + T)/\delta)$ (ours), trigger $4\beta$"
 OURS = "ours, an explicit constant in place of the paper's $O(\\cdot)$"
 DELTA = 0.1
@@ -103,7 +105,7 @@ def near_ties() -> Class:
     return jao_class(3, 0.2, (0.1, 0.05, 0.12, 0.15, 0.2))
 
 
-CLASSES = {"JAO": near_ties, "RiverSwim": partial(river_class, 6, 7)}
+CLASSES: dict[str, Callable[[], Class]] = {"JAO": near_ties, "RiverSwim": partial(river_class, 6, 5)}
 
 
 def watched(
@@ -129,8 +131,3 @@ def seed_of(budget: Budget, *purpose: object) -> int:
 def quarter(budget: Budget) -> int:
     """How many runs of a learner a check makes: a quarter of the budget's, 500 in smoke."""
     return budget.runs // 4
-
-
-def slack(steps: int, magnitude: float) -> Array | float:
-    """Bound on the rounding of a running sum of `steps` numbers of size `magnitude` (Higham 2002, Section 4.2)."""
-    return float(steps * np.finfo(float).eps * steps * magnitude)

@@ -99,7 +99,7 @@ def _incomplete(budget: Budget, complete: bool = False) -> Probability:
     beta = value_width(H.span, H.size, len(G), horizon, DELTA)
     error = abs(H.q - bellman_targets(given.models.P[0], given.models.r, H)).max(axis=(1, 2))
     kept = lives(ValueLOOP(H, G, beta), given.world, horizon, runs, seed_of(budget), keep_states=True).states
-    used = np.array([state.chosen.index[0] for state in kept])
+    used = np.array([state.chosen.used[0] for state in kept])
     in_sample = horizon * error[used] ** 2  # of the hypothesis in use at the end; constant errors
     witness = {"in-sample error": in_sample.max(), "10 beta": PLAYED * beta, "G": "closure" if complete else "H"}
     return probability(int((in_sample > PLAYED * beta).sum()), runs, DELTA, witness)

@@ -39,7 +39,8 @@ def _unichain(P: Array, r: Array) -> AverageMDP:
 
 
 def _arithmetic(S: int, size: float) -> float:
-    """Elimination without subtraction errs by a few S^2 EPS, relatively, in every entry of the law (O'Cinneide 1993)."""
+    """Elimination without subtraction errs by a few S^2 EPS, relatively, in every entry of the law (O'Cinneide
+    1993)."""
     return 32 * (S + 2) ** 3 * EPS * size
 
 

@@ -40,8 +40,8 @@ def far_apart() -> Class:
 
 
 def _with_twin(given: Class) -> Class:
-    """The class with every model twice: two hypotheses that no data tell apart."""
-    return given._replace(models=Models(np.concatenate([given.models.P] * 2), given.models.r))
+    """The class with the truth twice: two hypotheses that no data tell apart."""
+    return given._replace(models=Models(np.concatenate([given.models.P, given.models.P[:1]]), given.models.r))
 
 
 def _growth(budget: Budget, trigger: float = TRIGGER) -> Rate:
@@ -56,7 +56,8 @@ def _growth(budget: Budget, trigger: float = TRIGGER) -> Rate:
 
 
 def _per_epoch(budget: Budget, share: float = 1.0) -> Probability:
-    """Epochs beyond the first against the squared errors of the run in units of beta, and against the explicit bound."""
+    """Epochs beyond the first against the squared errors of the run in units of beta, and against the explicit
+    bound."""
     given, horizon, runs = far_apart(), 2**13, max(200, quarter(budget) // 4)
     a, _ = watched(given, horizon, runs, seed_of(budget))
     beta = given.width(horizon)
@@ -83,7 +84,7 @@ def two_rooms(cost: float) -> tuple[World, Hypotheses]:
     q = r + np.einsum("sat,mt->msa", P, values) - 1.0
     gap = np.zeros((2, 2))
     gap[:, 0] = cost  # against the bias V = 0
-    return World(P.cumsum(axis=2), r, gap, np.array([1.0, 1.0]), 1.0, cost), Hypotheses(q, [1.0, 1.0])
+    return World(P.cumsum(axis=2), r, gap, np.array([1.0, 1.0]), 1.0, cost), Hypotheses(q, np.ones(2))
 
 
 def _rooms(cost: Array, T: Array, seed: Array, *, trigger: float) -> Trial:
