@@ -48,15 +48,16 @@ def _lean(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
     >= f(inside) holds the minimum between the values at its ends.
     """
     n, lowest = order.size, order[order.size - 1]
-    span = v[order[0]] - v[lowest]
+    bottom = float(v[lowest])
+    span = float(v[order[0]]) - bottom
     if span <= 0 or radius <= 0:
         return 0.0
-    floor, unit = inf, 8 * (n + 8) * EPS * max(abs(v[order[0]]), abs(v[lowest]))
+    floor, unit = inf, 8 * (n + 8) * EPS * max(abs(float(v[order[0]])), abs(bottom))
     for i in range(n):
         if p[i] > 0:
-            floor = min(floor, (v[i] - v[lowest]) / span)
+            floor = min(floor, (v[i] - bottom) / span)
     if floor > 0:
-        at_floor = _divergence(p, v, v[lowest], span, floor, floor, q)
+        at_floor = _divergence(p, v, bottom, span, floor, floor, q)
         if at_floor < radius:  # the multiplier of a lowest state outside the support is zero
             moved = 1 - exp(at_floor - radius)
             for i in range(n):
@@ -64,34 +65,34 @@ def _lean(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
             q[lowest] += moved
             return unit
     high, low = log(max(floor, 1e-12)) if floor > 0 else -27.0, 2.0
-    far = _divergence(p, v, v[lowest], span, floor, exp(high), q) - radius
+    far = _divergence(p, v, bottom, span, floor, exp(high), q) - radius
     if far <= 0:
         return span * exp(high) + unit
-    near = _divergence(p, v, v[lowest], span, floor, exp(low), q) - radius
+    near = _divergence(p, v, bottom, span, floor, exp(low), q) - radius
     while near > 0 and low < 40:
         high, far = low, near
         low += 4.0
-        near = _divergence(p, v, v[lowest], span, floor, exp(low), q) - radius
+        near = _divergence(p, v, bottom, span, floor, exp(low), q) - radius
     for _ in range(STEPS):
         middle = (high * near - low * far) / (near - far)
         if not high < middle < low:
             middle = (high + low) / 2
-        found = _divergence(p, v, v[lowest], span, floor, exp(middle), q) - radius
+        found = _divergence(p, v, bottom, span, floor, exp(middle), q) - radius
         if found > 0:
             high, far, near = middle, found, near / 2
         else:
             low, near, far = middle, found, far / 2
         if low - high < 1e-12 or -1e-12 * radius <= found <= 0:
             break
-    _divergence(p, v, v[lowest], span, floor, exp(high), q)
+    _divergence(p, v, bottom, span, floor, exp(high), q)
     least = 0.0
     for i in range(n):
         least += q[i] * v[i]
-    _divergence(p, v, v[lowest], span, floor, exp(low), q)
+    _divergence(p, v, bottom, span, floor, exp(low), q)
     value = 0.0
     for i in range(n):
         value += q[i] * v[i]
-    return max(value - least, 0.0) + unit
+    return float(max(value - least, 0.0) + unit)
 
 
 @kernel
