@@ -1,6 +1,9 @@
 """Finite MDPs: models, instances, exact and certified solvers."""
 
 from claimlab.mdps.average import AverageEvaluation, AverageSolution, gain_and_bias, relative_value_iteration
+from claimlab.mdps.average_discounted import UCLKC, GammaLSCVI
+from claimlab.mdps.average_learning import AverageLearner, AverageRecord, learn_average
+from claimlab.mdps.average_optimism import KLUCRL, UCRL2
 from claimlab.mdps.balls import KL, L1, Ball, ChiSquare, TotalVariation
 from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.blackjack import blackjack_state, blackjack_table
@@ -26,6 +29,7 @@ from claimlab.mdps.games import (
     solve_matrix_game,
 )
 from claimlab.mdps.gridworlds import cliff_walking, gridworld
+from claimlab.mdps.hypotheses import Hypotheses, Models, models
 from claimlab.mdps.instances import (
     average_river_swim,
     chain,
@@ -40,6 +44,9 @@ from claimlab.mdps.instances import (
 )
 from claimlab.mdps.inverse import inverse_bellman, with_optimal_values
 from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
+from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit
+from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
+from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
     action_values,
@@ -80,9 +87,16 @@ from claimlab.mdps.trees import TokenTree, token_tree
 
 __all__ = [
     "KL",
+    "KLUCRL",
     "L1",
+    "MLELOOP",
+    "UCLKC",
+    "UCRL2",
+    "Audited",
     "AverageEvaluation",
+    "AverageLearner",
     "AverageMDP",
+    "AverageRecord",
     "AverageSolution",
     "Ball",
     "BestResponses",
@@ -92,20 +106,29 @@ __all__ = [
     "Evaluation",
     "ExactSolution",
     "GameSolution",
+    "GammaLSCVI",
+    "Hypotheses",
     "LPSolution",
+    "LinearLOOP",
     "MDPBatch",
     "MarkovGame",
     "MatrixSolution",
+    "MixtureLOOP",
+    "ModelLOOP",
+    "Models",
     "NotConverged",
     "QuantEconArrays",
     "Returns",
     "Rollouts",
     "SoftSolution",
     "Solution",
+    "TabularLOOP",
     "TabularMDP",
     "TokenTree",
     "TotalVariation",
+    "ValueLOOP",
     "action_values",
+    "audit",
     "average_river_swim",
     "backward_induction",
     "bellman",
@@ -118,6 +141,7 @@ __all__ = [
     "corridor",
     "deep_sea",
     "discounted",
+    "ellipsoidal_plan",
     "episodic_from_gymnasium",
     "episodic_occupancy",
     "episodic_policy_value",
@@ -130,11 +154,14 @@ __all__ = [
     "gaps",
     "garnet",
     "gridworld",
+    "hard_linear_mixture",
     "inverse_bellman",
     "jao",
     "krylov_policy_iteration",
+    "learn_average",
     "load",
     "long_run",
+    "models",
     "modified_policy_iteration",
     "monte_carlo_returns",
     "occupancy",

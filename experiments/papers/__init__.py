@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from claimlab.experiments.papers import classic_bandits, dynamical_linear_bandits, learning_to_relax, policy_cliff
+from claimlab.experiments.papers import (
+    classic_bandits,
+    dynamical_linear_bandits,
+    learning_to_relax,
+    loop,
+    policy_cliff,
+)
 
-PAPERS: tuple[ModuleType, ...] = (policy_cliff, classic_bandits, dynamical_linear_bandits, learning_to_relax)
+PAPERS: tuple[ModuleType, ...] = (policy_cliff, classic_bandits, dynamical_linear_bandits, learning_to_relax, loop)
