@@ -2,6 +2,7 @@
 
 from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
 from claimlab.bandits.contextual import ContextualAlgorithm, ContextualEnvironment, play_contextual
+from claimlab.bandits.contextual_environments import DisjointLinear, PiecewiseLinear, SharedLinear
 from claimlab.bandits.dynamical import (
     DynamicalLinear,
     expected_rewards,
@@ -14,11 +15,10 @@ from claimlab.bandits.dynlin import DynLinUCB
 from claimlab.bandits.environments import Bernoulli, Gaussian, Stochastic
 from claimlab.bandits.exact import expected_regret
 from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
-from claimlab.bandits.linear import DLinUCB, Growth, LinearArms, LinUCB
-from claimlab.bandits.memory import AR2, BatchedExp3
-from claimlab.bandits.contextual_environments import DisjointLinear, PiecewiseLinear, SharedLinear
 from claimlab.bandits.interval_contextual import AdaptiveChebCB, ChebCB, TsallisCB, chebcb_rate
+from claimlab.bandits.linear import DLinUCB, Growth, LinearArms, LinUCB
 from claimlab.bandits.linear_contextual import DisjointLinUCB, SharedLinUCB, SquareCB, squarecb_rate
+from claimlab.bandits.memory import AR2, BatchedExp3
 from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
 from claimlab.bandits.play import Algorithm, Environment, Record, play
 from claimlab.bandits.posterior import BetaThompson, GaussianThompson
@@ -53,6 +53,7 @@ __all__ = [
     "DLinUCB",
     "DecreasingEpsilonGreedy",
     "Delayed",
+    "DisjointLinUCB",
     "DisjointLinear",
     "Drifting",
     "DynLinUCB",
@@ -66,7 +67,6 @@ __all__ = [
     "GaussianKLUCB",
     "GaussianThompson",
     "Growth",
-    "DisjointLinUCB",
     "LinUCB",
     "LinearArms",
     "PiecewiseLinear",
@@ -91,8 +91,8 @@ __all__ = [
     "mixing_rate",
     "play",
     "play_contextual",
-    "transient_growth",
     "squarecb_rate",
+    "transient_growth",
     "tsallis_weights",
 ]
 

@@ -23,9 +23,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
 
 from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
-from claimlab.bandits.environments import Bernoulli, Gaussian
 from claimlab.bandits.contextual_environments import DisjointLinear, PiecewiseLinear
-from claimlab.bandits.environments import Bernoulli
+from claimlab.bandits.environments import Bernoulli, Gaussian
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.inverse import with_optimal_values
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, FiniteMDP, TabularMDP

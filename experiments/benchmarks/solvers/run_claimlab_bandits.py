@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import protocol
-from claimlab.bandits.contextual_environments import DisjointLinear
-from claimlab.bandits.linear_contextual import DisjointLinUCB
 from protocol import Instance, Task
 
 from claimlab.bandits.contextual import play_contextual
+from claimlab.bandits.contextual_environments import DisjointLinear
 from claimlab.bandits.dynamical import from_outputs
 from claimlab.bandits.dynlin import DynLinUCB
 from claimlab.bandits.environments import Bernoulli
+from claimlab.bandits.linear_contextual import DisjointLinUCB
 from claimlab.bandits.optimism import KLUCB, UCB1
 from claimlab.bandits.play import play
 from claimlab.bandits.weights import Exp3Mixing, TsallisINF

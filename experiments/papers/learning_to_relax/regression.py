@@ -13,7 +13,8 @@ from claimlab.checks import Array
 from claimlab.experiments.papers.learning_to_relax.common import claim
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Inequality
-from claimlab.theory.falsify import Box, Case, Space, Trial, attack
+from claimlab.theory.falsify import Trial, attack
+from claimlab.theory.spaces import Box, Case, Space
 
 EPS = float(np.finfo(np.float64).eps)
 
