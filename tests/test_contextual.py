@@ -162,9 +162,8 @@ def test_one_bin_is_tsallis_inf_and_adaptive_losses_are_in_units_of_their_mean()
             x = np.array([rng.random()])
             arm = alg.choose(state, t, x, rng)
             eta, loss = 2 / np.sqrt(t + 1), k / (paid / t) if adaptive and paid > 0 else k
-            root = brentq(
-                lambda x: (4 / (eta * (loss - x)) ** 2).sum() - 1, loss.min() - 2 * 2 / eta, loss.min() - 2 / eta
-            )
+            ends = loss.min() - np.array([2 * 2, 2]) / eta
+            root = brentq(lambda x, loss=loss, eta=eta: (4 / (eta * (loss - x)) ** 2).sum() - 1, *ends)
             np.testing.assert_allclose(state.p, 4 / (eta * (loss - root)) ** 2, rtol=1e-7)
             cost = rng.random() * [0.2, 0.5, 0.3][arm]
             k[arm] += cost / state.p[arm]

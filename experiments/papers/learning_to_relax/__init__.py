@@ -22,9 +22,10 @@ from claimlab.experiments.papers.learning_to_relax.common import PAPER
 from claimlab.experiments.papers.learning_to_relax.figures import FIGURES as SOLVER_FIGURES
 from claimlab.experiments.papers.learning_to_relax.learning_figures import FIGURES as LEARNING_FIGURES
 
-CLAIMS = (*young.CLAIMS, *sor.CLAIMS, *surrogate.CLAIMS, *energy.CLAIMS, *ssor.CLAIMS, *cg.CLAIMS)
-CLAIMS += (*learners.CLAIMS, *regression.CLAIMS, *tuning.CLAIMS)
-CLAIMS += (*guarantee.CLAIMS, *sequences.CLAIMS, *heat.CLAIMS)
+CLAIMS = (
+    *(*young.CLAIMS, *sor.CLAIMS, *surrogate.CLAIMS, *energy.CLAIMS, *ssor.CLAIMS, *cg.CLAIMS),
+    *(*learners.CLAIMS, *regression.CLAIMS, *tuning.CLAIMS, *guarantee.CLAIMS, *sequences.CLAIMS, *heat.CLAIMS),
+)
 FIGURES = (*SOLVER_FIGURES, *LEARNING_FIGURES)
 
 __all__ = ["CLAIMS", "FIGURES", "PAPER"]
