@@ -5,7 +5,16 @@ from claimlab.mdps.balls import KL, L1, Ball, ChiSquare, TotalVariation
 from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.blackjack import blackjack_state, blackjack_table
 from claimlab.mdps.certificates import Evaluation, NotConverged, Solution
+from claimlab.mdps.confidence import BernsteinSets, L1Sets, Sets
+from claimlab.mdps.conservative import (
+    BudgetExploration,
+    EpsMix,
+    Pessimism,
+    StepMix,
+    pessimistic_value_iteration,
+)
 from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
+from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
 from claimlab.mdps.exact import (
     ExactSolution,
@@ -40,6 +49,7 @@ from claimlab.mdps.instances import (
 )
 from claimlab.mdps.inverse import inverse_bellman, with_optimal_values
 from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
+from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
     action_values,
@@ -74,6 +84,7 @@ from claimlab.mdps.simulate import (
     propagate_counts,
     rollouts,
 )
+from claimlab.mdps.staged import StagedMDP, StagedOptimum, softened, staged, staged_optimum, staged_value
 from claimlab.mdps.storage import load, save
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, TabularMDP
 from claimlab.mdps.trees import TokenTree, token_tree
@@ -81,27 +92,45 @@ from claimlab.mdps.trees import TokenTree, token_tree
 __all__ = [
     "KL",
     "L1",
+    "UCBVI",
     "AverageEvaluation",
     "AverageMDP",
     "AverageSolution",
     "Ball",
+    "BernsteinBonus",
+    "BernsteinSets",
     "BestResponses",
+    "Bonus",
+    "BudgetExploration",
     "ChiSquare",
+    "EpisodeRecord",
     "EpisodicMDP",
     "EpisodicSolution",
+    "EpsMix",
     "Evaluation",
     "ExactSolution",
+    "Fixed",
     "GameSolution",
+    "HoeffdingBonus",
+    "L1Sets",
     "LPSolution",
+    "Learner",
     "MDPBatch",
     "MarkovGame",
     "MatrixSolution",
     "NotConverged",
+    "Optimism",
+    "Pessimism",
     "QuantEconArrays",
     "Returns",
     "Rollouts",
+    "Sets",
+    "SimplifiedBonus",
     "SoftSolution",
     "Solution",
+    "StagedMDP",
+    "StagedOptimum",
+    "StepMix",
     "TabularMDP",
     "TokenTree",
     "TotalVariation",
@@ -140,6 +169,8 @@ __all__ = [
     "occupancy",
     "optimal_actions",
     "optimal_actions_exactly",
+    "pessimistic_value_iteration",
+    "play_episodes",
     "policy_iteration",
     "policy_value",
     "policy_value_exactly",
@@ -156,6 +187,7 @@ __all__ = [
     "soft_policy_iteration",
     "soft_solve",
     "soft_value_iteration",
+    "softened",
     "solve",
     "solve_exactly",
     "solve_game",
@@ -163,6 +195,9 @@ __all__ = [
     "solve_lp",
     "solve_matrix_game",
     "solve_robust",
+    "staged",
+    "staged_optimum",
+    "staged_value",
     "time_limited",
     "to_quantecon",
     "token_tree",
