@@ -84,7 +84,7 @@ from claimlab.mdps.simulate import (
     propagate_counts,
     rollouts,
 )
-from claimlab.mdps.staged import StagedMDP, StagedOptimum, softened, staged, staged_optimum, staged_value
+from claimlab.mdps.staged import StagedMDP, StagedOptimum, softened, staged, staged_optimum, staged_value, transition_data
 from claimlab.mdps.storage import load, save
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, TabularMDP
 from claimlab.mdps.trees import TokenTree, token_tree
@@ -201,6 +201,7 @@ __all__ = [
     "time_limited",
     "to_quantecon",
     "token_tree",
+    "transition_data",
     "two_states",
     "value_iteration",
     "with_optimal_values",

@@ -354,6 +354,30 @@ def lower_bound(sets: Sets, b: Beliefs, r: Array, initial: Array, policy: Array,
 
 
 @kernel
+def upper_bound(sets: Sets, b: Beliefs, r: Array, initial: Array, policy: Array, steps: int) -> float:
+    """Upper bound on the value of the same policy as in :func:`lower_bound`; for ``L1Sets``, whose sets bound any value.
+
+    Fills ``trial[0..steps]``.
+    """
+    S, A, H = r.shape[1], r.shape[2], r.shape[0]
+    b.trial[steps] = b.upper[steps]
+    for h in range(steps - 1, -1, -1):
+        z, order = 0 if sets.pooled else h, b.falling[1]
+        sort_upwards(b.trial[h + 1], order)
+        for s in range(S):
+            total = 0.0
+            for a in range(A):
+                if policy[h, s, a] > 0:
+                    more = sets.most(
+                        b.visits.n[z, s, a], b.visits.hits[z, s, a], b.widths[z, s, a], b.trial[h + 1], b.lower[h + 1],
+                        order, H,
+                    )  # fmt: skip
+                    total += policy[h, s, a] * (r[h, s, a] + more)
+            b.trial[h, s] = total
+    return mean(initial, b.trial[0])
+
+
+@kernel
 def mean(law: Array, v: Array) -> float:
     total = 0.0
     for s in range(v.size):

@@ -18,6 +18,7 @@ from numpy.random import Generator
 from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps.confidence import (
+    Beliefs,
     L1Sets,
     Sets,
     learn_transition,
@@ -249,15 +250,16 @@ def pessimistic_value_iteration(mdp: StagedMDP, data: Any, sets: Sets | None = N
     if counts.shape != expected:
         raise ValueError(f"data must have shape (Z, S, A, S) = {expected}, got {counts.shape}.")
     lower, policy = np.zeros((mdp.horizon + 1, mdp.n_states)), np.zeros(mdp.r.shape)
-    _pessimism(sets, mdp.r, counts, lower, policy)
+    beliefs = new_beliefs(sets, *mdp.r.shape, counts)
+    plan_optimism(sets, beliefs, mdp.r)
+    plan_pessimism(sets, beliefs, mdp.r, lower, policy)
     return Pessimism(policy, lower, float(mdp.initial @ lower[0]))
 
 
 @kernel
-def _pessimism(sets: Sets, r: Array, data: Array, lower: Array, policy: Array) -> None:
+def plan_pessimism(sets: Sets, b: Beliefs, r: Array, lower: Array, policy: Array) -> None:
+    """Fill `lower`, float[H + 1, S] with last row zero, and `policy`, zeros[H, S, A]; after :func:`plan_optimism`."""
     H, S, A = r.shape
-    b = new_beliefs(sets, H, S, A, data)
-    plan_optimism(sets, b, r)
     order = b.falling[0]
     for h in range(H - 1, -1, -1):
         sort_upwards(lower[h + 1], order)

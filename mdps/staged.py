@@ -181,3 +181,27 @@ def softened(mdp: StagedMDP, temperature: float) -> Array:
     weights = np.exp((q - q.max(axis=2, keepdims=True)) / tau)
     out: Array = weights / weights.sum(axis=2, keepdims=True)
     return out
+
+
+def transition_data(mdp: StagedMDP, pi: ArrayLike, episodes: int, rng: Generator) -> Array:
+    """How often each transition happens in `episodes` independent episodes of `pi`, float[H, S, A, S].
+
+    The counts are drawn from their exact joint law, as multinomials step by step, so the cost does not depend on
+    `episodes`.
+
+    >>> coin = StagedMDP(P=[[[[0.5, 0.5]], [[0.5, 0.5]]]], r=[[[0.0], [0.0]]])
+    >>> transition_data(coin, [[[1.0], [1.0]]], 100, np.random.default_rng(0)).sum()
+    np.float64(100.0)
+    """
+    policy, counts = mdp.policy(pi), np.zeros(mdp.P.shape)
+    crowd = rng.multinomial(checks.integer("episodes", episodes, 0), _unit(mdp.initial))
+    for h in range(mdp.horizon):
+        acting = rng.multinomial(crowd, _unit(policy[h]))
+        counts[h] = rng.multinomial(acting, _unit(mdp.P[h]))
+        crowd = counts[h].sum(axis=(0, 1)).astype(np.int64)
+    return counts
+
+
+def _unit(law: Array) -> Array:
+    """Rows that sum to 1 as closely as floats can: NumPy's multinomial refuses more."""
+    return np.asarray(law / law.sum(axis=-1, keepdims=True))
