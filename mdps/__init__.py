@@ -84,7 +84,15 @@ from claimlab.mdps.simulate import (
     propagate_counts,
     rollouts,
 )
-from claimlab.mdps.staged import StagedMDP, StagedOptimum, softened, staged, staged_optimum, staged_value, transition_data
+from claimlab.mdps.staged import (
+    StagedMDP,
+    StagedOptimum,
+    softened,
+    staged,
+    staged_optimum,
+    staged_value,
+    transition_data,
+)
 from claimlab.mdps.storage import load, save
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, TabularMDP
 from claimlab.mdps.trees import TokenTree, token_tree

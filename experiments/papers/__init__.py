@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from claimlab.experiments.papers import policy_cliff
+from claimlab.experiments.papers import policy_cliff, stepmix
 
-PAPERS: tuple[ModuleType, ...] = (policy_cliff,)
+PAPERS: tuple[ModuleType, ...] = (policy_cliff, stepmix)

@@ -178,9 +178,7 @@ def _candidates_check(budget: Budget, baseline_first: bool = True) -> Inequality
 
 # The policy that is played -------------------------------------------------------------------------------------------
 
-LEVELS = Space(
-    {"H": (2, 3), "S": (2, 3), "A": (2, 3)}, AROUND | {"level": Box("", 0, 1)}
-)
+LEVELS = Space({"H": (2, 3), "S": (2, 3), "A": (2, 3)}, AROUND | {"level": Box("", 0, 1)})
 
 
 def _two_traps() -> Case:
@@ -193,7 +191,7 @@ def _two_traps() -> Case:
         P[:, s, :, s] = Q[:, s, :, s] = 1
     P[:2, 0, 1] = 0, 1, 0
     Q[:2, 0, 1] = 0, 0, 1
-    r[2, 0], r[2, 2] = 0.5, 1
+    r[0, 0, 1], r[2, 0], r[2, 2] = 0.1, 0.5, 1  # 0.1 breaks a tie between the traps
     baseline[..., 0] = 1
     numbers = {"mix": np.array(1.0), "extra": np.array(0.0), "level": np.array(0.5)}
     return {"P": P, "Q": Q, "r": r, "pi": baseline} | numbers
