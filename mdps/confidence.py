@@ -355,7 +355,7 @@ def lower_bound(sets: Sets, b: Beliefs, r: Array, initial: Array, policy: Array,
 
 @kernel
 def upper_bound(sets: Sets, b: Beliefs, r: Array, initial: Array, policy: Array, steps: int) -> float:
-    """Upper bound on the value of the same policy as in :func:`lower_bound`; for ``L1Sets``, whose sets bound any value.
+    """Upper bound on the value of the policy of :func:`lower_bound`; for ``L1Sets``, whose sets bound any value.
 
     Fills ``trial[0..steps]``.
     """

@@ -250,7 +250,7 @@ def pessimistic_value_iteration(mdp: StagedMDP, data: Any, sets: Sets | None = N
     if counts.shape != expected:
         raise ValueError(f"data must have shape (Z, S, A, S) = {expected}, got {counts.shape}.")
     lower, policy = np.zeros((mdp.horizon + 1, mdp.n_states)), np.zeros(mdp.r.shape)
-    beliefs = new_beliefs(sets, *mdp.r.shape, counts)
+    beliefs = new_beliefs(sets, mdp.horizon, mdp.n_states, mdp.n_actions, counts)
     plan_optimism(sets, beliefs, mdp.r)
     plan_pessimism(sets, beliefs, mdp.r, lower, policy)
     return Pessimism(policy, lower, float(mdp.initial @ lower[0]))

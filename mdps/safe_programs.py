@@ -1,4 +1,4 @@
-r"""Safe exploration by linear programs over occupancies: OptPess-LP and DOPE, for one reward that is also the constraint.
+r"""Safe exploration by linear programs over occupancies: OptPess-LP and DOPE, the reward being the constraint too.
 
 Both maximise an inflated reward under a deflated constraint, :math:`\langle d, r + \alpha b\rangle` subject to
 :math:`\langle d, r - b\rangle \ge \gamma`, and play the baseline where that is infeasible.  OptPess-LP plans with the
@@ -10,9 +10,9 @@ the span of :math:`v^\pi_{p,h+1}` is at most H-h-1.  For :math:`q = \hat p` that
 :math:`b_h = \tfrac12 (H-h-1)\,\mathrm{rad}_h`, for any q of the ball, which is within 2 rad of p, at most twice that.
 
 **Theorem (optimism).** If the baseline has :math:`\langle d^b, r - b\rangle \ge \gamma + \kappa/2`, then
-:math:`\alpha = 1 + 4H/\kappa` for OptPess-LP (`r` is off by b once more) and :math:`\alpha = 2H/\kappa` for DOPE make the
-optimum of the program at least :math:`v^*`.  *Proof.* Mix the occupancies of the optimum and of the baseline with the
-weight that just meets the constraint; the inflation pays for the baseline's share.
+:math:`\alpha = 1 + 4H/\kappa` for OptPess-LP (`r` is off by b once more) and :math:`\alpha = 2H/\kappa` for DOPE make
+the optimum of the program at least :math:`v^*`.  *Proof.* Mix the occupancies of the optimum and of the baseline with
+the weight that just meets the constraint; the inflation pays for the baseline's share.
 
 Both constants are ours, for known rewards and these balls; the papers have the same form with others.
 
@@ -38,7 +38,7 @@ from claimlab.mdps.confidence import L1Sets, l1_radius, transition_counts
 from claimlab.mdps.episodes import play_episodes
 from claimlab.mdps.linear_program import TOLERANCE
 from claimlab.mdps.optimistic import Fixed
-from claimlab.mdps.staged import StagedMDP, staged_optimum, staged_value
+from claimlab.mdps.staged import StagedMDP, staged_value
 
 INFEASIBLE = 2  # HiGHS's status, as scipy tells it
 
@@ -51,11 +51,11 @@ class SafePolicy(NamedTuple):
     certificate: float  # <d, r - b>, a lower bound on the value on the event of the sets
 
 
-Program = Callable[[StagedMDP, Any, float, float, L1Sets], SafePolicy | None]
+Program = Callable[[StagedMDP, Any, float, float, L1Sets | None], SafePolicy | None]
 
 
 def optpess_program(
-    mdp: StagedMDP, data: ArrayLike, threshold: float, slack: float, sets: L1Sets = L1Sets()
+    mdp: StagedMDP, data: ArrayLike, threshold: float, slack: float, sets: L1Sets | None = None
 ) -> SafePolicy | None:
     """OptPess-LP's policy for the transitions counted in `data`, or None where no policy is certified.
 
@@ -67,10 +67,10 @@ def optpess_program(
     threshold : float
     slack : float
         kappa, what the baseline is worth beyond the threshold.
-    sets : L1Sets
-        Not pooled.
+    sets : L1Sets, optional
+        ``L1Sets()`` by default; not pooled.
     """
-    n, p, rad = _empirical(mdp, data, sets)
+    p, rad = _empirical(mdp, data, sets)
     b = 0.5 * _steps_after(mdp) * rad
     alpha = 1 + 4 * mdp.horizon / checks.interval("slack", slack, 0, np.inf, "()")
     S, A = mdp.n_states, mdp.n_actions
@@ -81,13 +81,13 @@ def optpess_program(
 
 
 def dope_program(
-    mdp: StagedMDP, data: ArrayLike, threshold: float, slack: float, sets: L1Sets = L1Sets()
+    mdp: StagedMDP, data: ArrayLike, threshold: float, slack: float, sets: L1Sets | None = None
 ) -> SafePolicy | None:
     """DOPE's policy, parameters as for :func:`optpess_program`.
 
     Variables are z(h, s, a, t), how often (s, a, t) happens at step h, and e, which bounds |z - p d| entry by entry.
     """
-    n, p, rad = _empirical(mdp, data, sets)
+    p, rad = _empirical(mdp, data, sets)
     H, S, A = mdp.r.shape
     b = _steps_after(mdp) * np.minimum(rad, 1.0)
     alpha = 2 * H / checks.interval("slack", slack, 0, np.inf, "()")
@@ -133,14 +133,14 @@ def play_program(
     episodes: int,
     runs: int,
     seed: int,
-    sets: L1Sets = L1Sets(),
+    sets: L1Sets | None = None,
 ) -> ProgramRecord:
     """Play `runs` independent runs in which the program is solved anew when the number of episodes has doubled.
 
     The `slack` that the program is told is the baseline's true one, as both papers assume.
     """
     pi = mdp.policy(baseline, "baseline")
-    worth, optimum = staged_value(mdp, pi), staged_optimum(mdp).value
+    slack = staged_value(mdp, pi) - threshold
     episodes, runs = checks.integer("episodes", episodes, 1), checks.integer("runs", runs, 1)
     times = np.append(2 ** np.arange(int(np.ceil(np.log2(episodes))) if episodes > 1 else 0), episodes)
     regret, least = np.zeros((runs, times.size)), np.zeros((runs, times.size))
@@ -149,7 +149,7 @@ def play_program(
     for run in range(runs):
         data, lost, low, played = np.zeros(mdp.P.shape), 0.0, np.inf, 0
         for c, stop in enumerate(times):
-            found = program(mdp, data, threshold, worth - threshold, sets) if played else None
+            found = program(mdp, data, threshold, slack, sets) if played else None
             policy = pi if found is None else found.policy
             record = play_episodes(
                 Fixed(policy), mdp, episodes=int(stop) - played, runs=1, seed=int(seeds[run * times.size + c]),
@@ -158,12 +158,12 @@ def play_program(
             data, played = data + record.states[0].hits, int(stop)
             lost, low = lost + float(record.regret[0, -1]), min(low, float(record.least[0, -1]))
             regret[run, c], least[run, c], certified[run, c] = lost, low, found is not None
-    assert abs(optimum) < np.inf
     return ProgramRecord(times, regret, least, certified)
 
 
-def _empirical(mdp: StagedMDP, data: ArrayLike, sets: L1Sets) -> tuple[Array, Array, Array]:
-    """Visits, frequencies (uniform before the first visit) and radii of each pair."""
+def _empirical(mdp: StagedMDP, data: ArrayLike, sets: L1Sets | None) -> tuple[Array, Array]:
+    """Frequencies, uniform before the first visit, and radii of each pair."""
+    sets = L1Sets() if sets is None else sets
     counts = transition_counts(data)
     if counts.shape != mdp.P.shape:
         raise ValueError(f"data must have shape (H, S, A, S) = {mdp.P.shape}, got {counts.shape}.")
@@ -172,7 +172,7 @@ def _empirical(mdp: StagedMDP, data: ArrayLike, sets: L1Sets) -> tuple[Array, Ar
     n = counts.sum(axis=3)
     p = np.where(n[..., None] > 0, counts / np.maximum(n, 1)[..., None], 1 / mdp.n_states)
     rad = np.array([l1_radius(float(x), n.shape, sets.delta, sets.scale) for x in n.ravel()]).reshape(n.shape)
-    return n, p, rad
+    return p, rad
 
 
 def _steps_after(mdp: StagedMDP) -> Array:

@@ -9,10 +9,10 @@ is not played as it is, and :math:`c = H(H-1)/2`.
 .. math:: \kappa N \;\le\; \sum_{k \in N} (U_k - L_k)
           \;\le\; \sum_{k \in N} E_{\pi_k} \sum_h (H-h-1) \min\{2\,\mathrm{rad}^k_h(s_h,a_h), 1\} .
 
-*Proof.* Let :math:`L_k, U_k` be the chords :math:`(1-\rho)\,\ell(h_0-1) + \rho\,\ell(h_0)` of the lower and upper bounds
-of the two candidates that are mixed, or the bounds of the baseline.  :math:`L_k \le \gamma` by construction.  A candidate
-follows the baseline and then :math:`\bar\pi`, whose upper bound is at least :math:`v^*`, so its upper bound is at least
-:math:`v^{\pi^b} = \gamma + \kappa`: hence :math:`U_k - L_k \ge \kappa`.  At one step
+*Proof.* Let :math:`L_k, U_k` be the chords :math:`(1-\rho)\,\ell(h_0-1) + \rho\,\ell(h_0)` of the lower and upper
+bounds of the two candidates that are mixed, or the bounds of the baseline.  :math:`L_k \le \gamma` by construction.  A
+candidate follows the baseline and then :math:`\bar\pi`, whose upper bound is at least :math:`v^*`, so its own is
+at least :math:`v^{\pi^b} = \gamma + \kappa`: hence :math:`U_k - L_k \ge \kappa`.  At one step
 :math:`q \cdot \overline v - q' \cdot \underline v \le p \cdot (\overline v - \underline v) + 2\,\mathrm{rad}\,(H-h-1)`
 for q, q' of the ball, each within 2 rad of p, and at most H-h-1; unroll it along :math:`\pi_k`, in whose occupancy both
 sides are affine.  (In the usual Hoeffding bonuses b the summand is 4 b.)
@@ -28,10 +28,8 @@ so :math:`N = \tilde O(H^4 S^2 A / \kappa^2)`, whatever the number of episodes.
 :math:`\sum E_k \le \frac{e}{e-1} (\sum X_k + c \log\frac1\delta)` for all sums at once (Ville's inequality for
 :math:`\prod_k e^{-X_k/c + (1-1/e)E_k/c}`).  Along the visits of one pair
 :math:`\sum_i \min\{2\,\mathrm{rad}(i), 1\} \le 1 + 4\sqrt{2L_N m}` over m of them, since
-:math:`\sum_{i<m} i^{-1/2} \le 2\sqrt m`; visits in other episodes only make radii smaller; Cauchy-Schwarz sums over pairs.
-
-The radii grow by the logarithm of a pair's visits in *all* episodes, of which a pair that is visited i times in the N
-episodes may have more: there the radius is smaller still, since rad falls in n.
+:math:`\sum_{i<m} i^{-1/2} \le 2\sqrt m`; Cauchy-Schwarz sums over pairs.  Visits in other episodes only make radii
+smaller, since rad falls in n although its logarithm grows.
 """
 
 from __future__ import annotations
@@ -91,8 +89,8 @@ def conservative_regret(S: int, A: int, H: int, episodes: int, gap: float, slack
 
     .. math:: (\Delta_0 + \kappa)\, \min\{N, K\} + \text{widths of } K \text{ optimistic episodes}
 
-    since no episode is worth less than :math:`\gamma = v^* - \Delta_0 - \kappa`, and an optimistic one loses at most its
-    width.  The second term is the bound on the regret without the constraint.
+    since no episode is worth less than :math:`\gamma = v^* - \Delta_0 - \kappa`, and an optimistic one loses at most
+    its width.  The second term is the bound on the regret without the constraint.
 
     Parameters
     ----------

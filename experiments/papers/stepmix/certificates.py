@@ -1,4 +1,4 @@
-"""Why a policy can be certified from data: confidence sets, bounds for every policy at once, and the mixture at one step.
+"""Why a policy can be certified from data: confidence sets, bounds for every policy at once, mixtures at one step.
 
 Statements about one moment are attacked with transitions, frequencies and radii that an adversary chooses: balls that
 just contain the truth are the hardest, and they are what the search draws.
@@ -58,7 +58,7 @@ def _affine(P: Array, r: Array, pi: Array, other: Array, rho: Array, at: Array, 
     far[first : first + steps] = other[first : first + steps]
     mixed = (1 - rho) * pi + rho * far
     chord = (1 - rho) * staged_value(mdp, pi) + rho * staged_value(mdp, far)
-    return Trial(abs(staged_value(mdp, mixed) - chord), 4 * mdp.rounding)
+    return Trial(float(abs(staged_value(mdp, mixed) - chord)), 4 * mdp.rounding)
 
 
 def _affine_check(budget: Budget, steps: int = 1) -> Identity:
@@ -254,8 +254,8 @@ CLAIMS = (
         id="stepmix/every-policy",
         source="ours, a provable form of the paper's policy evaluation",
         statement=(
-            r"On the event, the extended evaluations in the L1 balls bound the value of every policy, whether or not it "
-            r"was chosen by the data: $\underline v^\pi \le v^\pi \le \overline v^\pi$."
+            r"On the event, the extended evaluations in the L1 balls bound the value of every policy, whether or not "
+            r"it was chosen by the data: $\underline v^\pi \le v^\pi \le \overline v^\pi$."
         ),
         kind=Inequality,
         premises=(TABULAR, EVENT),
@@ -307,8 +307,8 @@ CLAIMS = (
         id="stepmix/mixture-safe",
         source="Theorem 1, its safety part at one moment",
         statement=(
-            r"On the event, the step mixture with $\rho = \frac{\gamma-\ell(h_0-1)}{\ell(h_0)-\ell(h_0-1)}$ is worth at "
-            r"least $\gamma$."
+            r"On the event, the step mixture with $\rho = \frac{\gamma-\ell(h_0-1)}{\ell(h_0)-\ell(h_0-1)}$ is worth "
+            r"at least $\gamma$."
         ),
         kind=Inequality,
         premises=(TABULAR, EVENT, r"$\ell(\bar\pi) \le \gamma \le \ell(\pi^b)$"),

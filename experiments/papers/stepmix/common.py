@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
@@ -10,7 +11,7 @@ from claimlab.checks import Array
 from claimlab.experiments.papers.stepmix.audit import Audit
 from claimlab.experiments.papers.stepmix.instances import DELTA, Task, suite
 from claimlab.mdps.confidence import L1Sets, new_beliefs, plan_optimism
-from claimlab.mdps.conservative import BudgetExploration, EpsMix, StepMix
+from claimlab.mdps.conservative import BudgetExploration, Conservative, EpsMix, StepMix
 from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.optimistic import Knowledge, Optimism
 from claimlab.theory.claims import Budget, Claim, Paper
@@ -34,7 +35,6 @@ SETS = f"L1 confidence sets at all times, level $\\delta = {DELTA:g}$"
 SPARSE = "the sparse-terminal instance (S = 3, A = 2, H = 3), $\\gamma = 0.7 v^{\\pi^b}$"
 
 RUNS = 200  # of a safety claim: no failure among them has probability 0.9^200 < 1e-9 if the level is 0.1
-LEARNERS = {"StepMix": StepMix, "EpsMix": EpsMix, "Budget": BudgetExploration}
 
 
 def episodes(budget: Budget) -> int:
@@ -42,19 +42,31 @@ def episodes(budget: Budget) -> int:
     return {"smoke": 2**12, "standard": 2**14}.get(budget.name, 2**17)
 
 
+def conservative(name: str, task: Task) -> Conservative:
+    kinds: dict[str, Callable[..., Conservative]] = {"StepMix": StepMix, "EpsMix": EpsMix, "Budget": BudgetExploration}
+    return kinds[name](task.baseline, task.threshold, task.sets)
+
+
 def learner(name: str, task: Task) -> Learner:
-    return Optimism(task.sets) if name == "UCB" else LEARNERS[name](task.baseline, task.threshold, task.sets)
+    return Optimism(task.sets) if name == "UCB" else conservative(name, task)
 
 
 @lru_cache(maxsize=8)
 def played(name: str, where: str, length: int, runs: int, seed: int, scale: float = 1.0) -> EpisodeRecord:
-    """The record of a learner on an instance of the suite, audited where it is conservative; claims share it."""
+    """The record of a learner on an instance of the suite; several claims read it."""
     task = suite()[where].with_scale(scale)
-    base = learner(name, task)
-    player = base if name == "UCB" else Audit(base, task.mdp)
     return play_episodes(
-        player, task.mdp, episodes=length, runs=runs, seed=seed, threshold=task.threshold,
-        checkpoints=40, keep_states=name != "UCB",
+        learner(name, task), task.mdp, episodes=length, runs=runs, seed=seed, threshold=task.threshold, checkpoints=40
+    )
+
+
+@lru_cache(maxsize=2)
+def audited(name: str, length: int, runs: int, seed: int) -> EpisodeRecord:
+    """The same on the sparse-terminal instance, with an audit in the final states."""
+    task = suite()["sparse"]
+    return play_episodes(
+        Audit(conservative(name, task), task.mdp), task.mdp, episodes=length, runs=runs, seed=seed,
+        threshold=task.threshold, checkpoints=40, keep_states=True,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The figures: value of each episode's policy under the constraint, the price against the slack, the mixture over time."""
+"""The figures: the value of each episode's policy, the price against the slack, the mixture over time."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ def composition() -> tuple[Figure, pd.DataFrame]:
 FIGURES = (
     PaperFigure(
         "value-of-episodes",
-        r"Exact value of the policies played on the sparse-terminal instance (S = 3, A = 2, H = 3), mean and range over "
-        r"16 runs; the lowest policy of any run so far is dotted, the threshold $\gamma = 0.7 v^{\pi^b}$ dashed. Only "
-        "StepMix never falls below it. EpsMix and the cumulative budget fall below it in single episodes, as little as "
+        r"Exact value of the policies played on the sparse-terminal instance (S = 3, A = 2, H = 3), mean and range "
+        r"over 16 runs; the lowest policy of any run so far is dotted, the threshold $\gamma = 0.7 v^{\pi^b}$ dashed. "
+        "Only StepMix never falls below it. EpsMix and the cumulative budget fall below it in single episodes, as little as "
         "their means show of it.",
         values,
     ),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, partial
 
 import numpy as np
 from numpy.random import Generator
@@ -23,7 +23,7 @@ class Task:
     mdp: StagedMDP
     baseline: Array  # [H, S, A]
     threshold: float
-    sets: L1Sets = L1Sets(DELTA)
+    sets: L1Sets = field(default_factory=partial(L1Sets, DELTA))
 
     @property
     def baseline_value(self) -> float:
@@ -83,7 +83,7 @@ def cliff_edge(horizon: int, *, success: float = 0.9, safe: float = 0.3) -> Stag
 def entrance_lock(dials: int, n_actions: int = 2, *, room: float = 0.5) -> StagedMDP:
     """A first step that cannot be taken back: action 0 to a room that pays `room` at the end, else to a lock.
 
-    States: entrance 0, room 1, dials 2.., jammed last.  The right action at dial i is i modulo A, and the last one pays 1.
+    States: entrance 0, room 1, dials 2.., jammed last.  The right action at dial i is i modulo A; the last one pays 1.
     """
     S, H = dials + 3, dials + 1
     P, r = np.zeros((H, S, n_actions, S)), np.zeros((H, S, n_actions))

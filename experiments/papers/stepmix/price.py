@@ -14,6 +14,7 @@ from claimlab.experiments.papers.stepmix.common import (
     SETS,
     SPARSE,
     TABULAR,
+    audited,
     audits,
     claim,
     episodes,
@@ -43,7 +44,7 @@ def _below(value: Array, bound: Array, error: Array, trivial: Array) -> Inequali
 
 
 def _price_check(budget: Budget, left: int = EPISODES, right: int = CHORDS, factor: float = 1.0) -> Inequality:
-    record = played("StepMix", "sparse", episodes(budget), RUNS, budget.seed)
+    record = audited("StepMix", episodes(budget), RUNS, budget.seed)
     sums = audits(record)
     sums = sums[sums[:, OUTSIDE] <= 0]  # the event
     units = np.array([sparse_task().slack if side == EPISODES else 1.0 for side in (left, right)])
@@ -148,8 +149,8 @@ CLAIMS = (
         id="stepmix/price-chords",
         source="ours, the inequality behind the K-independent term of Theorem 1",
         statement=(
-            r"On the event, $\kappa N \le \sum_k (U_k - L_k)$ over the $N$ episodes that are not plainly optimistic, with "
-            r"the chords $L_k \le \gamma$ and $U_k \ge v^{\pi^b} = \gamma + \kappa$."
+            r"On the event, $\kappa N \le \sum_k (U_k - L_k)$ over the $N$ episodes that are not plainly optimistic, "
+            r"with the chords $L_k \le \gamma$ and $U_k \ge v^{\pi^b} = \gamma + \kappa$."
         ),
         kind=Inequality,
         premises=(TABULAR, BASELINE, EVENT, SPARSE),
@@ -161,8 +162,8 @@ CLAIMS = (
         id="stepmix/price-widths",
         source="ours, the inequality behind the K-independent term of Theorem 1",
         statement=(
-            r"On the event, $\sum_k (U_k - L_k) \le \sum_k E_{\pi_k}\sum_h (H-h-1)\min\{2\,\mathrm{rad}_h, 1\}$ under the "
-            r"true transitions."
+            r"On the event, $\sum_k (U_k - L_k) \le \sum_k E_{\pi_k}\sum_h (H-h-1)\min\{2\,\mathrm{rad}_h, 1\}$ under "
+            r"the true transitions."
         ),
         kind=Inequality,
         premises=(TABULAR, BASELINE, EVENT, SPARSE),
@@ -200,7 +201,8 @@ CLAIMS = (
         id="stepmix/price-ends",
         source="Theorem 1: the price does not grow with the number of episodes",
         statement=(
-            "The second half of the episodes adds less than a tenth to the number of those that are not plainly optimistic."
+            "The second half of the episodes adds less than a tenth to the number of those that are not plainly "
+            "optimistic."
         ),
         kind=Comparison,
         premises=(TABULAR, BASELINE, SETS, SPARSE, "at least 16384 episodes"),
@@ -212,8 +214,8 @@ CLAIMS = (
         id="stepmix/regret-difference",
         source="Theorem 1, the regret of StepMix minus that of unconstrained optimism",
         statement=(
-            "What StepMix loses to unconstrained optimism in the second half of the episodes is less than a fifth of what "
-            "it loses in the first."
+            "What StepMix loses to unconstrained optimism in the second half of the episodes is less than a fifth of "
+            "what it loses in the first."
         ),
         kind=Comparison,
         premises=(TABULAR, BASELINE, SETS, SPARSE),
@@ -248,8 +250,8 @@ CLAIMS = (
         id="stepmix/mixture-recedes",
         source="abstract: the policy is a step mixture that interpolates between the baseline and the optimistic one",
         statement=(
-            "The baseline recedes: in the first half of the mixed episodes it covers at least 0.1 more steps on average "
-            "than in the second."
+            "The baseline recedes: in the first half of the mixed episodes it covers at least 0.1 more steps on "
+            "average than in the second."
         ),
         kind=Comparison,
         premises=(TABULAR, BASELINE, SETS, SPARSE),

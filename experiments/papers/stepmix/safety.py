@@ -9,11 +9,11 @@ import numpy as np
 from claimlab.experiments.papers.stepmix.audit import COIN
 from claimlab.experiments.papers.stepmix.common import (
     BASELINE,
-    LEARNERS,
     RUNS,
     SETS,
     SPARSE,
     TABULAR,
+    audited,
     audits,
     claim,
     episodes,
@@ -62,7 +62,7 @@ def _coin_violates(budget: Budget, averaged: bool = True) -> Probability:
     if not averaged:
         return _violates(budget, "EpsMix")
     threshold, rounding = suite()["sparse"].threshold, suite()["sparse"].mdp.rounding
-    record = played("EpsMix", "sparse", episodes(budget) // 2, RUNS, budget.seed)
+    record = audited("EpsMix", episodes(budget) // 2, RUNS, budget.seed)
     least = audits(record)[:, COIN]
     witness = {
         "least value averaged over the coin, minus threshold": float(least.min() - threshold),
@@ -76,21 +76,19 @@ def _active(budget: Budget, share: float = 0.8) -> Probability:
     rng, draws, binding = budget.rng("draws"), max(400, budget.runs // 10), 0
     for _ in range(draws):
         instance = task(published_random(rng), share=share)
-        b = new_beliefs(instance.sets, *instance.mdp.r.shape, np.zeros((0, 0, 0, 0)))
+        b = new_beliefs(instance.sets, 3, 5, 5, np.zeros((0, 0, 0, 0)))
         plan_optimism(instance.sets, b, instance.mdp.r)
         binding += int(b.lower[0, 0] < instance.threshold)
     return probability(binding, draws, 0.25)
 
-
-assert set(LEARNERS) == {"StepMix", "EpsMix", "Budget"}
 
 CLAIMS = (
     claim(
         id="stepmix/stepmix-safe",
         source="Theorem 1, the episode-wise constraint",
         statement=(
-            r"StepMix keeps $v^{\pi_k} \ge \gamma$ in all episodes with probability at least $1-\delta$ (exact values of "
-            "the executed policies)."
+            r"StepMix keeps $v^{\pi_k} \ge \gamma$ in all episodes with probability at least $1-\delta$ (exact values "
+            "of the executed policies)."
         ),
         kind=Probability,
         premises=(TABULAR, BASELINE, SETS, SPARSE),
