@@ -199,7 +199,7 @@ def least_mean(n: float, hits: Array, radius: float, v: Array, order: Ints) -> f
 
     Half the radius moves from the states with the largest values to the one with the least.
     """
-    low = v[order[0]]
+    low = float(v[order[0]])
     if n == 0:
         return low
     total, left = 0.0, radius / 2 * n
@@ -208,13 +208,13 @@ def least_mean(n: float, hits: Array, radius: float, v: Array, order: Ints) -> f
         moved = min(hits[i], left)
         left -= moved
         total += (hits[i] - moved) * (v[i] - low)
-    return low + total / n
+    return float(low + total / n)
 
 
 @kernel
 def largest_mean(n: float, hits: Array, radius: float, v: Array, order: Ints) -> float:
     """The largest mean of `v`, as :func:`least_mean`."""
-    high = v[order[v.size - 1]]
+    high = float(v[order[v.size - 1]])
     if n == 0:
         return high
     total, left = 0.0, radius / 2 * n
@@ -223,7 +223,7 @@ def largest_mean(n: float, hits: Array, radius: float, v: Array, order: Ints) ->
         moved = min(hits[i], left)
         left -= moved
         total += (hits[i] - moved) * (high - v[i])
-    return high - total / n
+    return float(high - total / n)
 
 
 @kernel

@@ -95,7 +95,8 @@ def dope_program(
     states = kron(csr_array(np.eye(S)), np.ones((1, A))) @ pairs
     arrivals = kron(np.ones((1, S * A)), csr_array(np.eye(S)))
     flow = _flow(mdp, states, [csr_array(arrivals)] * H)
-    identity = csr_array(np.eye(H * S * A * S))
+    size = H * S * A * S
+    identity = csr_array(np.eye(size))
     total = block_diag([pairs] * H)
     expected = csr_array(p.reshape(-1, 1) * total.toarray().repeat(S, axis=0))
     near = vstack(
@@ -107,12 +108,12 @@ def dope_program(
     )
     reward = total.T @ (mdp.r + alpha * b).ravel()
     safe = total.T @ (mdp.r - b).ravel()
-    nothing = np.zeros(identity.shape[0])
-    wide = hstack([flow, csr_array((flow.shape[0], identity.shape[0]))])
+    nothing = np.zeros(size)
+    wide = hstack([flow, csr_array((H * S, size))])
     answer = _solve(-np.r_[reward, nothing], np.r_[safe, nothing][None], threshold, wide, mdp, near)
     if answer is None:
         return None
-    return _policy((total @ answer.x[: identity.shape[0]]).reshape(H, S, A), mdp.r - b, -answer.fun)
+    return _policy((total @ answer.x[:size]).reshape(H, S, A), mdp.r - b, -answer.fun)
 
 
 class ProgramRecord(NamedTuple):
@@ -196,11 +197,13 @@ def _solve(
     cost: Array, safe: Array, threshold: float, flow: Sparse, mdp: StagedMDP, near: Sparse | None = None
 ) -> OptimizeResult | None:
     """Least cost under the flow equations, ``safe @ x >= threshold`` and ``near @ x <= 0``."""
-    rows = csr_array(-safe) if near is None else vstack([csr_array(-safe), near])
+    rows, limits = csr_array(-safe), np.array([-threshold])
+    if near is not None:
+        rows, limits = csr_array(vstack([rows, near])), np.append(limits, np.zeros(near.shape[0]))
     answer = linprog(
         cost,
-        A_ub=csr_array(rows),
-        b_ub=np.r_[-threshold, np.zeros(rows.shape[0] - 1)],
+        A_ub=rows,
+        b_ub=limits,
         A_eq=csr_array(flow),
         b_eq=np.r_[mdp.initial, np.zeros(flow.shape[0] - mdp.n_states)],
         bounds=(0, None),

@@ -9,7 +9,7 @@ import numpy as np
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.stepmix.audit import Audit
-from claimlab.experiments.papers.stepmix.instances import DELTA, Task, suite
+from claimlab.experiments.papers.stepmix.instances import DELTA, Task, sparse_task
 from claimlab.mdps.confidence import L1Sets, new_beliefs, plan_optimism
 from claimlab.mdps.conservative import BudgetExploration, Conservative, EpsMix, StepMix
 from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
@@ -52,9 +52,12 @@ def learner(name: str, task: Task) -> Learner:
 
 
 @lru_cache(maxsize=8)
-def played(name: str, where: str, length: int, runs: int, seed: int, scale: float = 1.0) -> EpisodeRecord:
-    """The record of a learner on an instance of the suite; several claims read it."""
-    task = suite()[where].with_scale(scale)
+def played(
+    name: str, length: int, runs: int, seed: int, scale: float = 1.0, slack: float | None = None
+) -> EpisodeRecord:
+    """The record of a learner on the sparse-terminal instance, or on it with another slack; several claims read it."""
+    task = sparse_task().with_scale(scale)
+    task = task if slack is None else task.with_slack(slack)
     return play_episodes(
         learner(name, task), task.mdp, episodes=length, runs=runs, seed=seed, threshold=task.threshold, checkpoints=40
     )
@@ -62,8 +65,8 @@ def played(name: str, where: str, length: int, runs: int, seed: int, scale: floa
 
 @lru_cache(maxsize=2)
 def audited(name: str, length: int, runs: int, seed: int) -> EpisodeRecord:
-    """The same on the sparse-terminal instance, with an audit in the final states."""
-    task = suite()["sparse"]
+    """The same with an audit in the final states."""
+    task = sparse_task()
     return play_episodes(
         Audit(conservative(name, task), task.mdp), task.mdp, episodes=length, runs=runs, seed=seed,
         threshold=task.threshold, checkpoints=40, keep_states=True,

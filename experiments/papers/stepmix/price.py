@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -53,13 +53,17 @@ def _price_check(budget: Budget, left: int = EPISODES, right: int = CHORDS, fact
     return _below(value, bound, 1e-9 * bound, trivial)
 
 
-def _explicit_check(budget: Budget, factor: float = 1.0) -> Inequality:
+@lru_cache(maxsize=1)
+def _smallest(length: int, seed: int) -> tuple[Task, EpisodeRecord]:
     """S = A = H = 2, where the explicit bound is below the number of episodes that one can play."""
     instance = task(sparse_terminal(2, 2, 2, np.random.default_rng(1))).with_slack(0.6)
+    player = learner("StepMix", instance)
+    return instance, play_episodes(player, instance.mdp, episodes=length, runs=12, seed=seed, checkpoints=1)
+
+
+def _explicit_check(budget: Budget, factor: float = 1.0) -> Inequality:
     length = 2**15 if budget.name == "smoke" else 2**17
-    record = play_episodes(
-        learner("StepMix", instance), instance.mdp, episodes=length, runs=12, seed=budget.seed, checkpoints=1
-    )
+    instance, record = _smallest(length, budget.seed)
     spent = length - record.kinds[:, -1, 0].astype(float)
     bound = factor * np.full(len(spent), price_of_safety(2, 2, 2, instance.slack, DELTA))
     return _below(spent, bound, np.zeros(len(spent)), np.full(len(spent), float(length)))
@@ -68,18 +72,22 @@ def _explicit_check(budget: Budget, factor: float = 1.0) -> Inequality:
 SLACKS = np.array([0.4, 0.28, 0.2, 0.14, 0.1])
 
 
+@lru_cache(maxsize=1)
+def _spent(seed: int) -> Array:
+    """Episodes that are not plainly optimistic, float[runs, slacks]."""
+    records = [played("StepMix", 2**13, 12, seed, slack=float(slack)) for slack in SLACKS]
+    return np.array([2**13 - record.kinds[:, -1, 0] for record in records], dtype=float).T
+
+
 def _slack_rate(budget: Budget, exponent: float = 2.0) -> Rate:
-    spent = []
-    for slack in SLACKS:
-        instance = sparse_task().with_slack(float(slack))
-        record = play_episodes(
-            learner("StepMix", instance), instance.mdp, episodes=2**13, runs=16, seed=budget.seed, checkpoints=1
-        )
-        spent.append(2**13 - record.kinds[:, -1, 0])
     return rate(
-        1 / SLACKS, np.array(spent).T.astype(float), exponent=exponent, side="at most", resolution=0.35,
+        1 / SLACKS, _spent(budget.seed), exponent=exponent, side="at most", resolution=0.35,
         rng=budget.rng("bootstrap"),
     )  # fmt: skip
+
+
+def _long(budget: Budget, name: str, slack: float | None = None) -> EpisodeRecord:
+    return played(name, max(2**14, episodes(budget)), RUNS, budget.seed, slack=slack)
 
 
 def _after(record: EpisodeRecord, share: float) -> int:
@@ -89,29 +97,22 @@ def _after(record: EpisodeRecord, share: float) -> int:
 
 def _still_paying(budget: Budget, start: float = 0.5, stop: float = 1.0) -> Comparison:
     """Does the span between two shares of all episodes add less than a tenth to those that were not optimistic?"""
-    record = _regret(sparse_task(), "StepMix", max(2**14, episodes(budget)), RUNS, budget.seed)
+    record = _long(budget, "StepMix")
     first, last = _after(record, start), _after(record, stop)
     paid = (record.times - record.kinds[:, :, 0]).astype(float)
     return comparison(0.1 * paid[:, first], paid[:, last] - paid[:, first], effect=0.0, rng=budget.rng("bootstrap"))
 
 
-def _regret(instance: Task, name: str, length: int, runs: int, seed: int) -> EpisodeRecord:
-    return play_episodes(learner(name, instance), instance.mdp, episodes=length, runs=runs, seed=seed, checkpoints=40)
-
-
 def _difference(budget: Budget, slack: float | None = None) -> Comparison:
     """Does the last half add less than a fifth of what StepMix lost to the optimist in the first half?"""
-    instance = sparse_task() if slack is None else sparse_task().with_slack(slack)
-    length, runs = 2 * episodes(budget), 60
-    safe, free = (_regret(instance, name, length, runs, budget.seed) for name in ("StepMix", "UCB"))
+    safe, free = _long(budget, "StepMix", slack), _long(budget, "UCB")
     half = _after(safe, 0.5)
     lost = safe.regret - free.regret
     return comparison(0.2 * lost[:, half], lost[:, -1] - lost[:, half], effect=0.0, rng=budget.rng("bootstrap"))
 
 
 def _growth(budget: Budget, slack: float | None = None) -> Rate:
-    instance = sparse_task() if slack is None else sparse_task().with_slack(slack)
-    record = _regret(instance, "StepMix", max(2**14, episodes(budget)), 24, budget.seed)
+    record = _long(budget, "StepMix", slack)
     last = record.times >= record.times[-1] / 10
     return rate(
         record.times[last].astype(float), record.regret[:, last], exponent=0.5, side="at most",
@@ -119,19 +120,23 @@ def _growth(budget: Budget, slack: float | None = None) -> Rate:
     )  # fmt: skip
 
 
-def _beats(budget: Budget, program: Program, effect: float = 50.0, swap: bool = False) -> Comparison:
-    instance, length, runs = sparse_task(), 2**14, 20 if budget.name == "smoke" else 60
-    ours = _regret(instance, "StepMix", length, runs, budget.seed).regret[:, -1]
-    theirs = play_program(
-        program, instance.mdp, instance.baseline, instance.threshold, episodes=length, runs=runs, seed=budget.seed
+@lru_cache(maxsize=2)
+def _programmed(program: Program, seed: int) -> Array:
+    instance = sparse_task()
+    return play_program(
+        program, instance.mdp, instance.baseline, instance.threshold, episodes=2**14, runs=RUNS, seed=seed
     ).regret[:, -1]
+
+
+def _beats(budget: Budget, program: Program, effect: float = 50.0, swap: bool = False) -> Comparison:
+    ours, theirs = played("StepMix", 2**14, RUNS, budget.seed).regret[:, -1], _programmed(program, budget.seed)
     a, b = (ours, theirs) if swap else (theirs, ours)
     return comparison(a, b, effect=effect, rng=budget.rng("bootstrap"))
 
 
 def _recedes(budget: Budget, reverse: bool = False) -> Comparison:
     """Mean number of steps that begin with the baseline, in the first and in the second half of the mixed episodes."""
-    record = played("StepMix", "sparse", episodes(budget), 100, budget.seed)
+    record = _long(budget, "StepMix")
     H = record.kinds.shape[2] - 2
     steps = np.minimum(np.arange(H + 2), H)
     mixed = record.kinds[:, :, 1:].sum(axis=2)

@@ -20,25 +20,25 @@ from claimlab.experiments.papers.stepmix.common import (
     learner,
     played,
 )
-from claimlab.experiments.papers.stepmix.instances import DELTA, published_random, suite, task
+from claimlab.experiments.papers.stepmix.instances import DELTA, published_random, sparse_task, suite, task
 from claimlab.mdps.confidence import new_beliefs, plan_optimism
 from claimlab.mdps.episodes import play_episodes
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Outcome, Probability, probability
 
 
-def _violates(budget: Budget, name: str = "StepMix", scale: float = 1.0, where: str = "sparse") -> Probability:
+def _violates(budget: Budget, name: str = "StepMix", scale: float = 1.0) -> Probability:
     """Runs in which some episode's policy is worth less than the threshold."""
-    record = played(name, where, episodes(budget) // 2, RUNS, budget.seed, scale)
+    record = played(name, episodes(budget) // 2, RUNS, budget.seed, scale)
     failures = int((record.violations[:, -1] > 0).sum())
-    lowest = float(record.least[:, -1].min() - suite()[where].threshold)
+    lowest = float(record.least[:, -1].min() - sparse_task().threshold)
     witness = {"lowest value minus threshold": lowest, "violating episodes": int(record.violations[:, -1].sum())}
     return probability(failures, RUNS, DELTA, witness)
 
 
 def _seldom_violates(budget: Budget, name: str) -> Probability:
     """Runs in which no episode violates: the failures of "it does violate"."""
-    record = played(name, "sparse", episodes(budget) // 2, RUNS, budget.seed)
+    record = played(name, episodes(budget) // 2, RUNS, budget.seed)
     calm = int((record.violations[:, -1] == 0).sum())
     return probability(calm, RUNS, 0.5, {"violating episodes a run": float(record.violations[:, -1].mean())})
 
@@ -59,16 +59,15 @@ def _violates_elsewhere(budget: Budget, name: str = "StepMix") -> Probability:
 
 
 def _coin_violates(budget: Budget, averaged: bool = True) -> Probability:
-    if not averaged:
-        return _violates(budget, "EpsMix")
-    threshold, rounding = suite()["sparse"].threshold, suite()["sparse"].mdp.rounding
+    threshold, rounding = sparse_task().threshold, sparse_task().mdp.rounding
     record = audited("EpsMix", episodes(budget) // 2, RUNS, budget.seed)
     least = audits(record)[:, COIN]
     witness = {
         "least value averaged over the coin, minus threshold": float(least.min() - threshold),
         "least value of a realised policy, minus threshold": float(record.least[:, -1].min() - threshold),
     }
-    return probability(int((least < threshold - 2 * rounding).sum()), RUNS, DELTA, witness)
+    low = least if averaged else record.least[:, -1]
+    return probability(int((low < threshold - 2 * rounding).sum()), RUNS, DELTA, witness)
 
 
 def _active(budget: Budget, share: float = 0.8) -> Probability:
