@@ -17,19 +17,17 @@ from numpy.random import Generator
 
 from claimlab import checks
 from claimlab.checks import Array
-from claimlab.mdps.confidence import (
+from claimlab.mdps.beliefs import (
     Beliefs,
-    L1Sets,
-    Sets,
     learn_transition,
     lower_bound,
     mean,
     new_beliefs,
     pessimistic,
     plan_optimism,
-    sort_upwards,
     transition_counts,
 )
+from claimlab.mdps.confidence import L1Sets, Sets, sort_upwards
 from claimlab.mdps.episodes import Learner
 from claimlab.mdps.optimistic import Knowledge, follow
 from claimlab.mdps.staged import StagedMDP

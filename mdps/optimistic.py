@@ -16,10 +16,8 @@ from numpy.random import Generator
 
 from claimlab import checks
 from claimlab.checks import Array
-from claimlab.mdps.confidence import (
+from claimlab.mdps.beliefs import (
     Beliefs,
-    L1Sets,
-    Sets,
     Visits,
     add_visits,
     learn_transition,
@@ -28,6 +26,7 @@ from claimlab.mdps.confidence import (
     plan_optimism,
     transition_counts,
 )
+from claimlab.mdps.confidence import L1Sets, Sets
 from claimlab.mdps.episodes import Learner
 from claimlab.native import Native, kernel
 

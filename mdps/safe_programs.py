@@ -33,8 +33,9 @@ from scipy.sparse import block_diag, csr_array, hstack, kron, vstack
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints, Sparse
+from claimlab.mdps.beliefs import transition_counts
 from claimlab.mdps.certificates import NotConverged
-from claimlab.mdps.confidence import L1Sets, l1_radius, transition_counts
+from claimlab.mdps.confidence import L1Sets, l1_radius
 from claimlab.mdps.episodes import play_episodes
 from claimlab.mdps.linear_program import TOLERANCE
 from claimlab.mdps.optimistic import Fixed

@@ -10,20 +10,22 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from claimlab.mdps import BernsteinSets, L1Sets, balls, staged_optimum, staged_value
-from claimlab.mdps.confidence import (
-    Sets,
+from claimlab.mdps.beliefs import (
     add_visits,
-    l1_radius,
-    largest_mean,
     learn_transition,
-    least_mean,
     lower_bound,
     new_beliefs,
     no_visits,
     plan_optimism,
-    sort_upwards,
     transition_counts,
     upper_bound,
+)
+from claimlab.mdps.confidence import (
+    Sets,
+    l1_radius,
+    largest_mean,
+    least_mean,
+    sort_upwards,
 )
 from claimlab.native import interpreted
 from claimlab.theory.strategies import seeds, staged_mdps

@@ -20,7 +20,7 @@ from claimlab.mdps import (
     staged_optimum,
     staged_value,
 )
-from claimlab.mdps.confidence import mean
+from claimlab.mdps.beliefs import mean
 from claimlab.mdps.conservative import CREDIT, RHO
 from claimlab.theory.conservative import (
     conservative_regret,

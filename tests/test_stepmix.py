@@ -20,7 +20,7 @@ from claimlab.experiments.papers.stepmix.instances import (
     suite,
 )
 from claimlab.mdps import EpsMix, StepMix, play_episodes, staged_optimum, staged_value
-from claimlab.mdps.confidence import new_beliefs
+from claimlab.mdps.beliefs import new_beliefs
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome, judge
 

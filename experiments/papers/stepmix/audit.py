@@ -13,7 +13,8 @@ import numpy as np
 from numpy.random import Generator
 
 from claimlab.checks import Array
-from claimlab.mdps.confidence import Beliefs, Sets, lower_bound, mean, upper_bound
+from claimlab.mdps.beliefs import Beliefs, lower_bound, mean, upper_bound
+from claimlab.mdps.confidence import Sets
 from claimlab.mdps.conservative import RHO, Conservative
 from claimlab.mdps.episodes import Learner
 from claimlab.mdps.optimistic import follow

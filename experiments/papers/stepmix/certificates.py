@@ -21,16 +21,14 @@ from claimlab.experiments.papers.stepmix.common import (
     claim,
     knowledge,
 )
-from claimlab.mdps.confidence import (
-    BernsteinSets,
-    L1Sets,
-    l1_radius,
+from claimlab.mdps.beliefs import (
     lower_bound,
     mean,
     new_beliefs,
     plan_optimism,
     upper_bound,
 )
+from claimlab.mdps.confidence import BernsteinSets, L1Sets, l1_radius
 from claimlab.mdps.conservative import StepMix, plan_pessimism
 from claimlab.mdps.optimistic import Knowledge
 from claimlab.mdps.staged import StagedMDP, draw, evaluate, staged_optimum, staged_value

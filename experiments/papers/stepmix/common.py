@@ -10,7 +10,8 @@ import numpy as np
 from claimlab.checks import Array
 from claimlab.experiments.papers.stepmix.audit import Audit
 from claimlab.experiments.papers.stepmix.instances import DELTA, Task, sparse_task
-from claimlab.mdps.confidence import L1Sets, new_beliefs, plan_optimism
+from claimlab.mdps.beliefs import new_beliefs, plan_optimism
+from claimlab.mdps.confidence import L1Sets
 from claimlab.mdps.conservative import BudgetExploration, Conservative, EpsMix, StepMix
 from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.optimistic import Knowledge, Optimism

@@ -21,7 +21,7 @@ from claimlab.experiments.papers.stepmix.common import (
     played,
 )
 from claimlab.experiments.papers.stepmix.instances import DELTA, published_random, sparse_task, suite, task
-from claimlab.mdps.confidence import new_beliefs, plan_optimism
+from claimlab.mdps.beliefs import new_beliefs, plan_optimism
 from claimlab.mdps.episodes import play_episodes
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Outcome, Probability, probability
