@@ -45,6 +45,7 @@ def ball_program(p, v, radius, sign):
         A_eq=np.r_[np.ones(n), np.zeros(n)][None],
         b_eq=[1.0],
         bounds=(0, None),
+        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},  # 1e-7 by default
     )
     return sign * answer.fun
 
