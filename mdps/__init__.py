@@ -8,7 +8,16 @@ from claimlab.mdps.balls import KL, L1, Ball, ChiSquare, TotalVariation
 from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.blackjack import blackjack_state, blackjack_table
 from claimlab.mdps.certificates import Evaluation, NotConverged, Solution
+from claimlab.mdps.confidence import BernsteinSets, L1Sets, Sets
+from claimlab.mdps.conservative import (
+    BudgetExploration,
+    EpsMix,
+    Pessimism,
+    StepMix,
+    pessimistic_value_iteration,
+)
 from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
+from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
 from claimlab.mdps.exact import (
     ExactSolution,
@@ -47,6 +56,7 @@ from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
 from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
 from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
+from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
     action_values,
@@ -81,6 +91,15 @@ from claimlab.mdps.simulate import (
     propagate_counts,
     rollouts,
 )
+from claimlab.mdps.staged import (
+    StagedMDP,
+    StagedOptimum,
+    softened,
+    staged,
+    staged_optimum,
+    staged_value,
+    transition_data,
+)
 from claimlab.mdps.storage import load, save
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, TabularMDP
 from claimlab.mdps.trees import TokenTree, token_tree
@@ -90,6 +109,7 @@ __all__ = [
     "KLUCRL",
     "L1",
     "MLELOOP",
+    "UCBVI",
     "UCLKC",
     "UCRL2",
     "Audited",
@@ -99,16 +119,26 @@ __all__ = [
     "AverageRecord",
     "AverageSolution",
     "Ball",
+    "BernsteinBonus",
+    "BernsteinSets",
     "BestResponses",
+    "Bonus",
+    "BudgetExploration",
     "ChiSquare",
+    "EpisodeRecord",
     "EpisodicMDP",
     "EpisodicSolution",
+    "EpsMix",
     "Evaluation",
     "ExactSolution",
+    "Fixed",
     "GameSolution",
     "GammaLSCVI",
+    "HoeffdingBonus",
     "Hypotheses",
+    "L1Sets",
     "LPSolution",
+    "Learner",
     "LinearLOOP",
     "MDPBatch",
     "MarkovGame",
@@ -117,11 +147,18 @@ __all__ = [
     "ModelLOOP",
     "Models",
     "NotConverged",
+    "Optimism",
+    "Pessimism",
     "QuantEconArrays",
     "Returns",
     "Rollouts",
+    "Sets",
+    "SimplifiedBonus",
     "SoftSolution",
     "Solution",
+    "StagedMDP",
+    "StagedOptimum",
+    "StepMix",
     "TabularLOOP",
     "TabularMDP",
     "TokenTree",
@@ -167,6 +204,8 @@ __all__ = [
     "occupancy",
     "optimal_actions",
     "optimal_actions_exactly",
+    "pessimistic_value_iteration",
+    "play_episodes",
     "policy_iteration",
     "policy_value",
     "policy_value_exactly",
@@ -183,6 +222,7 @@ __all__ = [
     "soft_policy_iteration",
     "soft_solve",
     "soft_value_iteration",
+    "softened",
     "solve",
     "solve_exactly",
     "solve_game",
@@ -190,9 +230,13 @@ __all__ = [
     "solve_lp",
     "solve_matrix_game",
     "solve_robust",
+    "staged",
+    "staged_optimum",
+    "staged_value",
     "time_limited",
     "to_quantecon",
     "token_tree",
+    "transition_data",
     "two_states",
     "value_iteration",
     "with_optimal_values",

@@ -27,6 +27,7 @@ from claimlab.bandits.contextual_environments import DisjointLinear, PiecewiseLi
 from claimlab.bandits.environments import Bernoulli, Gaussian
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.inverse import with_optimal_values
+from claimlab.mdps.staged import StagedMDP
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, FiniteMDP, TabularMDP
 from claimlab.mdps.trees import token_tree
 
@@ -410,3 +411,16 @@ def _normalised(weights: Array, allowed: Bools) -> Array:
     first = np.eye(weights.shape[-1])[allowed.argmax(axis=-1)]
     weights = np.where(empty[..., None], first, weights)
     return weights / weights.sum(axis=-1, keepdims=True)
+
+
+@st.composite
+def staged_mdps(draw: st.DrawFn, *, max_states: int = 3, max_actions: int = 3, max_horizon: int = 3) -> StagedMDP:
+    """Finite-horizon MDPs whose transitions and rewards, in [0, 1], change from step to step.
+
+    >>> from hypothesis import find
+    >>> find(staged_mdps(), lambda mdp: mdp.horizon == 2).P.shape
+    (2, 1, 1, 1)
+    """
+    H, S, A = (draw(st.integers(1, most)) for most in (max_horizon, max_states, max_actions))
+    unit = st.sampled_from([0.0, 1.0, 0.5]) | UNIT
+    return StagedMDP(draw(simplices((H, S, A, S))), draw(arrays(np.float64, (H, S, A), elements=unit)))

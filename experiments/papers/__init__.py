@@ -10,6 +10,14 @@ from claimlab.experiments.papers import (
     learning_to_relax,
     loop,
     policy_cliff,
+    stepmix,
 )
 
-PAPERS: tuple[ModuleType, ...] = (policy_cliff, classic_bandits, dynamical_linear_bandits, learning_to_relax, loop)
+PAPERS: tuple[ModuleType, ...] = (
+    policy_cliff,
+    classic_bandits,
+    dynamical_linear_bandits,
+    learning_to_relax,
+    stepmix,
+    loop,
+)

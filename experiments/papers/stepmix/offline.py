@@ -1,0 +1,110 @@
+"""Theorem 3: the baseline is not given but learned from data of an unknown policy."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from claimlab.checks import Array
+from claimlab.experiments.papers.stepmix.audit import expected_widths
+from claimlab.experiments.papers.stepmix.certificates import BALLS
+from claimlab.experiments.papers.stepmix.common import EVENT, RUNS, SETS, TABULAR, around, claim, knowledge
+from claimlab.experiments.papers.stepmix.instances import DELTA, sparse_task
+from claimlab.mdps.confidence import L1Sets
+from claimlab.mdps.conservative import StepMix, pessimistic_value_iteration, plan_pessimism
+from claimlab.mdps.episodes import play_episodes
+from claimlab.mdps.staged import StagedMDP, staged_value, transition_data
+from claimlab.theory.claims import Budget
+from claimlab.theory.conservative import offline_episodes
+from claimlab.theory.evidence import Inequality, Probability, probability
+from claimlab.theory.falsify import Trial, attack
+
+
+def _shortfall(P: Array, Q: Array, r: Array, pi: Array, mix: Array, extra: Array, *, factor: float) -> Trial:
+    """What a policy is worth beyond pessimism's certificate, against the widths that it meets."""
+    mdp = StagedMDP(P, r)
+    b, _, _, _ = knowledge(*around(P, Q, mix, extra), r)
+    lower, policy, v = np.zeros((len(r) + 1, r.shape[1])), np.zeros(r.shape), np.zeros((len(r) + 1, r.shape[1]))
+    plan_pessimism(L1Sets(), b, r, lower, policy)
+    b.widths[:] = b.widths / 2  # the sum below has min(2 rad, 1)
+    widths = expected_widths(b, mdp, pi, v)
+    return Trial(staged_value(mdp, pi) - lower[0, 0], factor * widths, 8 * mdp.rounding, trivial=float(len(r)))
+
+
+def _shortfall_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    return attack(BALLS, partial(_shortfall, factor=factor), budget)
+
+
+def _learned_baseline(budget: Budget, size: int = 20_000, scale: float = 1.0) -> Probability:
+    """Runs in which StepMix with the learned baseline falls below nine tenths of its certificate."""
+    instance, rng, failures = sparse_task(), budget.rng("data"), 0
+    sets = L1Sets(DELTA, scale)
+    for run in range(RUNS):
+        data = transition_data(instance.mdp, instance.baseline, size, rng)
+        learned = pessimistic_value_iteration(instance.mdp, data, sets)
+        threshold = 0.9 * learned.value
+        record = play_episodes(
+            StepMix(learned.policy, threshold, sets, data=data), instance.mdp, episodes=500, runs=1,
+            seed=budget.seed + run, threshold=threshold, checkpoints=1, threads=1,
+        )  # fmt: skip
+        failures += int(record.violations[0, -1] > 0)
+    return probability(failures, RUNS, DELTA)
+
+
+def _size(budget: Budget, divisor: int = 1) -> Probability:
+    """Data sets after which the certificate lacks more than 0.2 to the value of the policy that collected them."""
+    instance, rng, shortfall = sparse_task(), budget.rng("data"), 0.2
+    H, S, A = instance.mdp.r.shape
+    n = offline_episodes(S, A, H, shortfall, DELTA) // divisor
+    failures = sum(
+        pessimistic_value_iteration(
+            instance.mdp, transition_data(instance.mdp, instance.baseline, n, rng), L1Sets(DELTA)
+        ).value
+        < instance.baseline_value - shortfall
+        for _ in range(RUNS)
+    )
+    return probability(failures, RUNS, 2 * DELTA, {"episodes of data": n})
+
+
+CLAIMS = (
+    claim(
+        id="stepmix/pessimism-shortfall",
+        source="Theorem 3, the learned baseline (ours for L1 sets)",
+        statement=(
+            r"On the event, for every policy, $v^\pi - \underline v \le E_\pi\sum_h (H-h-1)\min\{\mathrm{rad}_h, 1\}$, "
+            r"where $\underline v \le v^{\hat\pi}$ is the certificate of pessimistic value iteration."
+        ),
+        kind=Inequality,
+        premises=(TABULAR, EVENT),
+        check=_shortfall_check,
+        control=partial(_shortfall_check, factor=0.9),
+        control_statement="the same with nine tenths of the right-hand side.",
+    ),
+    claim(
+        id="stepmix/learned-baseline-safe",
+        source="Theorem 3, the constraint",
+        statement=(
+            r"StepMix with a baseline learned by pessimism from 20000 episodes and the same data to start with keeps "
+            r"every episode above nine tenths of the baseline's certificate with probability at least $1-\delta$."
+        ),
+        kind=Probability,
+        premises=(TABULAR, SETS, "data of a policy that the learner does not know; the sparse-terminal instance"),
+        check=_learned_baseline,
+        control=partial(_learned_baseline, size=30, scale=0.05),
+        control_statement="the same with 30 episodes and radii a twentieth as wide.",
+    ),
+    claim(
+        id="stepmix/offline-size",
+        source="Theorem 3, its sufficiently large data set, with our constants",
+        statement=(
+            r"With $n = \tilde O(H^4S^2A/\epsilon^2)$ episodes of a policy $\mu$, the explicit number, "
+            r"$v^\mu - \underline v \le \epsilon$ with probability at least $1-2\delta$ ($\epsilon = 0.2$)."
+        ),
+        kind=Probability,
+        premises=(TABULAR, SETS, "the sparse-terminal instance"),
+        check=_size,
+        control=partial(_size, divisor=1000),
+        control_statement="the same with a thousandth of the episodes.",
+    ),
+)

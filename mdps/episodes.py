@@ -1,0 +1,186 @@
+"""The loop over episodes of a finite-horizon MDP, and the interface of the learners that run in it.
+
+A learner plans a policy before each episode, the loop follows it, and the learner watches each transition.  The loop
+evaluates the policy exactly, whatever the learner believes, so that regret and violations carry no sampling noise.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from claimlab import checks
+from claimlab.checks import Array, Ints
+from claimlab.mdps.staged import StagedMDP, draw, evaluate, staged_optimum
+from claimlab.native import Native, interpreted, kernel, spread, threads_or_default
+
+
+class Learner(Native):
+    """Hyper-parameters as fields; three methods that both Python and numba can run.
+
+    The state is a NamedTuple of arrays made by `ready` and changed in place.  All randomness comes from `rng`.
+    Rewards are known; what is learned are the transitions.
+    """
+
+    @abstractmethod
+    def ready(self, r: Array, initial: Array, episodes: int) -> Any:
+        """Fresh state for rewards float[H, S, A], a law of the first state float[S] and a number of episodes."""
+
+    @abstractmethod
+    def plan(self, state: Any, k: int, rng: Generator, policy: Array) -> int:
+        """Write the policy of episode `k` (counted from 0) to `policy`, float[H, S, A]; return its kind, 0..H+1.
+
+        `policy` comes as the last episode left it.
+        """
+
+    @abstractmethod
+    def watch(self, state: Any, h: int, s: int, a: int, t: int) -> None:
+        """Take notice of the transition from `s` under `a` to `t` at step `h`."""
+
+
+class EpisodeRecord(NamedTuple):
+    """What is kept of many independent runs, at the episodes `times`."""
+
+    times: Ints  # [C], episodes played so far
+    value: Array  # [runs, C], exact value of the policy of the last of them
+    least: Array  # [runs, C], least value of a policy so far
+    regret: Array  # [runs, C], sum of optimum minus value
+    violations: Ints  # [runs, C], policies so far whose value is below the threshold beyond rounding
+    kinds: Ints  # [runs, C, H + 2], episodes so far of each kind that the learner tells
+    reward: Array  # [runs, C], sum of the rewards collected
+    states: tuple[Any, ...]  # of the learner after each run; empty unless asked for
+
+
+class _Trace(NamedTuple):
+    """The rows of one run."""
+
+    value: Array
+    least: Array
+    regret: Array
+    violations: Ints
+    kinds: Ints
+    reward: Array
+
+
+@kernel
+def _same(a: Array, b: Array) -> bool:
+    x, y, i = a.ravel(), b.ravel(), 0
+    while i < x.size and x[i] == y[i]:
+        i += 1
+    return i == x.size
+
+
+@kernel
+def _run(
+    learner: Learner, mdp: StagedMDP, times: Ints, optimum: float, threshold: float, rng: Generator, trace: _Trace
+) -> Any:
+    H, S, A = mdp.r.shape
+    state = learner.ready(mdp.r, mdp.initial, times[-1])
+    policy, evaluated, v = np.zeros((H, S, A)), np.zeros((H, S, A)), np.zeros((H + 1, S))
+    checkpoint, value, least, lost, earned, below = 0, 0.0, np.inf, 0.0, 0.0, 0
+    for k in range(times[-1]):
+        kind = learner.plan(state, k, rng, policy)
+        if not _same(policy, evaluated):
+            value = evaluate(mdp, policy, v)
+            evaluated[:] = policy
+        s = draw(mdp.initial, rng)
+        for h in range(H):
+            a = draw(policy[h, s], rng)
+            j = draw(mdp.weights[h, s, a, : mdp.degree[h, s, a]], rng)
+            t = mdp.targets[h, s, a, j]
+            earned += mdp.r[h, s, a]
+            learner.watch(state, h, s, a, t)
+            s = t
+        lost += optimum - value
+        least = min(least, value)
+        below += value < threshold
+        trace.kinds[checkpoint, kind] += 1
+        if k + 1 == times[checkpoint]:
+            trace.value[checkpoint], trace.least[checkpoint], trace.regret[checkpoint] = value, least, lost
+            trace.violations[checkpoint], trace.reward[checkpoint] = below, earned
+            checkpoint += 1
+            if checkpoint < times.size:
+                trace.kinds[checkpoint] = trace.kinds[checkpoint - 1]
+    return state
+
+
+def play_episodes(
+    learner: Learner,
+    mdp: StagedMDP,
+    *,
+    episodes: int,
+    runs: int,
+    seed: int,
+    threshold: float = -np.inf,
+    checkpoints: int = 50,
+    threads: int | None = None,
+    keep_states: bool = False,
+    compiled: bool = True,
+) -> EpisodeRecord:
+    """Play `runs` independent runs of `episodes` episodes.
+
+    Run `i` draws from the `i`-th child of ``SeedSequence(seed)``: it is the same for any `runs` and `threads`, and in
+    the interpreter.
+
+    Parameters
+    ----------
+    learner : Learner
+    mdp : StagedMDP
+    episodes, runs, seed : int
+    threshold : float
+        What the value of each policy should not fall below; below it beyond the rounding of values is a violation.
+    checkpoints : int
+        After how many episodes results are kept, evenly spaced in the logarithm; memory does not grow with `episodes`.
+    threads : int, optional
+        Default: every core.
+    keep_states : bool
+        Whether to return the learner's final state of each run.
+    compiled : bool
+        With False everything runs in the Python interpreter: for debuggers and for code that numba refuses.
+
+    Examples
+    --------
+    >>> from claimlab.mdps import UCBVI, SimplifiedBonus, combination_lock, staged
+    >>> lock = staged(combination_lock(3, rng=np.random.default_rng(0)))
+    >>> record = play_episodes(UCBVI(SimplifiedBonus()), lock, episodes=1000, runs=2, seed=0)
+    >>> record.value[:, -1]
+    array([1., 1.])
+    """
+    if not isinstance(learner, Learner) or not isinstance(mdp, StagedMDP):
+        raise TypeError(
+            f"play_episodes takes a Learner and a StagedMDP, got {type(learner).__name__}, {type(mdp).__name__}."
+        )
+    times, runs = log_times(episodes, checkpoints), checks.integer("runs", runs, 1)
+    threshold = checks.interval("threshold", threshold, -np.inf, np.inf)
+    children = np.random.SeedSequence(checks.integer("seed", seed, 0)).spawn(runs)
+    shape, optimum = (runs, times.size), staged_optimum(mdp).value
+    kinds = np.zeros((*shape, mdp.horizon + 2), np.int64)
+    record = _Trace(
+        np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape, np.int64), kinds, np.zeros(shape)
+    )
+    run = _run if compiled else interpreted(_run)
+
+    def block(start: int, stop: int) -> list[Any]:
+        kept = []
+        for i in range(start, stop):
+            trace = _Trace(*(rows[i] for rows in record))
+            rng = np.random.default_rng(children[i])
+            state = run(learner, mdp, times, optimum, threshold - mdp.rounding, rng, trace)
+            if keep_states:
+                kept.append(state)
+        return kept
+
+    states = spread(block, runs, threads_or_default(threads) if compiled else 1)
+    return EpisodeRecord(times, *record, tuple(state for part in states for state in part))
+
+
+def log_times(episodes: int, checkpoints: int) -> Ints:
+    """At most `checkpoints` numbers of episodes from 1 to `episodes`, both included, evenly spaced in the logarithm."""
+    episodes = checks.integer("episodes", episodes, 1)
+    checkpoints = checks.integer("checkpoints", checkpoints, 1)
+    spaced = np.geomspace(1, episodes, min(checkpoints, episodes)).round().astype(np.int64)
+    spaced[-1] = episodes
+    return np.unique(spaced)
