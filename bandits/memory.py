@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, e, exp, inf, log, pow, sqrt
+from math import ceil, e, inf, log, pow, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from claimlab import checks
 from claimlab.bandits.play import Algorithm
+from claimlab.bandits.weights import exponential_weights, sample
 from claimlab.checks import Array, Ints
 
 # AR2 -----------------------------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class AR2(Algorithm):
 
 
 class Batch(NamedTuple):
-    gain: Array  # [K], summed importance-weighted rewards, rescaled to [0, 1]
+    loss: Array  # [K], minus the summed importance-weighted rewards, rescaled to [0, 1]
     p: Array  # [K], distribution of the batch's arm
     arm: Ints  # [1], of the batch
     total: Array  # [1], rewards of the batch so far
@@ -180,18 +181,11 @@ class BatchedExp3(Algorithm):
 
     def act(self, state: Batch, t: int, rng: Generator) -> int:
         if t % self.batch == 0:
-            p, n_arms = state.p, state.gain.size
-            most, total = state.gain.max(), 0.0
+            p, n_arms = state.p, state.loss.size
+            exponential_weights(state.loss, self.gamma / n_arms, p)
             for arm in range(n_arms):
-                p[arm] = exp(self.gamma / n_arms * (state.gain[arm] - most))
-                total += p[arm]
-            for arm in range(n_arms):
-                p[arm] = (1.0 - self.gamma) * p[arm] / total + self.gamma / n_arms
-            u, arm = rng.random(), 0
-            while arm < n_arms - 1 and u >= p[arm]:
-                u -= p[arm]
-                arm += 1
-            state.arm[0] = arm
+                p[arm] = (1.0 - self.gamma) * p[arm] + self.gamma / n_arms
+            state.arm[0] = sample(p, rng.random())
         return state.arm[0]
 
     def learn(self, state: Batch, t: int, arm: int, reward: float) -> None:
@@ -200,4 +194,4 @@ class BatchedExp3(Algorithm):
         if closes:
             mean = state.total[0] / self.batch
             state.total[0] = 0.0
-            state.gain[arm] += (mean + 2.0 * self.M) / (4.0 * self.M) / state.p[arm]
+            state.loss[arm] -= (mean + 2.0 * self.M) / (4.0 * self.M) / state.p[arm]

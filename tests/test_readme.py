@@ -36,6 +36,15 @@ def test_the_batch_is_solved_as_promised(capsys):
     assert capsys.readouterr().out == "(100000, 5) True\n"
 
 
+def test_an_algorithm_of_ones_own_plays(capsys):
+    exec(block("ExploreThenCommit"), {"__name__": "cell"})
+    own, ucb1 = capsys.readouterr().out.splitlines()
+    assert own.startswith("ExploreThenCommit(rounds=1000)")
+    assert ucb1.startswith("UCB1(c=2.0)")
+    assert 1_000 * 0.2 <= float(own.split()[-1]) <= 100_000 * 0.4
+    assert float(ucb1.split()[-1]) > 0
+
+
 def test_the_race_is_the_recorded_one():
     (recorded,) = document.read(ROOT / "experiments" / "records" / "bench-mdps.json")
     shown = README.split("<!-- race -->\n")[1].split("<!-- end of race -->")[0]
