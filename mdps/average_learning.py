@@ -16,7 +16,8 @@ from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.average import gain_and_bias, relative_value_iteration
 from claimlab.mdps.tabular import AverageMDP
-from claimlab.native import Native, interpreted, kernel, spread, threads_or_default
+from claimlab.native import Native, interpreted, kernel
+from claimlab.runs import each_run, log_times
 
 
 class AverageLearner(Native):
@@ -162,22 +163,13 @@ def learn_average(
     if not isinstance(mdp, (AverageMDP, World)):
         raise TypeError(f"learn_average takes an AverageMDP or a World, got {type(mdp).__name__}.")
     there = mdp if isinstance(mdp, World) else world(mdp)
-    horizon, runs = checks.integer("horizon", horizon, 1), checks.integer("runs", runs, 1)
-    wanted = min(checks.integer("checkpoints", checkpoints, 1), horizon)
-    times = np.unique(np.append(np.geomspace(1, horizon, wanted).round()[:-1], horizon)).astype(np.int64)
-    children = np.random.SeedSequence(checks.integer("seed", seed, 0)).spawn(runs)
+    times, runs = log_times("horizon", horizon, checkpoints), checks.integer("runs", runs, 1)
     regret, shortfall = np.zeros((runs, times.size)), np.zeros((runs, times.size))
     switches = np.zeros((runs, times.size), dtype=np.int64)
     live = _live if compiled else interpreted(_live)
 
-    def block(start: int, stop: int) -> list[Any]:
-        kept = []
-        for i in range(start, stop):
-            rng = np.random.default_rng(children[i])
-            state = live(learner, there, times, rng, regret[i], shortfall[i], switches[i])
-            if keep_states:
-                kept.append(state)
-        return kept
+    def game(i: int, rng: Generator) -> Any:
+        return live(learner, there, times, rng, regret[i], shortfall[i], switches[i])
 
-    states = spread(block, runs, threads_or_default(threads) if compiled else 1)
-    return AverageRecord(times, regret, shortfall, switches, tuple(state for part in states for state in part))
+    states = each_run(game, runs, seed, threads=threads if compiled else 1, keep_states=keep_states)
+    return AverageRecord(times, regret, shortfall, switches, states)

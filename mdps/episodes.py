@@ -15,7 +15,8 @@ from numpy.random import Generator
 from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.staged import StagedMDP, draw, evaluate, staged_optimum
-from claimlab.native import Native, interpreted, kernel, spread, threads_or_default
+from claimlab.native import Native, interpreted, kernel
+from claimlab.runs import each_run, log_times
 
 
 class Learner(Native):
@@ -153,9 +154,8 @@ def play_episodes(
         raise TypeError(
             f"play_episodes takes a Learner and a StagedMDP, got {type(learner).__name__}, {type(mdp).__name__}."
         )
-    times, runs = log_times(episodes, checkpoints), checks.integer("runs", runs, 1)
+    times, runs = log_times("episodes", episodes, checkpoints), checks.integer("runs", runs, 1)
     threshold = checks.interval("threshold", threshold, -np.inf, np.inf)
-    children = np.random.SeedSequence(checks.integer("seed", seed, 0)).spawn(runs)
     shape, optimum = (runs, times.size), staged_optimum(mdp).value
     kinds = np.zeros((*shape, mdp.horizon + 2), np.int64)
     record = _Trace(
@@ -163,24 +163,8 @@ def play_episodes(
     )
     run = _run if compiled else interpreted(_run)
 
-    def block(start: int, stop: int) -> list[Any]:
-        kept = []
-        for i in range(start, stop):
-            trace = _Trace(*(rows[i] for rows in record))
-            rng = np.random.default_rng(children[i])
-            state = run(learner, mdp, times, optimum, threshold - mdp.rounding, rng, trace)
-            if keep_states:
-                kept.append(state)
-        return kept
+    def game(i: int, rng: Generator) -> Any:
+        return run(learner, mdp, times, optimum, threshold - mdp.rounding, rng, _Trace(*(rows[i] for rows in record)))
 
-    states = spread(block, runs, threads_or_default(threads) if compiled else 1)
-    return EpisodeRecord(times, *record, tuple(state for part in states for state in part))
-
-
-def log_times(episodes: int, checkpoints: int) -> Ints:
-    """At most `checkpoints` numbers of episodes from 1 to `episodes`, both included, evenly spaced in the logarithm."""
-    episodes = checks.integer("episodes", episodes, 1)
-    checkpoints = checks.integer("checkpoints", checkpoints, 1)
-    spaced = np.geomspace(1, episodes, min(checkpoints, episodes)).round().astype(np.int64)
-    spaced[-1] = episodes
-    return np.unique(spaced)
+    states = each_run(game, runs, seed, threads=threads if compiled else 1, keep_states=keep_states)
+    return EpisodeRecord(times, *record, states)
