@@ -14,6 +14,7 @@ from claimlab.mdps import (
     NotConverged,
     TabularMDP,
     batched,
+    certificates,
     planning,
     relative_value_iteration,
     river_swim,
@@ -594,10 +595,10 @@ def test_the_certificates_geometric_series_is_plannings():
     """One formula in two languages."""
     rng = np.random.default_rng(0)
     mdp = garnet(6, 3, 2, gamma=0.97, rng=rng)
-    less, more = planning.contraction(mdp)
+    less, more = certificates.contraction(mdp)
     for _ in range(100):
         d, slack = rng.normal(size=6) + rng.normal() * 3, 10 ** rng.uniform(-20, 0)
-        assert kernels.series(d.min(), d.max(), slack, less, more) == planning.series(mdp, d, slack)
+        assert kernels.series(d.min(), d.max(), slack, less, more) == certificates.series(mdp, d, slack)
     assert kernels.contraction(mdp.gamma, mdp.row_error) == (less, more)
 
 

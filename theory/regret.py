@@ -20,7 +20,7 @@ def bernoulli_kl(p: ArrayLike, q: ArrayLike) -> Array:
     p, q = np.broadcast_arrays(checks.numbers("p", p), checks.numbers("q", q))
     with np.errstate(divide="ignore", invalid="ignore"):
         wins = np.where(p > 0, p * np.log(p / q), 0.0)
-        return wins + np.where(p < 1, (1 - p) * np.log((1 - p) / (1 - q)), 0.0)
+        return wins - np.where(p < 1, (1 - p) * np.log1p((p - q) / (1 - p)), 0.0)  # not 0 where q is tiny
 
 
 def lai_robbins(means: ArrayLike) -> float:
