@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from claimlab.experiments.benchmarks import document, render
-from claimlab.experiments.papers import policy_cliff
+from claimlab.experiments.papers import PAPERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -72,19 +72,20 @@ def test_the_property_test_passes(tmp_path):
 
 
 def test_the_headline_is_that_of_the_recorded_run():
-    record = json.loads((ROOT / "experiments" / "records" / "policy-cliff-standard.json").read_text())
+    record = json.loads((ROOT / "experiments" / "records" / "ledger-standard.json").read_text())
     claims = record["claims"]
     verdicts = Counter(claim["verdict"] for claim in claims)
     powerful = sum(
         claim["control"] == ("supported" if claim["expected"] == "refuted" else "refuted") for claim in claims
     )
+    papers = {claim["id"].split("/")[0] for claim in claims}
     headline = (
-        f"{len(claims)} claims of one paper, {verdicts['supported']} supported, {verdicts['refuted']} refuted; "
+        f"{len(claims)} claims of {len(papers)} papers, {verdicts['supported']} supported, {verdicts['refuted']} refuted; "
         f"{powerful} of {len(claims)} controls as they must be"
     )
     assert headline in " ".join(README.split())
     assert record["budget"]["name"] == "standard"
-    assert [claim["id"] for claim in claims] == [claim.id for claim in policy_cliff.CLAIMS]
+    assert [claim["id"] for claim in claims] == [claim.id for paper in PAPERS for claim in paper.CLAIMS]
 
 
 def test_every_file_that_the_readme_names_exists():
