@@ -80,7 +80,8 @@ def test_the_headline_is_that_of_the_recorded_run():
     )
     papers = {claim["id"].split("/")[0] for claim in claims}
     headline = (
-        f"{len(claims)} claims of {len(papers)} papers, {verdicts['supported']} supported, {verdicts['refuted']} refuted; "
+        f"{len(claims)} claims of {len(papers)} papers, {verdicts['supported']} supported, "
+        f"{verdicts['refuted']} refuted; "
         f"{powerful} of {len(claims)} controls as they must be"
     )
     assert headline in " ".join(README.split())
