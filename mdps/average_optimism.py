@@ -19,6 +19,7 @@ from claimlab.checks import Array, Ints
 from claimlab.mdps.average import DAMPING
 from claimlab.mdps.average_learning import AverageLearner
 from claimlab.mdps.balls import L1, Ball
+from claimlab.mdps.beliefs import mean
 from claimlab.mdps.tabular import EPS
 from claimlab.native import kernel
 
@@ -58,16 +59,20 @@ def _lean(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
             floor = min(floor, (v[i] - bottom) / span)
     if floor > 0:
         at_floor = _divergence(p, v, bottom, span, floor, floor, q)
-        if at_floor < radius:  # the multiplier of a lowest state outside the support is zero
+        if at_floor <= radius:  # the multiplier of a lowest state outside the support is zero
             moved = 1 - exp(at_floor - radius)
             for i in range(n):
                 q[i] *= 1 - moved
             q[lowest] += moved
             return unit
-    high, low = log(max(floor, 1e-12)) if floor > 0 else -27.0, 2.0
+    deepest = log(floor) if floor > 0 else -700.0
+    high, low = max(deepest, -27.0), 2.0
     far = _divergence(p, v, bottom, span, floor, exp(high), q) - radius
+    while far <= 0 and high > deepest:  # a lowest state of next to no probability
+        low, high = high, max(deepest, 2 * high)
+        far = _divergence(p, v, bottom, span, floor, exp(high), q) - radius
     if far <= 0:
-        return span * exp(high) + unit
+        return mean(q, v) - bottom + unit
     near = _divergence(p, v, bottom, span, floor, exp(low), q) - radius
     while near > 0 and low < 40:
         high, far = low, near
@@ -85,14 +90,9 @@ def _lean(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
         if low - high < 1e-12 or -1e-12 * radius <= found <= 0:
             break
     _divergence(p, v, bottom, span, floor, exp(high), q)
-    least = 0.0
-    for i in range(n):
-        least += q[i] * v[i]
+    least = mean(q, v)
     _divergence(p, v, bottom, span, floor, exp(low), q)
-    value = 0.0
-    for i in range(n):
-        value += q[i] * v[i]
-    return float(max(value - least, 0.0) + unit)
+    return float(max(mean(q, v) - least, 0.0) + unit)
 
 
 @kernel

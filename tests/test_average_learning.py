@@ -100,10 +100,7 @@ def inner(ball, p, v, radius):
     return q, error
 
 
-coarse = simplices(4).map(lambda p: np.round(p, 6)).map(lambda p: p / p.sum())  # below, conic solvers see nothing
-
-
-@given(coarse, st.lists(st.integers(-3, 3), min_size=4, max_size=4), st.sampled_from([1e-3, 0.1, 1.0, 5.0]))
+@given(simplices(4), st.lists(st.integers(-3, 3), min_size=4, max_size=4), st.sampled_from([1e-3, 0.1, 1.0, 5.0]))
 @settings(max_examples=40)
 def test_reverse_kl_is_the_convex_programs_minimum(p, values, radius):
     """Feasible, and within its own certificate of the minimum that a conic solver finds (to that solver's 1e-6)."""
