@@ -19,7 +19,8 @@ from claimlab.experiments import __main__ as cli
 from claimlab.experiments import benchmarks
 from claimlab.experiments.benchmarks import document, race, regrets, render
 from claimlab.experiments.benchmarks.aggregate import limit_share
-from claimlab.experiments.benchmarks.bandits import BANDITS, RUNS, Prepared, bernoulli, dynamical, linear
+from claimlab.experiments.benchmarks.algorithms import RUNS, Prepared
+from claimlab.experiments.benchmarks.bandits import BANDITS, bernoulli, dynamical, linear
 from claimlab.experiments.benchmarks.machine import draws
 from claimlab.experiments.benchmarks.race import OURS, SCRIPTS, Race, Solver, Source, Track
 from claimlab.experiments.errors import WrongUsage
