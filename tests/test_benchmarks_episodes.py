@@ -43,7 +43,7 @@ def staged_river(n, horizon=20):
 
 
 def gap_in_errors(a, b):
-    """The largest difference of two mean curves, float[runs, C], in its standard errors; equal constants differ by 0."""
+    """The largest difference of two mean curves, float[runs, C], in standard errors; equal constants differ by 0."""
     error = np.sqrt(a.var(axis=0, ddof=1) / len(a) + b.var(axis=0, ddof=1) / len(b))
     return float((abs(a.mean(axis=0) - b.mean(axis=0)) / (error + 1e-9)).max())
 

@@ -92,9 +92,9 @@ WORDS = Words(
     aside="the other in shorter games, as an episode costs the same; LOOP: steps",
     wrong="another regret than the algorithm has, beyond chance",
     axis="seconds an episode or step",
-    cases="Expected: the mean regret of the same algorithm in plain NumPy, in games as long as the other library is timed "
-    "in; regrets are compared after eight numbers of episodes up to there.  UCBVI is that of rlberry-scool, whose bonus, "
-    "clipping and stale bonuses ours copies here.",
+    cases="Expected: the mean regret of the same algorithm in plain NumPy, in games as long as the other library is "
+    "timed in; regrets are compared after eight numbers of episodes up to there.  UCBVI is that of rlberry-scool, "
+    "whose clipping and whose bonuses, stale ones included, ours copies here.",
     how="Min and median are CPU times of an episode (a step) over the repetitions; the first call compiles what no "
     "earlier case did.  Ours evaluates every episode's policy exactly besides.  The regret is that of the games that "
     "all are judged by, with its standard error.",
