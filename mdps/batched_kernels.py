@@ -21,6 +21,16 @@ from claimlab.native import fast_kernel, kernel
 IMPROVEMENTS = 10_000  # of one policy iteration at most; a handful is usual
 
 
+@fast_kernel
+def row_sum(P: Array, n: int, s: int, a: int) -> tuple[float, bool]:
+    """The sum of a row, and whether an entry is negative."""
+    total, negative = 0.0, False
+    for t in range(P.shape[3]):
+        total += P[n, s, a, t]
+        negative |= P[n, s, a, t] < 0
+    return total, negative
+
+
 @kernel
 def measure(P: Array, r: Array, actions: Bools, row_error: Array, start: int, stop: int) -> bool:
     """How far, at most, a row of each instance sums from 1, missing actions aside; and whether all is well."""
@@ -32,13 +42,10 @@ def measure(P: Array, r: Array, actions: Bools, row_error: Array, start: int, st
             available = False
             for a in range(A):
                 if actions[n, s, a]:
-                    available, total, least = True, 0.0, 0.0
-                    for t in range(S):
-                        p = P[n, s, a, t]
-                        total += p
-                        least = min(least, p)
+                    available = True
+                    total, negative = row_sum(P, n, s, a)
                     off = abs(total - 1)
-                    sound = sound and off <= SUM_TOLERANCE and least >= 0 and np.isfinite(r[n, s, a])
+                    sound = sound and off <= SUM_TOLERANCE and not negative and np.isfinite(r[n, s, a])
                     worst = max(worst, off)
             sound = sound and available
         row_error[n] = worst + S * EPS
@@ -53,7 +60,7 @@ def tableau(n: int, columns: int) -> Array:
 
 @fast_kernel
 def eliminate(M: Array, columns: int) -> None:
-    """Solve the system in the first S columns of a :func:`tableau` for the next `columns`, in place, without pivoting."""
+    """Solve the system in the first S columns of a :func:`tableau` for the next `columns`, in place, not pivoting."""
     S, width = len(M), len(M) + columns
     if S < BLOCK:
         for k in range(S):

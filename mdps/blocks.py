@@ -17,8 +17,7 @@ _VECTOR = ir.VectorType(ir.DoubleType(), BLOCK)
 _FLAGS = ("contract", "reassoc", "nsz", "arcp")  # those of fast_kernel
 
 
-@intrinsic
-def subtract_rows(typing: Any, x: Any, target: Any, f: Any, one: Any, g: Any, other: Any) -> Any:
+def _subtract_rows(typing: Any, x: Any, target: Any, f: Any, one: Any, g: Any, other: Any) -> Any:
     """``x[target:] -= f * x[one:] + g * x[other:]`` for `BLOCK` entries of the C-contiguous `x`, float[n]."""
     index = types.uint64
     signature = types.void(x, index, types.float64, index, types.float64, index)
@@ -43,3 +42,6 @@ def subtract_rows(typing: Any, x: Any, target: Any, f: Any, one: Any, g: Any, ot
         return context.get_dummy_value()
 
     return signature, generate
+
+
+subtract_rows: Any = intrinsic(_subtract_rows)  # as kernels call it, without the first argument
