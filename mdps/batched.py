@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -74,7 +75,8 @@ class MDPBatch(Native):
         if not actions.all():
             P[~actions], r[~actions] = 0.0, 0.0
         P.flags.writeable = r.flags.writeable = False
-        if not kernels.measure(P, r, actions, row_error):
+        check, least = partial(kernels.measure, P, r, actions, row_error), 1 + 100_000 // P[0].size
+        if not all(spread(check, len(P), threads_or_default(None), least=least)):
             _explain(P, r, actions)
         row_error.flags.writeable = False
         self._settle(P=P, r=r, gamma=gamma, actions=actions, row_error=row_error)

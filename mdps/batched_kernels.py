@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from claimlab.checks import SUM_TOLERANCE, Array, Bools, Ints
-from claimlab.mdps.kernels import LARGEST
+from claimlab.mdps.blocks import BLOCK, subtract_rows
+from claimlab.mdps.kernels import LARGEST, U
 from claimlab.mdps.soft_maximum import log_sum_exp
 from claimlab.mdps.tabular import EPS, SUBNORMAL
 from claimlab.native import fast_kernel, kernel
@@ -20,49 +21,91 @@ from claimlab.native import fast_kernel, kernel
 IMPROVEMENTS = 10_000  # of one policy iteration at most; a handful is usual
 
 
+@fast_kernel
+def row_sum(P: Array, n: int, s: int, a: int) -> tuple[float, bool]:
+    """The sum of a row, and whether an entry is negative."""
+    total, negative = 0.0, False
+    for t in range(P.shape[3]):
+        total += P[n, s, a, t]
+        negative |= P[n, s, a, t] < 0
+    return total, negative
+
+
 @kernel
-def measure(P: Array, r: Array, actions: Bools, row_error: Array) -> bool:
+def measure(P: Array, r: Array, actions: Bools, row_error: Array, start: int, stop: int) -> bool:
     """How far, at most, a row of each instance sums from 1, missing actions aside; and whether all is well."""
-    N, S, A = r.shape
+    _, S, A = r.shape
     sound = True
-    for n in range(N):
+    for n in range(start, stop):
         worst = 0.0
         for s in range(S):
             available = False
             for a in range(A):
                 if actions[n, s, a]:
-                    available, total, least = True, 0.0, 0.0
-                    for t in range(S):
-                        p = P[n, s, a, t]
-                        total += p
-                        least = min(least, p)
+                    available = True
+                    total, negative = row_sum(P, n, s, a)
                     off = abs(total - 1)
-                    sound = sound and off <= SUM_TOLERANCE and least >= 0 and np.isfinite(r[n, s, a])
+                    sound = sound and off <= SUM_TOLERANCE and not negative and np.isfinite(r[n, s, a])
                     worst = max(worst, off)
             sound = sound and available
         row_error[n] = worst + S * EPS
     return sound
 
 
+@kernel
+def tableau(n: int, columns: int) -> Array:
+    """Zeros for a system of `n` equations with so many right-hand sides, in whole blocks for :func:`eliminate`."""
+    return np.zeros((n, -(-(n + columns) // BLOCK) * BLOCK))
+
+
 @fast_kernel
-def eliminate(M: Array) -> None:
-    """Solve the system in the first S columns of `M`, float[S, S + K], for its last K, in place, without pivoting."""
-    S, width = M.shape
-    for k in range(S):
-        inverse = 1 / M[k, k]
-        for i in range(k + 1, S):
-            factor = M[i, k] * inverse
-            if factor != 0:
-                for j in range(k + 1, width):
-                    M[i, j] -= factor * M[k, j]
-    for k in range(S - 1, -1, -1):
-        for j in range(k + 1, S):
-            factor = M[k, j]
+def eliminate(M: Array, columns: int) -> None:
+    """Solve the system in the first S columns of a :func:`tableau` for the next `columns`, in place, not pivoting."""
+    S, width = len(M), len(M) + columns
+    if S < BLOCK:
+        for k in range(S):
+            inverse = 1 / M[k, k]
+            for i in range(k + 1, S):
+                factor = M[i, k] * inverse
+                if factor != 0:
+                    for j in range(k + 1, width):
+                        M[i, j] -= factor * M[k, j]
+        for k in range(S - 1, -1, -1):
+            for j in range(k + 1, S):
+                factor = M[k, j]
+                for c in range(S, width):
+                    M[k, c] -= factor * M[j, c]
+            inverse = 1 / M[k, k]
             for c in range(S, width):
-                M[k, c] -= factor * M[j, c]
+                M[k, c] *= inverse
+        return
+    _triangular(M)
+    for k in range(S - 1, -1, -1):
         inverse = 1 / M[k, k]
         for c in range(S, width):
             M[k, c] *= inverse
+            for i in range(k):
+                M[i, c] -= M[i, k] * M[k, c]
+
+
+@fast_kernel
+def _triangular(M: Array) -> None:
+    """The forward half of :func:`eliminate`, two pivots at a time; what is left below the diagonal has no meaning."""
+    S, step, w = U(len(M)), U(M.shape[1]), U(BLOCK)
+    one, two, flat = U(1), U(2), M.reshape(M.size)
+    for half in range(S // two):
+        k = two * half
+        first, above = 1 / M[k, k], M[k, k + one]
+        factor = M[k + one, k] * first
+        second = 1 / (M[k + one, k + one] - factor * above)
+        row, pivot, other = (k + one) * step, k * step, (k + one) * step
+        for b in range((k + one) // w, step // w):
+            subtract_rows(flat, row + b * w, factor, pivot + b * w, 0.0, pivot + b * w)
+        for i in range(k + two, S):
+            factor = M[i, k] * first
+            other_factor = (M[i, k + one] - factor * above) * second
+            for b in range((k + two) // w, step // w):
+                subtract_rows(flat, i * step + b * w, factor, pivot + b * w, other_factor, other + b * w)
 
 
 @kernel
@@ -152,7 +195,7 @@ def policy_iteration(
     its certificate, that of `v` and `policy` as they are given.
     """
     _, S, A = r.shape
-    M, x, tv, gain = np.empty((S, S + 1)), np.empty(S), np.empty(S), np.empty(S)
+    M, x, tv, gain = tableau(S, 1), np.empty(S), np.empty(S), np.empty(S)
     chosen, greedy = np.empty(S, np.int64), np.empty(S, np.int64)
     for n in range(start, stop):
         size, g = largest_reward(r, n), gamma[n]
@@ -173,7 +216,7 @@ def policy_iteration(
                         M[s, t] = -g * P[n, s, chosen[s], t]
                     M[s, s] += 1.0
                     M[s, S] = r[n, s, chosen[s]]
-                eliminate(M)
+                eliminate(M, 1)
                 for s in range(S):
                     x[s] = M[s, S]
             low, high, residual, most = np.inf, -np.inf, 0.0, 0.0
@@ -250,7 +293,7 @@ def evaluate(batch: Any, pi: Array, start: int, stop: int, v: Array, error: Arra
     """:func:`claimlab.mdps.planning.policy_value` of a stochastic policy on each instance."""
     P, r = batch.P, batch.r
     _, S, A = r.shape
-    M, x = np.empty((S, S + 1)), np.empty(S)
+    M, x = tableau(S, 1), np.empty(S)
     for n in range(start, stop):
         g, excess = batch.gamma[n], row_excess(pi, n)
         for s in range(S):
@@ -260,7 +303,7 @@ def evaluate(batch: Any, pi: Array, start: int, stop: int, v: Array, error: Arra
             M[s, S] = 0.0
             for a in range(A):
                 M[s, S] += pi[n, s, a] * r[n, s, a]
-        eliminate(M)
+        eliminate(M, 1)
         for s in range(S):
             v[n, s] = x[s] = M[s, S]
         residual = 0.0
@@ -283,7 +326,7 @@ def occupy(batch: Any, pi: Array, first: Array, start: int, stop: int, visits: A
     """
     P = batch.P
     _, S, A = pi.shape
-    M, x = np.empty((S, S + 1)), np.empty(S)
+    M, x = tableau(S, 1), np.empty(S)
     for n in range(start, stop):
         g, excess = batch.gamma[n], row_excess(pi, n)
         factor = contraction(g, batch.row_error[n])[1] * (1 + excess)
@@ -292,7 +335,7 @@ def occupy(batch: Any, pi: Array, first: Array, start: int, stop: int, visits: A
                 M[t, s] = -g * mixed(P, pi, n, s, t)
             M[t, t] += 1.0
             M[t, S] = (1 - g) * first[n, t]
-        eliminate(M)
+        eliminate(M, 1)
         residual, mass = 0.0, 1.0
         for s in range(S):
             x[s] = M[s, S]
@@ -315,7 +358,7 @@ def soft_policy_iteration(
     """:func:`claimlab.mdps.regularized.soft_policy_iteration` on each instance."""
     P, r, b, log_b, offset = batch.P, batch.r, soft.b, soft.log_b, soft.offset
     _, S, A = r.shape
-    M, x, tv = np.empty((S, S + 1)), np.empty(S), np.empty(S)
+    M, x, tv = tableau(S, 1), np.empty(S), np.empty(S)
     for n in range(start, stop):
         size, g, T = largest_reward(r, n), batch.gamma[n], soft.alpha[n]
         less, more = contraction(g, batch.row_error[n])
@@ -345,7 +388,7 @@ def soft_policy_iteration(
                     M[s, t] = -g * mixed(P, pi, n, s, t)
                 M[s, s] += 1.0
                 M[s, S] = tv[s] - x[s]
-            eliminate(M)
+            eliminate(M, 1)
             for s in range(S):
                 x[s] += M[s, S]
         for s in range(S):

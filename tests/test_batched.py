@@ -614,3 +614,15 @@ def test_a_read_only_array_is_taken_as_it_is_and_any_other_is_copied():
     bad.flags.writeable = False
     with pytest.raises(ValueError, match=r"P\[1, 0, 2\] sums to 2"):
         MDPBatch(bad, r, 0.5)
+
+
+@given(seeds(), st.integers(1, 40), st.sampled_from([1, 2, 9]))
+@settings(max_examples=60, deadline=None)
+def test_elimination_against_lapack(seed, n, columns):
+    """Sizes on both sides of whole blocks, even and odd numbers of pivots, one right-hand side and several."""
+    rng = np.random.default_rng(seed)
+    A, b = np.eye(n) - 0.99 * rng.dirichlet(np.full(n, 0.3), size=n), rng.normal(size=(n, columns))
+    M = kernels.tableau(n, columns)
+    M[:, :n], M[:, n : n + columns] = A, b
+    kernels.eliminate(M, columns)
+    assert M[:, n : n + columns] == pytest.approx(np.linalg.solve(A, b), rel=1e-9, abs=1e-9 * 100 * abs(b).max())

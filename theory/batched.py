@@ -9,7 +9,7 @@ import numpy as np
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.batched import MDPBatch, gaps, solve
-from claimlab.mdps.batched_kernels import contraction, eliminate
+from claimlab.mdps.batched_kernels import contraction, eliminate, tableau
 from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.tabular import EPS
 from claimlab.native import fast_kernel, spread, threads_or_default
@@ -90,7 +90,7 @@ def _nearest(
     """
     P = batch.P
     _, S, A = gap.shape
-    M, flow = np.empty((S, 2 * S)), np.empty(S)
+    M, flow = tableau(S, S), np.empty(S)
     for n in range(start, stop):
         g = batch.gamma[n]
         for s in range(S):
@@ -99,7 +99,7 @@ def _nearest(
                 M[s, S + t] = 0.0
             M[s, s] += 1.0
             M[s, S + s] = 1.0
-        eliminate(M)
+        eliminate(M, S)
         residual, mass, all_mass = 0.0, 0.0, 0.0
         for s in range(S):
             off, total = 0.0, 1.0
