@@ -118,6 +118,22 @@ def sparse_entries(name: str, P: Sparse, n_actions: int, bad: Bools, why: str) -
         raise ValueError(f"{name}{index} is {P.data[k]:.6g}; {why}.")
 
 
+def indices(name: str, value: ArrayLike, shape: tuple[int, ...], what: str, size: int, *, least: int = 0) -> Ints:
+    """`value` as a read-only int64 array of exactly `shape` with entries in `least` .. `size` - 1; 3.0 is taken."""
+    given = numbers(name, value)
+    if given.shape != shape:
+        raise ValueError(f"{name} must have shape {what} = {shape}, got {given.shape}.")
+    bad = np.argwhere(~((given >= least) & (given < size) & (given == np.floor(given))))
+    if len(bad):
+        raise ValueError(
+            f"{name}{bad[0].tolist()} is {given[tuple(bad[0])]:.6g}; entries must be whole numbers in "
+            f"{least}..{size - 1}."
+        )
+    out = given.astype(np.int64)
+    out.flags.writeable = False
+    return out
+
+
 def booleans(name: str, value: ArrayLike, shape: tuple[int, ...], what: str) -> Bools:
     """`value` as a read-only bool array of exactly `shape`; only booleans and the numbers 0 and 1 are taken."""
     given = np.asarray(value)
