@@ -334,6 +334,8 @@ def _with_constant(log: BanditLog, contexts: ArrayLike) -> Array:
 
 def _cross_fitted(log: BanditLog, x: Array, folds: int, fit: Any) -> Array:
     """Predictions whose coefficients each come from the other folds."""
+    if log.n < 2:
+        raise ValueError("cross-fitting needs 2 rounds at least, got 1.")
     folds = checks.integer("folds", folds, 2, log.n)
     fold, out = folds_of(log.n, folds), np.empty(log.target.shape)
     for k in range(folds):
