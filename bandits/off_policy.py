@@ -19,7 +19,7 @@ for every n are in :mod:`claimlab.theory.off_policy`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, nan, sqrt
 from typing import Any, NamedTuple
 
@@ -69,6 +69,7 @@ class BanditLog:
     logging: Any = None
     reward_range: tuple[float, float] | None = None
     weight_bound: float = inf
+    weights: Array = field(init=False)  # [n], importance weights of the actions taken
 
     def __post_init__(self) -> None:
         target = checks.distributions("target", self.target, ndim=2)
@@ -84,14 +85,10 @@ class BanditLog:
         propensities = _propensities(self.propensities, logging, actions)
         model = None if self.model is None else checks.shaped("model", self.model, target.shape, "(n, K)")
         bound = checks.interval("weight_bound", self.weight_bound, 0, inf, "(]")
-        if bound < inf:
-            weights = target[np.arange(n), actions] / propensities
-            _refuse(
-                "propensities",
-                propensities,
-                weights > bound * (1 + SUM_TOLERANCE),
-                f"makes a weight above weight_bound = {bound:g}",
-            )
+        weights = target[np.arange(n), actions] / propensities
+        weights.flags.writeable = False
+        above = weights > bound * (1 + SUM_TOLERANCE)
+        _refuse("propensities", propensities, above, f"makes a weight above weight_bound = {bound:g}")
         for name, value in (
             ("actions", actions),
             ("rewards", rewards),
@@ -101,6 +98,7 @@ class BanditLog:
             ("logging", logging),
             ("reward_range", span),
             ("weight_bound", bound),
+            ("weights", weights),
         ):
             object.__setattr__(self, name, value)
 
@@ -111,12 +109,6 @@ class BanditLog:
     @property
     def n_actions(self) -> int:
         return int(self.target.shape[1])
-
-    @property
-    def weights(self) -> Array:
-        """Importance weights of the actions taken, float[n]."""
-        out: Array = self.target[np.arange(self.n), self.actions] / self.propensities
-        return out
 
     @property
     def uncovered(self) -> Array | None:
@@ -170,12 +162,11 @@ class Evaluation(NamedTuple):
 
 
 @fast_kernel
-def _weighted(actions: Ints, rewards: Array, propensities: Array, target: Array, at: Array, clip: float) -> Array:
+def _weighted(weights: Array, rewards: Array, at: Array, clip: float) -> Array:
     """Sums without a model; `at` holds the centres of the terms of IPS and clipped IPS, and of the rewards."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = top = 0.0
     for i in range(rewards.size):
-        w = target[i, actions[i]] / propensities[i]
-        r = rewards[i]
+        w, r = weights[i], rewards[i]
         top = max(top, w)
         x, c, d = w * r - at[0], min(w, clip) * r - at[1], w * (r - at[2])
         s0 += w
@@ -192,15 +183,13 @@ def _weighted(actions: Ints, rewards: Array, propensities: Array, target: Array,
 
 @fast_kernel
 def _modelled(
-    actions: Ints, rewards: Array, propensities: Array, target: Array, model: Array, at: Array, clip: float
+    weights: Array, rewards: Array, actions: Ints, target: Array, model: Array, at: Array, clip: float
 ) -> Array:
     """The same with a model: `at` holds three more centres, of the terms of DM, DR and SWITCH-DR."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = top = 0.0
     t0 = t1 = t2 = t3 = t4 = t5 = 0.0
     for i in range(rewards.size):
-        a = actions[i]
-        w = target[i, a] / propensities[i]
-        r = rewards[i]
+        w, r = weights[i], rewards[i]
         top = max(top, w)
         x, c, d = w * r - at[0], min(w, clip) * r - at[1], w * (r - at[2])
         s0 += w
@@ -215,7 +204,7 @@ def _modelled(
         m = 0.0
         for k in range(target.shape[1]):
             m += target[i, k] * model[i, k]
-        e = w * (r - model[i, a])
+        e = w * (r - model[i, actions[i]])
         y, z, u = m - at[3], m + e - at[4], m + (e if w <= clip else 0.0) - at[5]
         t0 += y
         t1 += y * y
@@ -229,13 +218,11 @@ def _modelled(
 def _centres(log: BanditLog, clip: float) -> Array:
     """Rough means of everything that is summed, from the first rounds."""
     k = slice(min(log.n, PILOT))
-    r, pi, a = log.rewards[k], log.target[k], log.actions[k]
-    rows = np.arange(len(r))
-    w = pi[rows, a] / log.propensities[k]
+    w, r = log.weights[k], log.rewards[k]
     out = [(w * r).mean(), (np.minimum(w, clip) * r).mean(), r.mean()]
     if log.model is not None:
         q = log.model[k]
-        m, e = (pi * q).sum(axis=1), w * (r - q[rows, a])
+        m, e = (log.target[k] * q).sum(axis=1), w * (r - q[np.arange(len(r)), log.actions[k]])
         out += [m.mean(), (m + e).mean(), (m + np.where(w <= clip, e, 0.0)).mean()]
     return np.array(out)
 
@@ -263,8 +250,10 @@ def evaluate_log(log: BanditLog, *, clip: float = inf, threads: int | None = Non
 
     def work(start: int, stop: int) -> Array:
         part = slice(start, stop)
-        given = log.actions[part], log.rewards[part], log.propensities[part], log.target[part]
-        return _weighted(*given, at, clip) if log.model is None else _modelled(*given, log.model[part], at, clip)
+        w, r = log.weights[part], log.rewards[part]
+        if log.model is None:
+            return _weighted(w, r, at, clip)
+        return _modelled(w, r, log.actions[part], log.target[part], log.model[part], at, clip)
 
     blocks = np.array(spread(work, log.n, threads_or_default(threads), least=LEAST))
     total, n = blocks.sum(axis=0), log.n

@@ -8,11 +8,12 @@ from dataclasses import replace
 from claimlab.checks import nearest
 from claimlab.experiments.benchmarks.bandits import BANDITS
 from claimlab.experiments.benchmarks.mdps import MDPS
+from claimlab.experiments.benchmarks.off_policy import OPE
 from claimlab.experiments.benchmarks.race import Race
 from claimlab.experiments.benchmarks.relaxation import SOR
 from claimlab.experiments.errors import WrongUsage
 
-RACES: tuple[Race, ...] = (MDPS, BANDITS, SOR)
+RACES: tuple[Race, ...] = (MDPS, BANDITS, SOR, OPE)
 
 
 def choose(names: Sequence[str], only: Sequence[str]) -> list[Race]:
