@@ -10,7 +10,7 @@ Step `h` of episode `i` has state :math:`s_h`, action :math:`a_h` with *propensi
 - MIS, the marginalised estimator of Xie, Ma & Wang (2019): laws of the states by weighted counts;
 - DR (Jiang & Li 2016) with a cross-fitted fitted Q, and MRDR (Farajtabar, Chow & Ghavamzadeh 2018), DR with the table
   of action values that makes its variance least;
-- with occupancy ratios that are known, :func:`marginalised_value` and :func:`double_value`.
+- with occupancy ratios that are known, :func:`ratio_value` and :func:`double_value`.
 
 Logs of single transitions of a discounted MDP are in :mod:`claimlab.mdps.off_policy_discounted`.
 """
@@ -158,7 +158,7 @@ def evaluate_episodes(log: EpisodeLog, *, folds: int = 2) -> EpisodeEvaluation:
         mean_of(terms),
         Estimate(float(steps.sum()), mean_of((rho * (rewards - steps) / safe).sum(axis=1)).stderr),
         Estimate(model.value, mean_of(_influence(log, model)).stderr),
-        _marginalised(log),
+        marginalised_sampling(log),
         mean_of(dr),
         mean_of(mrdr),
         np.where(squares > 0, rho.sum(axis=0) ** 2 / np.where(squares > 0, squares, 1.0), 0.0),
@@ -262,7 +262,7 @@ def _ratio_table(log: EpisodeLog, ratios: ArrayLike) -> Array:
     return table
 
 
-def marginalised_value(log: EpisodeLog, ratios: ArrayLike) -> Estimate:
+def ratio_value(log: EpisodeLog, ratios: ArrayLike) -> Estimate:
     r"""Marginalised importance sampling with known ratios :math:`d^\pi_h(s,a)/d^\mu_h(s,a)`, float[H, S, A]."""
     table, steps, on = _ratio_table(log, ratios), np.arange(log.horizon), log.actions >= 0
     weights = np.where(on, table[steps, log.states, log.actions], 0.0)
@@ -287,8 +287,8 @@ def dr_value(log: EpisodeLog, q: ArrayLike) -> Estimate:
     return mean_of(terms - _controls(log, rho) @ table.ravel())
 
 
-def _marginalised(log: EpisodeLog) -> Estimate:
-    """MIS of Xie, Ma & Wang (2019), Eqs. (3.2) to (3.4): laws and rewards of states by weighted counts."""
+def marginalised_sampling(log: EpisodeLog) -> Estimate:
+    """MIS of Xie, Ma & Wang (2019), laws and rewards of the states by weighted counts; influence-function error."""
     H, S, _ = log.target.shape
     ratios, on = log.ratios, log.actions >= 0
     law = np.bincount(log.states[on[:, 0], 0], minlength=S) / log.n

@@ -33,8 +33,8 @@ def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
     out = numbers(name, value)
     if out.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, got shape {out.shape}.")
-    bad = np.argwhere(~np.isfinite(out))
-    if len(bad):
+    if not (finite := np.isfinite(out)).all():
+        bad = np.argwhere(~finite)
         raise ValueError(f"{name}{bad[0].tolist()} is {out[tuple(bad[0])]}; every entry must be finite.")
     out.flags.writeable = False
     return out
@@ -62,8 +62,8 @@ def distributions(name: str, value: ArrayLike, *, ndim: int, atol: float = SUM_T
     out = array(name, value, ndim=ndim)
     if out.shape[-1] == 0:
         raise ValueError(f"{name} has shape {out.shape}: a distribution needs at least one outcome.")
-    bad = np.argwhere(out < 0)
-    if len(bad):
+    if out.size and out.min() < 0:
+        bad = np.argwhere(out < 0)
         raise ValueError(f"{name}{bad[0].tolist()} is {out[tuple(bad[0])]:.6g}; probabilities cannot be negative.")
     _sum_to_one(name, out.sum(axis=-1), atol)
     return out
@@ -123,8 +123,8 @@ def indices(name: str, value: ArrayLike, shape: tuple[int, ...], what: str, size
     given = numbers(name, value)
     if given.shape != shape:
         raise ValueError(f"{name} must have shape {what} = {shape}, got {given.shape}.")
-    bad = np.argwhere(~((given >= least) & (given < size) & (given == np.floor(given))))
-    if len(bad):
+    if not (good := (given >= least) & (given < size) & (given == np.floor(given))).all():
+        bad = np.argwhere(~good)
         raise ValueError(
             f"{name}{bad[0].tolist()} is {given[tuple(bad[0])]:.6g}; entries must be whole numbers in "
             f"{least}..{size - 1}."
