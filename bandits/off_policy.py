@@ -169,8 +169,8 @@ def _weighted(weights: Array, rewards: Array, at: Array, clip: float) -> Array:
         w, r = weights[i], rewards[i]
         top = max(top, w)
         x, c, d = w * r - at[0], min(w, clip) * r - at[1], w * (r - at[2])
-        s0 += w
-        s1 += w * w
+        s0 += w - 1
+        s1 += (w - 1) * (w - 1)
         s2 += x
         s3 += x * x
         s4 += c
@@ -192,8 +192,8 @@ def _modelled(
         w, r = weights[i], rewards[i]
         top = max(top, w)
         x, c, d = w * r - at[0], min(w, clip) * r - at[1], w * (r - at[2])
-        s0 += w
-        s1 += w * w
+        s0 += w - 1
+        s1 += (w - 1) * (w - 1)
         s2 += x
         s3 += x * x
         s4 += c
@@ -259,7 +259,7 @@ def evaluate_log(log: BanditLog, *, clip: float = inf, threads: int | None = Non
     total, n = blocks.sum(axis=0), log.n
     means = [_mean(*total[k : k + 2], n, at[j]) for k, j in ((3, 0), (5, 1))]
     modelled = [_mean(*total[k : k + 2], n, at[j]) for k, j in ((10, 3), (12, 4), (14, 5))] if len(at) > 3 else []
-    w, ww = float(total[1]), float(total[2])
+    w, ww = n + float(total[1]), n + float(2 * total[1] + total[2])
     uncovered = log.uncovered
     return Evaluation(
         means[0],
@@ -268,7 +268,7 @@ def evaluate_log(log: BanditLog, *, clip: float = inf, threads: int | None = Non
         *(modelled or (MISSING, MISSING, MISSING)),
         w * w / ww if ww > 0 else 0.0,
         float(blocks[:, 0].max()),
-        _mean(w - n, ww - 2 * w + n, n, 1.0),
+        _mean(*total[1:3], n, 1.0),
         nan if uncovered is None else float(uncovered.mean()),
     )
 
@@ -305,13 +305,13 @@ def minimum_variance_model(log: BanditLog, contexts: ArrayLike, *, folds: int = 
 
     With features :math:`\phi(x, a) = e_a \otimes (1, x)` DR is :math:`\frac1n\sum (w_i r_i - z_i^\top\beta)` with
     controls :math:`z_i = w_i\phi(x_i, a_i) - \sum_a \pi_i(a)\phi(x_i, a)` of mean zero, so the minimiser of Farajtabar,
-    Chow & Ghavamzadeh (2018) in this class is a regression of :math:`w r` on `z`; it needs no other propensities than
+    Chow & Ghavamzadeh (2018) in this class is a regression of :math:`w r` on `z` and the context; it needs no other propensities than
     those of the actions taken.
     """
     x = _with_constant(log, contexts)
     surplus = log.weights[:, None] * np.eye(log.n_actions)[log.actions] - log.target
     z, y = (surplus[:, :, None] * x[:, None, :]).reshape(log.n, -1), log.weights * log.rewards
-    return _cross_fitted(log, x, folds, lambda kept: control_coefficients(y[kept], z[kept]))
+    return _cross_fitted(log, x, folds, lambda kept: control_coefficients(y[kept], z[kept], x[kept]))
 
 
 def _with_constant(log: BanditLog, contexts: ArrayLike) -> Array:

@@ -136,6 +136,8 @@ def evaluate_episodes(log: EpisodeLog, *, folds: int = 2) -> EpisodeEvaluation:
 
     `folds` is of the cross-fitting of DR and MRDR: an episode's action values come from the episodes of other folds,
     which keeps both unbiased.
+    Their standard errors leave out the covariance between folds, of second order in 1/N: with few episodes for each pair
+    of the log they are too small.
     """
     if log.n < 2:
         raise ValueError("cross-fitting needs 2 episodes at least, got 1.")
@@ -145,10 +147,11 @@ def evaluate_episodes(log: EpisodeLog, *, folds: int = 2) -> EpisodeEvaluation:
     model = fitted_q(log)
     dr, mrdr, controls = np.empty(log.n), np.empty(log.n), _controls(log, rho)
     terms = (rho * rewards).sum(axis=1)
+    first = np.eye(log.target.shape[1] + 1)[np.where(log.actions[:, 0] >= 0, log.states[:, 0], -1)]
     for k in range(folds):
         kept, held = fold != k, fold == k
         dr[held] = terms[held] - controls[held] @ fitted_q(_episodes(log, kept)).q.ravel()
-        mrdr[held] = terms[held] - controls[held] @ control_coefficients(terms[kept], controls[kept])
+        mrdr[held] = terms[held] - controls[held] @ control_coefficients(terms[kept], controls[kept], first[kept])
     mean_weights = rho.mean(axis=0)
     safe = np.where(mean_weights > 0, mean_weights, 1.0)
     steps = (rho * rewards).mean(axis=0) / safe

@@ -26,13 +26,14 @@ def mean_of(terms: Array) -> Estimate:
     return Estimate(float(terms.mean()), float(terms.std(ddof=1)) / sqrt(n) if n > 1 else nan)
 
 
-def control_coefficients(y: Array, z: Array) -> Array:
-    r"""The coefficients :math:`\beta` that minimise the sample variance of :math:`y - z\beta`, float[d].
+def control_coefficients(y: Array, z: Array, known: Array) -> Array:
+    r"""The coefficients :math:`\beta` with which :math:`y - z\beta` varies least about a linear function of `known`.
 
-    For controls `z`, float[n, d], of known mean zero; the minimiser of least norm where there are several.  In the
-    population :math:`\beta = \mathrm{Cov}(z)^{-1} \mathrm{Cov}(z, y)` (Lavenberg & Welch 1981).
+    For controls `z`, float[n, d], whose mean is zero given `known`, float[n, k], which holds a constant; the minimiser
+    of least norm where there are several.  In the population it is :math:`\mathrm{Cov}(z)^{-1}\mathrm{Cov}(z, y)`, with
+    `known` or without (Lavenberg & Welch 1981); in a sample what is known is noise less.
     """
-    beta: Array = np.linalg.lstsq(z - z.mean(axis=0), y - y.mean(), rcond=None)[0]
+    beta: Array = np.linalg.lstsq(np.hstack([known, z]), y, rcond=None)[0][known.shape[1] :]
     return beta
 
 

@@ -119,7 +119,7 @@ def objective(p: Problem, q: Any) -> Any:
 def squares(p: Problem, q: Any) -> Any:
     r"""What weighted least squares minimises, :math:`E[(\pi/\mu)^2 (r - q)^2]`."""
     return p.moments(lambda x, a, r: p.pi[x, a] / p.mu[x, a] * (r - q[x, a]))
-    
+
 
 def _objective(weighted: bool, q: Array, **case: Array) -> Trial:
     p, model = problem(**case), marks(q)

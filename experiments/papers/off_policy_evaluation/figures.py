@@ -119,7 +119,7 @@ def coverage() -> tuple[Figure, pd.DataFrame]:
         for ax, what in zip(axes, ("missed", "width")):
             ax.plot(part["rounds"], part[what], marker=marker, color=OKABE_ITO[colour], label=name)
     axes[0].axhline(LEVEL, color="0.4", ls="--", lw=0.8)
-    axes[0].text(SIZES[-1], LEVEL, f"promised: {LEVEL:g}", ha="right", va="bottom", color="0.4", fontsize=7)
+    axes[0].text(SIZES[0], LEVEL, f"promised: {LEVEL:g}", ha="left", va="bottom", color="0.4", fontsize=7)
     axes[0].set(xscale="log", xlabel="rounds", ylabel="share of logs that miss the value", ylim=(-0.02, 1))
     axes[1].set(xscale="log", xlabel="rounds", ylabel="mean width within [0, 1]", ylim=(-0.02, 1.02))
     for ax in axes:
