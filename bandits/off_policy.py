@@ -1,14 +1,15 @@
 r"""Off-policy evaluation from a log of contextual-bandit rounds: what would another policy have earned?
 
 Round `i` has action :math:`a_i`, drawn with *propensity* :math:`\mu_i(a_i) > 0`, and reward :math:`r_i`; the target
-policy would have drawn from :math:`\pi_i`, and :math:`w_i = \pi_i(a_i)/\mu_i(a_i)`.  With a reward model `q`, float[n, K],
+policy would have drawn from :math:`\pi_i`, and :math:`w_i = \pi_i(a_i)/\mu_i(a_i)`.  With a reward model `q`,
+float[n, K],
 
 - IPS :math:`\frac1n\sum w_i r_i` (Horvitz & Thompson 1952), unbiased if :math:`\mu_i > 0` wherever :math:`\pi_i > 0`;
-- SNIPS :math:`\sum w_i r_i / \sum w_i` (Swaminathan & Joachims 2015), within the range of the rewards, biased by O(1/n);
+- SNIPS :math:`\sum w_i r_i / \sum w_i` (Swaminathan & Joachims 2015), within the rewards' range, biased by O(1/n);
 - clipped IPS :math:`\frac1n\sum \min(w_i, c) r_i`;
 - DM :math:`\frac1n\sum_i\sum_a \pi_i(a) q_i(a)`, as good as the model;
-- DR :math:`DM + \frac1n\sum w_i (r_i - q_i(a_i))` (Dudik, Langford & Li 2011), unbiased if the propensities or the model
-  are right;
+- DR :math:`DM + \frac1n\sum w_i (r_i - q_i(a_i))` (Dudik, Langford & Li 2011), unbiased if the propensities or the
+  model are right;
 - SWITCH-DR, DR with the correction only where :math:`w_i \le c` (Wang, Agarwal & Dudik 2017, Section 4);
 - MRDR, DR with the linear model that makes its variance least (Farajtabar, Chow & Ghavamzadeh 2018):
   :func:`minimum_variance_model`.
@@ -37,7 +38,7 @@ PILOT = 256  # rounds whose means the sums are centred at, so that no variance i
 
 @dataclass(frozen=True, eq=False)
 class BanditLog:
-    """A log of independent rounds, validated once; arrays are copied and read-only.
+    """A log of independent rounds, validated once; arrays are read-only, and copied unless they were so before.
 
     Parameters
     ----------
@@ -134,10 +135,12 @@ def _propensities(given: Any, logging: Array | None, actions: Ints) -> Array:
     if given is None and logging is None:
         raise ValueError("propensities are missing: pass them, or all probabilities of the logging policy as logging.")
     chosen = None if logging is None else logging[np.arange(len(actions)), actions]
-    out = checks.numbers("propensities", chosen if given is None else given)
+    out = checks.numbers("propensities", given if given is not None else np.asarray(chosen))
     if out.shape != actions.shape:
         raise ValueError(f"propensities must have shape (n,) = {actions.shape}, got {out.shape}.")
-    _refuse("propensities", out, np.isnan(out), "is missing; drop such rounds only if that depends on the context alone")
+    _refuse(
+        "propensities", out, np.isnan(out), "is missing; drop such rounds only if that depends on the context alone"
+    )
     _refuse("propensities", out, out <= 0, "says that the action taken cannot be taken; propensities lie in (0, 1]")
     _refuse("propensities", out, out > 1, "is no probability; propensities lie in (0, 1]")
     if chosen is not None and given is not None:
@@ -257,26 +260,32 @@ def evaluate_log(log: BanditLog, *, clip: float = inf, threads: int | None = Non
 
     blocks = np.array(spread(work, log.n, threads_or_default(threads), least=LEAST))
     total, n = blocks.sum(axis=0), log.n
-    means = [_mean(*total[k : k + 2], n, at[j]) for k, j in ((3, 0), (5, 1))]
-    modelled = [_mean(*total[k : k + 2], n, at[j]) for k, j in ((10, 3), (12, 4), (14, 5))] if len(at) > 3 else []
+
+    def mean(k: int, centre: float) -> Estimate:
+        return _mean(float(total[k]), float(total[k + 1]), n, centre)
+
+    modelled = [mean(k, at[j]) if log.model is not None else MISSING for k, j in ((10, 3), (12, 4), (14, 5))]
     w, ww = n + float(total[1]), n + float(2 * total[1] + total[2])
+    wr, wwr, wwrr = (float(x) for x in total[7:10])
     uncovered = log.uncovered
     return Evaluation(
-        means[0],
-        _ratio(w, ww, *(float(x) for x in total[7:10]), float(at[2])),
-        means[1],
-        *(modelled or (MISSING, MISSING, MISSING)),
-        w * w / ww if ww > 0 else 0.0,
-        float(blocks[:, 0].max()),
-        _mean(*total[1:3], n, 1.0),
-        nan if uncovered is None else float(uncovered.mean()),
+        ips=mean(3, at[0]),
+        snips=_ratio(w, ww, wr, wwr, wwrr, float(at[2])),
+        clipped=mean(5, at[1]),
+        dm=modelled[0],
+        dr=modelled[1],
+        switch=modelled[2],
+        effective_size=w * w / ww if ww > 0 else 0.0,
+        max_weight=float(blocks[:, 0].max()),
+        mean_weight=mean(1, 1.0),
+        uncovered=nan if uncovered is None else float(uncovered.mean()),
     )
 
 
 def _mean(s1: float, s2: float, n: int, centre: float) -> Estimate:
     """The mean of n terms, and its standard error, from their sum and sum of squares about `centre`."""
-    mean = float(s1) / n
-    spread_ = max(float(s2) / n - mean * mean, 0.0)
+    mean = s1 / n
+    spread_ = max(s2 / n - mean * mean, 0.0)
     return Estimate(float(centre) + mean, sqrt(spread_ / (n - 1)) if n > 1 else nan)
 
 
@@ -305,8 +314,8 @@ def minimum_variance_model(log: BanditLog, contexts: ArrayLike, *, folds: int = 
 
     With features :math:`\phi(x, a) = e_a \otimes (1, x)` DR is :math:`\frac1n\sum (w_i r_i - z_i^\top\beta)` with
     controls :math:`z_i = w_i\phi(x_i, a_i) - \sum_a \pi_i(a)\phi(x_i, a)` of mean zero, so the minimiser of Farajtabar,
-    Chow & Ghavamzadeh (2018) in this class is a regression of :math:`w r` on `z` and the context; it needs no other propensities than
-    those of the actions taken.
+    Chow & Ghavamzadeh (2018) in this class is a regression of :math:`w r` on `z` and the context; it needs no
+    other propensities than those of the actions taken.
     """
     x = _with_constant(log, contexts)
     surplus = log.weights[:, None] * np.eye(log.n_actions)[log.actions] - log.target

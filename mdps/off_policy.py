@@ -5,8 +5,8 @@ Step `h` of episode `i` has state :math:`s_h`, action :math:`a_h` with *propensi
 
 - trajectory-wise IS :math:`\rho_{0:H-1}\sum_h\gamma^h r_h`, per-decision IS :math:`\sum_h\gamma^h\rho_{0:h} r_h`
   (Precup, Sutton & Singh 2000), and the weighted one, each step divided by its mean weight (Thomas 2015);
-- DM, fitted Q: :math:`Q_h(s,a) = \hat r_h + \gamma\hat P_h V_{h+1}` from counts, which in the tabular case is the value of
-  the estimated model (Yin & Wang 2020);
+- DM, fitted Q: :math:`Q_h(s,a) = \hat r_h + \gamma\hat P_h V_{h+1}` from counts, which in the tabular case is the value
+  of the estimated model (Yin & Wang 2020);
 - MIS, the marginalised estimator of Xie, Ma & Wang (2019): laws of the states by weighted counts;
 - DR (Jiang & Li 2016) with a cross-fitted fitted Q, and MRDR (Farajtabar, Chow & Ghavamzadeh 2018), DR with the table
   of action values that makes its variance least;
@@ -70,7 +70,9 @@ class EpisodeLog:
         late = np.argwhere(over[:, :-1] & ~over[:, 1:])
         if len(late):
             i, h = late[0].tolist()
-            raise ValueError(f"actions[{i}, {h + 1}] is {actions[i, h + 1]} after -1: an episode that is over stays so.")
+            raise ValueError(
+                f"actions[{i}, {h + 1}] is {actions[i, h + 1]} after -1: an episode that is over stays so."
+            )
         states = checks.indices("states", _kept(self.states, over, 0), shape, "(N, H)", S)
         rewards = checks.shaped("rewards", _kept(self.rewards, over, 0), shape, "(N, H)")
         propensities = checks.numbers("propensities", _kept(self.propensities, over, 1))
@@ -136,13 +138,13 @@ def evaluate_episodes(log: EpisodeLog, *, folds: int = 2) -> EpisodeEvaluation:
 
     `folds` is of the cross-fitting of DR and MRDR: an episode's action values come from the episodes of other folds,
     which keeps both unbiased.
-    Their standard errors leave out the covariance between folds, of second order in 1/N: with few episodes for each pair
-    of the log they are too small.
+    Their standard errors leave out the covariance between folds, of second order in 1/N: with few episodes for each
+    pair of the log they are too small.
     """
     if log.n < 2:
         raise ValueError("cross-fitting needs 2 episodes at least, got 1.")
     fold = folds_of(log.n, checks.integer("folds", folds, 2, log.n))
-    rho, discounts = np.cumprod(log.ratios, axis=1), log.gamma ** np.arange(log.horizon)
+    rho, discounts = _products(log), log.gamma ** np.arange(log.horizon)
     rewards = discounts * log.rewards
     model = fitted_q(log)
     dr, mrdr, controls = np.empty(log.n), np.empty(log.n), _controls(log, rho)
@@ -169,6 +171,11 @@ def evaluate_episodes(log: EpisodeLog, *, folds: int = 2) -> EpisodeEvaluation:
         mean_weights,
         model.uncovered,
     )
+
+
+def _products(log: EpisodeLog) -> Array:
+    r""":math:`\rho_{0:h}`, float[N, H]."""
+    return np.asarray(np.cumprod(log.ratios, axis=1), dtype=np.float64)
 
 
 def _episodes(log: EpisodeLog, kept: Bools) -> EpisodeLog:
@@ -205,7 +212,7 @@ def _counts(log: EpisodeLog) -> tuple[Array, Array, Array]:
 
 
 def fitted_q(log: EpisodeLog) -> FittedQ:
-    """Fitted-Q evaluation by counts, that is, the target's value in the estimated model; unvisited pairs are worth 0."""
+    """Fitted-Q evaluation by counts, the target's value in the estimated model; unvisited pairs are worth 0."""
     moves, visits, rewards = _counts(log)
     H, S, _ = log.target.shape
     seen = np.where(visits > 0, visits, 1.0)
@@ -235,7 +242,7 @@ def _controls(log: EpisodeLog, rho: Array) -> Array:
     for h in range(H):
         i = rows[log.actions[:, h] >= 0]
         s, a = log.states[i, h], log.actions[i, h]
-        out[i, h, s] = -log.gamma**h * before[i, h, None] * log.target[h, s]
+        out[i, h, s] = -(log.gamma**h) * before[i, h, None] * log.target[h, s]
         out[i, h, s, a] += log.gamma**h * rho[i, h]
     return out.reshape(log.n, -1)
 
@@ -285,7 +292,7 @@ def double_value(log: EpisodeLog, ratios: ArrayLike, q: ArrayLike) -> Estimate:
 def dr_value(log: EpisodeLog, q: ArrayLike) -> Estimate:
     """DR of Jiang & Li (2016) with given action values, float[H, S, A], which must not come from this log."""
     table = checks.shaped("q", q, log.target.shape, "(H, S, A)")
-    rho = np.cumprod(log.ratios, axis=1)
+    rho = _products(log)
     terms = (rho * log.gamma ** np.arange(log.horizon) * log.rewards).sum(axis=1)
     return mean_of(terms - _controls(log, rho) @ table.ravel())
 
@@ -330,11 +337,13 @@ def occupancies(mdp: StagedMDP, pi: ArrayLike) -> Array:
 
 
 def occupancy_ratios(mdp: StagedMDP, pi: ArrayLike, mu: ArrayLike) -> Array:
-    r"""The exact :math:`d^\pi_h(s,a)/d^\mu_h(s,a)`, float[H, S, A]; 0/0 is 0, and a pair that only `pi` visits an error."""
+    r"""The exact :math:`d^\pi_h(s,a)/d^\mu_h(s,a)`, float[H, S, A]; 0/0 is 0, a pair of `pi` alone an error."""
     d, e = occupancies(mdp, pi), occupancies(mdp, mu)
     bad = np.argwhere((d > 0) & (e == 0))
     if len(bad):
-        raise ValueError(f"pi leaves the support of mu at [h, s, a] = {bad[0].tolist()}, where it is with {d[tuple(bad[0])]:.6g}.")
+        raise ValueError(
+            f"pi leaves the support of mu at [h, s, a] = {bad[0].tolist()}, where it is with {d[tuple(bad[0])]:.6g}."
+        )
     return np.divide(d, e, out=np.zeros_like(d), where=e > 0)
 
 

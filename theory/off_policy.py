@@ -1,7 +1,7 @@
 r"""What a log proves about another policy: intervals for every sample size, and what no estimator can beat.
 
-The intervals ask for the range of the rewards and for right propensities, and for nothing else: no bound on the weights,
-no coverage.  For rewards in [0, 1] the terms :math:`w r` and :math:`w(1-r)` are nonnegative with means
+The intervals ask for the range of the rewards and for right propensities, and for nothing else: no bound on the
+weights, no coverage.  For rewards in [0, 1] the terms :math:`w r` and :math:`w(1-r)` are nonnegative with means
 :math:`L = E[wr]` and :math:`E[w(1-r)] = 1 - u - L`, `u` the target's probability of actions that are never logged, and
 the value lies in :math:`[L, L + u]`, anywhere in it: so a lower bound on the first mean and one minus a lower bound on
 the second enclose it, whether or not the log covers the target, and their gap cannot fall below `u`.
@@ -65,7 +65,9 @@ def bernstein_interval(log: BanditLog, level: float = 0.05) -> Interval:
     low, high = _range(log)
     bound, scale = log.weight_bound, high - low
     if not np.isfinite(bound):
-        raise ValueError("weight_bound is infinite: state a bound on all weights that could occur, or use value_interval.")
+        raise ValueError(
+            "weight_bound is infinite: state a bound on all weights that could occur, or use value_interval."
+        )
     w, r = log.weights, (log.rewards - low) / scale
     if log.model is None:
         inner = empirical_bernstein(w * r, 0.0, bound, level)
@@ -159,5 +161,9 @@ def trajectory_variance(t: Tables) -> Any:
     for h in reversed(range(H)):
         w, r = t.pi[h] ** 2 / t.mu[h], t.r[h]
         p0, p1, p2 = ((t.P[h] * m).sum(axis=2) for m in (m0, m1, m2))
-        m0, m1, m2 = (w * p0).sum(axis=1), (w * (r * p0 + p1)).sum(axis=1), (w * (r**2 * p0 + 2 * r * p1 + p2)).sum(axis=1)
+        m0, m1, m2 = (
+            (w * p0).sum(axis=1),
+            (w * (r * p0 + p1)).sum(axis=1),
+            (w * (r**2 * p0 + 2 * r * p1 + p2)).sum(axis=1),
+        )
     return (t.initial * m2).sum() - (t.initial * staged_values(t)[0]).sum() ** 2

@@ -88,7 +88,12 @@ class Prepared(race.Prepared):
 
     def task(self, solver: Solver) -> dict[str, Any]:
         names = list(ESTIMATORS[self.case.name])
-        return {"instances": [str(self.file)], "estimators": names, "count": 1, "batched": self.case.name == "four-arrays"}
+        return {
+            "instances": [str(self.file)],
+            "estimators": names,
+            "count": 1,
+            "batched": self.case.name == "four-arrays",
+        }
 
     def judge(self, answer: Array, task: Mapping[str, Any]) -> dict[str, Any]:
         """The values must be right, and the standard errors that follow them, if any do."""
@@ -165,8 +170,8 @@ WORDS = Words(
     aside="on the same million rounds",
     wrong="another value, shown",
     axis="seconds",
-    cases="Our log is checked and copied, and its weights are taken, where it is built, which all but four-arrays leave "
-    "out; obp checks its arrays in each call.  Ours makes all estimates that the log allows, with standard errors, "
+    cases="Our log is checked, and its weights are taken, where it is built, which all but four-arrays leave out; "
+    "obp checks its arrays in each call.  Ours makes all estimates that the log allows, with standard errors, "
     "whatever is asked for: of a log without a model IPS and SNIPS.  The machine reads once what a pass needs.",
     how="Min and median are CPU times of the repetitions; the error is relative, of the values against sums in the "
     "longest float; standard errors, where told, are checked as well.  obp tells none but by the bootstrap.",

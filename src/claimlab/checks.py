@@ -29,8 +29,11 @@ def numbers(name: str, value: ArrayLike) -> Array:
 
 
 def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
-    """`value` as a read-only C-contiguous float64 array of `ndim` axes with finite entries."""
-    out = numbers(name, value)
+    """`value` as a read-only C-contiguous float64 array of `ndim` axes with finite entries.
+
+    It is copied, unless it is such an array already and no view of another: who gives that away means to keep it so.
+    """
+    out = value if isinstance(value, np.ndarray) and _settled(value) else numbers(name, value)
     if out.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, got shape {out.shape}.")
     if not (finite := np.isfinite(out)).all():
@@ -38,6 +41,10 @@ def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
         raise ValueError(f"{name}{bad[0].tolist()} is {out[tuple(bad[0])]}; every entry must be finite.")
     out.flags.writeable = False
     return out
+
+
+def _settled(x: Array) -> bool:
+    return not x.flags.writeable and x.base is None and x.flags.c_contiguous and x.dtype == np.float64
 
 
 def unit(name: str, value: ArrayLike, *, ndim: int) -> Array:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from claimlab.checks import Array
+from claimlab.checks import Array, Ints
 
 
 class Estimate(NamedTuple):
@@ -33,11 +33,10 @@ def control_coefficients(y: Array, z: Array, known: Array) -> Array:
     of least norm where there are several.  In the population it is :math:`\mathrm{Cov}(z)^{-1}\mathrm{Cov}(z, y)`, with
     `known` or without (Lavenberg & Welch 1981); in a sample what is known is noise less.
     """
-    beta: Array = np.linalg.lstsq(np.hstack([known, z]), y, rcond=None)[0][known.shape[1] :]
-    return beta
+    beta = np.linalg.lstsq(np.hstack([known, z]), y, rcond=None)[0][known.shape[1] :]
+    return np.asarray(beta, dtype=np.float64)
 
 
-def folds_of(n: int, folds: int) -> Array:
+def folds_of(n: int, folds: int) -> Ints:
     """Which fold each of `n` independent observations belongs to: in turn."""
-    out: Array = np.arange(n) % folds
-    return out
+    return np.asarray(np.arange(n) % folds, dtype=np.int64)

@@ -11,6 +11,8 @@ from claimlab.bandits import BanditLog, evaluate_log
 
 
 def build(log: Instance, task: Task) -> Any:
+    for array in log.values():
+        array.flags.writeable = False  # given away, so the tables need not be copied
     model = None if set(task["estimators"]) <= {"ips", "snips"} else log["model"]
     return BanditLog(log["actions"], log["rewards"], log["propensities"], log["target"], model)
 

@@ -15,8 +15,8 @@ def build(log: Instance, task: Task) -> Any:
 def solve(log: Any, task: Task) -> Any:
     names, at, a, r = task["estimators"], np.arange(len(log["rewards"])), log["actions"], log["rewards"]
     values, errors, root = [], [], np.sqrt(len(r))
-    if names != ["dm"]:
-        w = log["target"][at, a] / log["propensities"]
+    w: Any = log["target"][at, a] / log["propensities"] if names != ["dm"] else None
+    direct: Any = np.einsum("nk,nk->n", log["target"], log["model"]) if {"dm", "dr"} & set(names) else None
     if "ips" in names:
         terms = w * r
         values.append(terms.mean())
@@ -25,8 +25,6 @@ def solve(log: Any, task: Task) -> Any:
         total, terms = w.sum(), w * r
         values.append(terms.sum() / total)
         errors.append(np.sqrt(((terms - values[-1] * w) ** 2).sum()) / total)
-    if "dm" in names or "dr" in names:
-        direct = np.einsum("nk,nk->n", log["target"], log["model"])
     if "dm" in names:
         values.append(direct.mean())
         errors.append(direct.std(ddof=1) / root)

@@ -95,9 +95,14 @@ SIZES = {"X": (1, 2), "A": (2, 3)}
 FIELDS = {"context": Simplex("X"), "mu": Simplex("XA"), "pi": Simplex("XA"), "means": Box("XA", 0, 1)}
 
 
-def problem(context: Array, mu: Array, pi: Array, means: Array, floor: int = 1) -> Problem:
-    """With `floor` at 1 the logging policy takes every action, with 0 it may not."""
-    return Problem(law(context), law(mu, floor), law(pi), marks(means))
+def problem(context: Array, mu: Array, pi: Array, means: Array) -> Problem:
+    """With a logging policy that takes every action."""
+    return Problem(law(context), law(mu, 1), law(pi), marks(means))
+
+
+def uncovering(context: Array, mu: Array, pi: Array, means: Array) -> Problem:
+    """With one that may leave out some."""
+    return Problem(law(context), law(mu), law(pi), marks(means))
 
 
 EPISODES = {"H": (1, 3), "S": (1, 2), "A": (2, 2)}
@@ -110,9 +115,14 @@ STAGES = {
 }
 
 
-def stages(P: Array, r: Array, initial: Array, pi: Array, mu: Array, inner: int = 0) -> Tables:
-    """A staged MDP and two policies in Fractions; with `inner` at 1 every transition has positive probability."""
-    return Tables(law(P, inner), marks(r), law(initial, inner), law(pi), law(mu, 1))
+def stages(P: Array, r: Array, initial: Array, pi: Array, mu: Array) -> Tables:
+    """A staged MDP and two policies in Fractions, the logging policy positive."""
+    return Tables(law(P), marks(r), law(initial), law(pi), law(mu, 1))
+
+
+def inner_stages(P: Array, r: Array, initial: Array, pi: Array, mu: Array) -> Tables:
+    """The same with every transition of positive probability."""
+    return Tables(law(P, 1), marks(r), law(initial, 1), law(pi), law(mu, 1))
 
 
 Trajectory = list[tuple[int, int]]

@@ -18,6 +18,7 @@ from claimlab.experiments.papers.off_policy_evaluation.common import (
     STAGES,
     Trajectory,
     claim,
+    inner_stages,
     law,
     marks,
     stages,
@@ -120,7 +121,7 @@ def _attained_check(budget: Budget, bound: Any = tree_bound) -> Identity:
     return equate(SPACE, partial(_attained, bound), _few(budget), proof="rational")
 
 
-# The Cramer-Rao bound from the Fisher information ----------------------------------------------------------------------
+# The Cramer-Rao bound from the Fisher information --------------------------------------------------------------------
 
 
 def fisher_bound(t: Tables) -> Any:
@@ -151,7 +152,9 @@ def _block(p: Any, uses: Any, value: Any) -> Any:
     if free == 0:
         return Fraction(0)
     gradient = np.array([[value(_moved(p, i)) - value(p)] for i in range(free)], dtype=object)
-    information = np.array([[uses * ((i == j) / p[i] + 1 / p[-1]) for j in range(free)] for i in range(free)], dtype=object)
+    information = np.array(
+        [[uses * ((i == j) / p[i] + 1 / p[-1]) for j in range(free)] for i in range(free)], dtype=object
+    )
     return (gradient * solve_linear(information, gradient)).sum()
 
 
@@ -167,7 +170,7 @@ def _first_power(t: Tables) -> Any:
 
 
 def _information(bound: Any, **case: Array) -> Trial:
-    t = stages(**case, inner=1)
+    t = inner_stages(**case)
     return _distance(fisher_bound(t), bound(t))
 
 
@@ -185,14 +188,17 @@ def _below_check(budget: Budget, exchanged: bool = False) -> Inequality:
     return attack(SPACE, partial(_below, exchanged), budget.with_instances(min(budget.instances, 1_000)))
 
 
-# The curse of the horizon ----------------------------------------------------------------------------------------------
+# The curse of the horizon --------------------------------------------------------------------------------------------
 
 CURSE = Space({"H": (1, 6), "A": (2, 3)}, {"pi": Simplex("A"), "mu": Simplex("A"), "steps": Box("H", 0, 1)})
 
 
 def _curse(less: int, pi: Array, mu: Array, steps: Array) -> Trial:
     H, A = len(steps), len(pi)
-    one, both = np.full((H, 1, A, 1), Fraction(1)), [np.broadcast_to(law(x, floor), (H, 1, A)) for x, floor in ((pi, 0), (mu, 1))]
+    one, both = (
+        np.full((H, 1, A, 1), Fraction(1)),
+        [np.broadcast_to(law(x, floor), (H, 1, A)) for x, floor in ((pi, 0), (mu, 1))],
+    )
     r = np.full((H, 1, A), Fraction(0))
     r[-1] = Fraction(1)
     growth = (both[0][0, 0] ** 2 / both[1][0, 0]).sum()  # 1 + chi^2
@@ -208,7 +214,7 @@ LOGGED, TAKEN = 0.5, 0.8  # probabilities of the first action: 1 + chi^2 = 1.36
 
 
 def walk(H: int) -> tuple[StagedMDP, Array, Array]:
-    """Two states: the first action leads to the paying one with 0.7, the second with 0.3; the target prefers the first."""
+    """Two states: one pays, and the first action leads there with 0.7, the second with 0.3."""
     P = np.tile([[[0.3, 0.7], [0.7, 0.3]]] * 2, (H, 1, 1, 1))
     r = np.tile([[0.0, 0.0], [1.0, 1.0]], (H, 1, 1))
     mu = np.full((H, 2, 2), 0.5)
@@ -298,8 +304,8 @@ CLAIMS = (
         source="Jiang & Li (2016), Theorem 3",
         statement=(
             r"The Cramer-Rao bound of $n$ episodes is $\frac1n\left(\mathrm{Var}\,V(s_0) + \sum_h\sum_{s,a} "
-            r"\frac{d^\pi_h(s,a)^2}{d^\mu_h(s,a)} \mathrm{Var}[V(s_{h+1})|s,a]\right)$; compared with $g^\top J^{-1} g$ from "
-            "the Fisher information."
+            r"\frac{d^\pi_h(s,a)^2}{d^\mu_h(s,a)} \mathrm{Var}[V(s_{h+1})|s,a]\right)$; compared with $g^\top J^{-1} "
+            "g$ from the Fisher information."
         ),
         kind=Identity,
         premises=(STAGED, COVERED, "every transition has positive probability", RATIONAL),

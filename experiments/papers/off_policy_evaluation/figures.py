@@ -1,4 +1,4 @@
-"""The figures: what a skewed logging policy costs, which intervals hold, the curse of the horizon, uncovered targets."""
+"""The figures: what a skewed logging policy costs, which intervals hold, the horizon's curse, uncovered targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from claimlab.experiments.style import COLUMN, OKABE_ITO, PAGE
 from claimlab.theory.concentration import Interval, empirical_bernstein, normal_interval
 from claimlab.theory.off_policy import cramer_rao, tables, trajectory_variance, tree_bound, value_interval
 
-# What a skewed logging policy costs ------------------------------------------------------------------------------------
+# What a skewed logging policy costs ----------------------------------------------------------------------------------
 
 PROPENSITY = np.geomspace(0.02, 0.5, 9)  # of the target's action, in the first context; elsewhere one half
 PAYS = np.array([[0.9, 0.1], [0.2, 0.8]])  # [context, action]
@@ -38,7 +38,7 @@ def _skewed_log(p: float, n: int, rng: Generator) -> tuple[BanditLog, Array]:
 
 
 def _exact_variances(p: float) -> dict[str, float]:
-    """n times the variance of IPS, of SNIPS to first order, and of DR with the best constant and with the mean reward."""
+    """n times the variance of IPS, of SNIPS to first order, and of DR with two constants as models."""
     mu, m = _law(p)[:, 0], PAYS[:, 0]
     value = m.mean()
 
@@ -84,7 +84,7 @@ def variances() -> tuple[Figure, pd.DataFrame]:
     return fig, data
 
 
-# Which intervals hold --------------------------------------------------------------------------------------------------
+# Which intervals hold ------------------------------------------------------------------------------------------------
 
 SIZES = (25, 50, 100, 200, 400, 800, 1600)
 
@@ -129,7 +129,7 @@ def coverage() -> tuple[Figure, pd.DataFrame]:
     return fig, data
 
 
-# The curse of the horizon ----------------------------------------------------------------------------------------------
+# The curse of the horizon --------------------------------------------------------------------------------------------
 
 HORIZONS = (2, 4, 8, 16, 32, 64)
 ESTIMATORS = {
@@ -141,7 +141,7 @@ ESTIMATORS = {
 
 
 def horizon() -> tuple[Figure, pd.DataFrame]:
-    fine, rows = np.arange(2, 65), []
+    fine, rows = range(2, 65), []
     lines = {
         "variance of trajectory-wise IS": ([trajectory_variance(tables(*walk(H))) for H in fine], "vermillion", "-"),
         "bound of trees": ([tree_bound(tables(*walk(H))) for H in fine], "black", ":"),
@@ -162,7 +162,7 @@ def horizon() -> tuple[Figure, pd.DataFrame]:
     return fig, pd.DataFrame(rows)
 
 
-# Uncovered targets -----------------------------------------------------------------------------------------------------
+# Uncovered targets ---------------------------------------------------------------------------------------------------
 
 UNCOVERED = np.linspace(0, 0.5, 11)
 
@@ -208,21 +208,21 @@ FIGURES = (
     ),
     PaperFigure(
         "coverage",
-        "Which intervals hold: the target's only action is logged with probability 0.01 and pays 1. Up to a few hundred "
-        "rounds the normal interval misses the value of 1 far more often than one in twenty times (400 logs each).",
+        "Which intervals hold: the target's only action is logged with probability 0.01 and pays 1. Up to a few "
+        "hundred rounds the normal interval misses the value far more often than one in twenty times (400 logs each).",
         coverage,
     ),
     PaperFigure(
         "curse-of-horizon",
-        "The curse of the horizon: two states, $1 + \\chi^2 = 1.36$ a step. Exact variances and bounds as lines, 100 logs "
-        "of 128 episodes as dots (beyond $H = 16$ a simulation no longer sees the rare episodes that make the variance "
-        "of trajectory-wise importance sampling).",
+        "The curse of the horizon: two states, $1 + \\chi^2 = 1.36$ a step. Exact variances and bounds as lines, 100 "
+        "logs of 128 episodes as dots (beyond $H = 16$ a simulation no longer sees the rare episodes that make the "
+        "variance of trajectory-wise importance sampling).",
         horizon,
     ),
     PaperFigure(
         "uncovered",
-        "A target that leaves the support of the logging policy: the values that fit the law of the log, the interval by "
-        "betting (4000 rounds), which encloses them all, and that of SNIPS, which encloses neither end.",
+        "A target that leaves the support of the logging policy: the values that fit the law of the log, the interval "
+        "by betting (4000 rounds), which encloses them all, and that of SNIPS, which encloses neither end.",
         uncovered,
     ),
 )

@@ -33,7 +33,7 @@ from claimlab.theory.spaces import Box, Space
 LEVEL, ROUNDS = 0.05, 200
 Radius = Callable[[float, int, float], float]
 
-# Bernoulli observations: every outcome ---------------------------------------------------------------------------------
+# Bernoulli observations: every outcome -------------------------------------------------------------------------------
 
 
 def _normal_part(variance: float, n: int, delta: float) -> float:
@@ -73,7 +73,7 @@ def _betting_check(budget: Budget, generous: float = 1.0) -> Inequality:
     return attack(space, partial(_betting, generous), fewer, hard=hard)
 
 
-# Samples ---------------------------------------------------------------------------------------------------------------
+# Samples -------------------------------------------------------------------------------------------------------------
 
 
 def skewed(rng: Generator, n: int = ROUNDS) -> Array:
@@ -116,7 +116,7 @@ def _narrower_check(budget: Budget, exchanged: bool = False) -> Comparison:
     return replace(comparison(a, b, effect=0.0, rng=budget.rng("bootstrap")), witness=witness)
 
 
-# Logs ------------------------------------------------------------------------------------------------------------------
+# Logs ----------------------------------------------------------------------------------------------------------------
 
 LOGGING = np.array([[0.02, 0.98, 0.0], [0.5, 0.3, 0.2]])  # [context, action]
 TARGET = np.array([[0.5, 0.4, 0.1], [0.2, 0.2, 0.6]])
@@ -180,7 +180,8 @@ CLAIMS = (
         source="Maurer & Pontil (2009), Theorem 4",
         statement=(
             r"For independent observations in $[0, 1]$ the mean exceeds the sample mean by more than $\sqrt{2 V_n "
-            r"\ln(2/\delta)/n} + \frac{7\ln(2/\delta)}{3(n-1)}$ with probability at most $\delta$; summed over all outcomes."
+            r"\ln(2/\delta)/n} + \frac{7\ln(2/\delta)}{3(n-1)}$ with probability at most $\delta$; summed over all "
+            "outcomes."
         ),
         kind=Inequality,
         premises=("Bernoulli observations, up to 100 of them",),
@@ -225,11 +226,15 @@ CLAIMS = (
         id="off-policy-evaluation/value-interval",
         source="Waudby-Smith, Wu, Ramdas, Karampatziakis & Mineiro (2024); uncovered targets ours",
         statement=(
-            r"Betting on $w r$ and on $w(1 - r)$ encloses the value with probability 0.95, with no bound on the weights "
-            "and although the target leaves the support of the logging policy."
+            r"Betting on $w r$ and on $w(1 - r)$ encloses the value with probability 0.95, with no bound on the "
+            "weights and although the target leaves the support of the logging policy."
         ),
         kind=Probability,
-        premises=(PROPENSITIES, "rewards in [0, 1]", "200 rounds, weights up to 25, a twentieth of the target uncovered"),
+        premises=(
+            PROPENSITIES,
+            "rewards in [0, 1]",
+            "200 rounds, weights up to 25, a twentieth of the target uncovered",
+        ),
         check=_log_check,
         control=partial(_log_check, share=0.5),
         control_statement="so does the middle half of the interval.",
@@ -247,7 +252,7 @@ CLAIMS = (
     claim(
         id="off-policy-evaluation/normal-interval",
         source="common practice",
-        statement="The interval of IPS from the central limit theorem misses the value of 1 with probability at most 0.05.",
+        statement="The interval of IPS from the central limit theorem misses the value with probability at most 0.05.",
         kind=Probability,
         premises=("100 rounds; the target's only action is logged with probability 0.01",),
         check=_rare_check,
