@@ -63,6 +63,25 @@ class TransitionLog:
             object.__setattr__(self, name, value)
 
 
+class LinearView(NamedTuple):
+    """A log in the features of a linear class of action values: what LSTD and the diagnosis of the class are given."""
+
+    features: Array  # [n, d], of the pairs logged
+    next_features: Array  # [n, d], of the next states, averaged over the target's actions
+    rewards: Array  # [n]
+    start_features: Array  # [d], averaged over the first state and the target's action
+    gamma: float
+
+
+def linear_view(log: TransitionLog, features: ArrayLike) -> LinearView:
+    """The log in `features`, float[S, A, d]: whether a class with these can evaluate the target is asked of this view."""
+    phi = checks.array("features", features, ndim=3)
+    if phi.shape[:2] != log.target.shape:
+        raise ValueError(f"features must have shape (S, A, d) with (S, A) = {log.target.shape}, got {phi.shape}.")
+    after = np.einsum("sa,sad->sd", log.target, phi)
+    return LinearView(phi[log.states, log.actions], after[log.next_states], log.rewards, log.initial @ after, log.gamma)
+
+
 class TransitionEvaluation(NamedTuple):
     """Values of the target policy from the law of the first state."""
 

@@ -19,7 +19,7 @@ from claimlab.mdps.off_policy import (
     ratio_value,
     sample_episodes,
 )
-from claimlab.mdps.off_policy_discounted import TransitionLog, evaluate_transitions, stationary_ratios
+from claimlab.mdps.off_policy_discounted import TransitionLog, evaluate_transitions, linear_view, stationary_ratios
 from claimlab.mdps.staged import StagedMDP, staged_value
 from claimlab.theory.off_policy import cramer_rao, episode_interval, tables, trajectory_variance, tree_bound
 from claimlab.theory.strategies import seeds
@@ -225,6 +225,16 @@ def test_values_and_weights_are_one_model_exactly(seed):
     for estimate in (found.dm, found.mis, found.dr):
         assert estimate.value == pytest.approx(exact, abs=1e-10)
     assert found.uncovered == 0
+
+
+def test_with_a_feature_for_each_pair_lstd_is_fitted_q():
+    _, _, log = transitions(2)
+    view = linear_view(log, np.eye(6).reshape(3, 2, 6))
+    A = view.features.T @ (view.features - view.gamma * view.next_features)
+    weights = np.linalg.solve(A, view.features.T @ view.rewards)
+    assert view.start_features @ weights == pytest.approx(evaluate_transitions(log).dm.value, rel=1e-12)
+    with pytest.raises(ValueError, match=r"features must have shape \(S, A, d\)"):
+        linear_view(log, np.zeros((2, 2, 1)))
 
 
 def test_stationary_ratios_carry_the_value():

@@ -10,9 +10,16 @@ from protocol import Instance, Task
 from claimlab.bandits import BanditLog, evaluate_log
 
 
+def given_away(task: Task) -> list[Instance]:
+    """The log in arrays of their own that nobody will write to: such arrays are not copied."""
+    logs = [{name: x.copy() for name, x in log.items()} for log in protocol.load(task)]
+    for log in logs:
+        for x in log.values():
+            x.flags.writeable = False
+    return logs
+
+
 def build(log: Instance, task: Task) -> Any:
-    for array in log.values():
-        array.flags.writeable = False  # given away, so the tables need not be copied
     model = None if set(task["estimators"]) <= {"ips", "snips"} else log["model"]
     return BanditLog(log["actions"], log["rewards"], log["propensities"], log["target"], model)
 
@@ -27,4 +34,4 @@ def answer(model: Any, found: Any, task: Task) -> Any:
 
 
 if __name__ == "__main__":
-    protocol.serve("claimlab", build, run, answer)
+    protocol.serve("claimlab", build, run, answer, given_away)
