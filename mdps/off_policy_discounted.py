@@ -74,7 +74,7 @@ class LinearView(NamedTuple):
 
 
 def linear_view(log: TransitionLog, features: ArrayLike) -> LinearView:
-    """The log in `features`, float[S, A, d]: whether a class with these can evaluate the target is asked of this view."""
+    """The log in `features`, float[S, A, d]: of it one asks whether they can evaluate the target."""
     phi = checks.array("features", features, ndim=3)
     if phi.shape[:2] != log.target.shape:
         raise ValueError(f"features must have shape (S, A, d) with (S, A) = {log.target.shape}, got {phi.shape}.")
