@@ -73,7 +73,7 @@ def _pdis_check(budget: Budget, late: int = 0) -> Identity:
 
 
 def dr_term(t: Tables, q: Any, path: Trajectory) -> Any:
-    """Of one episode, by the recursion of Jiang & Li (2016), Eq. (10), from the last step."""
+    """Of one episode, by the recursion of Jiang & Li (2016), from the last step."""
     out: Any = Fraction(0)
     for h in reversed(range(len(path))):
         s, a = path[h]
@@ -264,7 +264,7 @@ def _efficient_check(budget: Budget, name: str = "fitted q") -> Comparison:
 CLAIMS = (
     claim(
         id="off-policy-evaluation/pdis-unbiased",
-        source="Precup, Sutton & Singh (2000), Theorem 1",
+        source="Precup, Sutton & Singh (2000), the per-decision estimator",
         statement=r"Per-decision importance sampling is unbiased: $E\sum_h \rho_{0:h} r_h = V^\pi$.",
         kind=Identity,
         premises=(STAGED, COVERED, PROPENSITIES, RATIONAL),
@@ -288,7 +288,7 @@ CLAIMS = (
     ),
     claim(
         id="off-policy-evaluation/tree-bound-attained",
-        source="Jiang & Li (2016), Theorem 2 and the remark after it",
+        source="Jiang & Li (2016), Theorem 2",
         statement=(
             r"With the true $Q$ the variance of DR is the lower bound of tree MDPs, $\mathrm{Var}\,V(s_0) + \sum_h "
             r"E[\rho_{0:h}^2\,\mathrm{Var}[V(s_{h+1})|s_h,a_h]]$."
@@ -315,7 +315,7 @@ CLAIMS = (
     ),
     claim(
         id="off-policy-evaluation/states-help",
-        source="Jiang & Li (2016), Section 5.2",
+        source="Jiang & Li (2016), Theorems 2 and 3",
         statement="The bound of MDPs whose states are known is at most that of trees.",
         kind=Inequality,
         premises=(STAGED, COVERED, RATIONAL),
@@ -338,7 +338,7 @@ CLAIMS = (
     ),
     claim(
         id="off-policy-evaluation/mis-polynomial",
-        source="Xie, Ma & Wang (2019), abstract and Theorem 4.1",
+        source="Xie, Ma & Wang (2019), abstract",
         statement=(
             "The mean squared error of the marginalised estimator grows polynomially in the horizon, here at most like "
             "its cube."
@@ -351,7 +351,7 @@ CLAIMS = (
     ),
     claim(
         id="off-policy-evaluation/fitted-q-efficient",
-        source="Yin & Wang (2020), Theorem 3.1",
+        source="Yin & Wang (2020), abstract",
         statement=(
             "Fitted Q by counts attains the Cramer-Rao bound as the log grows: with 128 episodes of 16 steps its mean "
             "squared error is below 1.5 times the bound."
