@@ -47,12 +47,22 @@ def capital(x, m, level, sign):
 
 
 @settings(deadline=None, max_examples=60)
-@given(UNIT, LEVELS, st.floats(0.01, 0.99))
-def test_the_interval_holds_what_the_capital_does_not_exclude(x, level, m):
+@given(UNIT, LEVELS)
+def test_the_interval_ends_where_the_capital_excludes_the_mean(x, level):
     found = betting_interval(x, 0, 1, level)
-    out = max(max(capital(x, m, level, sign)) for sign in (1, -1)) >= 2 / level
-    if abs(m - found.low) > 1e-9 and abs(m - found.high) > 1e-9:
-        assert out != (found.low <= m <= found.high)
+    step = 1e-7
+
+    def excluded(m, sign):
+        return max(capital(x, m, level, sign)) >= 2 / level
+
+    if found.low > 2 * step:
+        assert excluded(found.low - step, 1)
+    if found.high < 1 - 2 * step:
+        assert excluded(found.high + step, -1)
+    if found.low + step < 1:
+        assert not excluded(found.low + step, 1)
+    if found.high - step > 0:
+        assert not excluded(found.high - step, -1)
 
 
 @settings(deadline=None, max_examples=30)

@@ -161,6 +161,8 @@ def test_standard_errors_are_those_of_many_logs():
         spread = estimates[:, 0].std()
         assert estimates[:, 1].mean() == pytest.approx(spread, rel=0.1), name
         assert abs(estimates[:, 0].mean() - value) <= 5 * spread / np.sqrt(600), name
+    spreads = {name: np.std([getattr(log, name).value for log in logs]) for name in ("pdis", "dr", "mrdr")}
+    assert max(spreads["dr"], spreads["mrdr"]) <= 0.7 * spreads["pdis"]
     bound = np.sqrt(cramer_rao(tables(mdp, pi, mu)) / 1_000)
     assert np.std([log.dm.value for log in logs]) == pytest.approx(bound, rel=0.1)
 
