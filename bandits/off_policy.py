@@ -86,7 +86,9 @@ class BanditLog:
         propensities = _propensities(self.propensities, logging, actions)
         model = None if self.model is None else checks.shaped("model", self.model, target.shape, "(n, K)")
         bound = checks.interval("weight_bound", self.weight_bound, 0, inf, "(]")
-        weights = target[np.arange(n), actions] / propensities
+        with np.errstate(over="ignore"):
+            weights = target[np.arange(n), actions] / propensities
+        _refuse("propensities", propensities, ~np.isfinite(weights), "makes a weight that no float holds")
         weights.flags.writeable = False
         above = weights > bound * (1 + SUM_TOLERANCE)
         _refuse("propensities", propensities, above, f"makes a weight above weight_bound = {bound:g}")

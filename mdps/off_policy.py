@@ -23,10 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array, hstack
+from scipy.sparse.linalg import lsqr
 
 from claimlab import checks
-from claimlab.checks import Array, Bools, Ints
-from claimlab.estimates import Estimate, control_coefficients, folds_of, mean_of
+from claimlab.checks import Array, Bools, Ints, Sparse
+from claimlab.estimates import Estimate, folds_of, mean_of
 from claimlab.mdps.staged import StagedMDP
 
 
@@ -109,7 +111,8 @@ class EpisodeLog:
     def ratios(self) -> Array:
         r"""The weights :math:`\rho_h` of single steps, float[N, H]; 1 after the end."""
         steps, over = np.arange(self.horizon), self.actions < 0
-        return np.where(over, 1.0, self.target[steps, self.states, self.actions] / self.propensities)
+        with np.errstate(over="ignore"):
+            return np.where(over, 1.0, self.target[steps, self.states, self.actions] / self.propensities)
 
 
 def _kept(values: Any, over: Bools, filling: int) -> Any:
@@ -144,7 +147,7 @@ def evaluate_episodes(log: EpisodeLog, *, folds: int = 2) -> EpisodeEvaluation:
     if log.n < 2:
         raise ValueError("cross-fitting needs 2 episodes at least, got 1.")
     fold = folds_of(log.n, checks.integer("folds", folds, 2, log.n))
-    rho, discounts = _products(log), log.gamma ** np.arange(log.horizon)
+    rho, discounts = weight_products(log), log.gamma ** np.arange(log.horizon)
     rewards = discounts * log.rewards
     model = fitted_q(log)
     dr, mrdr, controls = np.empty(log.n), np.empty(log.n), _controls(log, rho)
@@ -153,7 +156,7 @@ def evaluate_episodes(log: EpisodeLog, *, folds: int = 2) -> EpisodeEvaluation:
     for k in range(folds):
         kept, held = fold != k, fold == k
         dr[held] = terms[held] - controls[held] @ fitted_q(_episodes(log, kept)).q.ravel()
-        mrdr[held] = terms[held] - controls[held] @ control_coefficients(terms[kept], controls[kept], first[kept])
+        mrdr[held] = terms[held] - controls[held] @ _least_variance(terms[kept], controls[kept], first[kept])
     mean_weights = rho.mean(axis=0)
     safe = np.where(mean_weights > 0, mean_weights, 1.0)
     steps = (rho * rewards).mean(axis=0) / safe
@@ -173,9 +176,14 @@ def evaluate_episodes(log: EpisodeLog, *, folds: int = 2) -> EpisodeEvaluation:
     )
 
 
-def _products(log: EpisodeLog) -> Array:
+def weight_products(log: EpisodeLog) -> Array:
     r""":math:`\rho_{0:h}`, float[N, H]."""
-    return np.asarray(np.cumprod(log.ratios, axis=1), dtype=np.float64)
+    with np.errstate(over="ignore"):
+        out = np.asarray(np.cumprod(log.ratios, axis=1), dtype=np.float64)
+    if not np.isfinite(out).all():
+        i, h = np.argwhere(~np.isfinite(out))[0].tolist()
+        raise ValueError(f"the weights of episode {i} multiply to more than a float holds at step {h}.")
+    return out
 
 
 def _episodes(log: EpisodeLog, kept: Bools) -> EpisodeLog:
@@ -230,21 +238,30 @@ def fitted_q(log: EpisodeLog) -> FittedQ:
     return FittedQ(q, v, float(first @ v[0]), occupancy, visits, float(occupancy[visits == 0].sum()))
 
 
-def _controls(log: EpisodeLog, rho: Array) -> Array:
-    r"""What a table of action values is multiplied with in DR, float[N, H S A]; each column has mean zero.
+def _controls(log: EpisodeLog, rho: Array) -> Sparse:
+    r"""What a table of action values is multiplied with in DR, csr[N, H S A]; each column has mean zero.
 
     DR is :math:`\sum_h\gamma^h\rho_{0:h} r_h - z^\top q` with
     :math:`z_h(s,a) = \gamma^h (\rho_{0:h} 1[s_h = s, a_h = a] - \rho_{0:h-1} 1[s_h = s]\,\pi_h(a|s))`.
     """
     H, S, A = log.target.shape
-    out, rows = np.zeros((log.n, H, S, A)), np.arange(log.n)
     before = np.hstack([np.ones((log.n, 1)), rho[:, :-1]])
-    for h in range(H):
-        i = rows[log.actions[:, h] >= 0]
-        s, a = log.states[i, h], log.actions[i, h]
-        out[i, h, s] = -(log.gamma**h) * before[i, h, None] * log.target[h, s]
-        out[i, h, s, a] += log.gamma**h * rho[i, h]
-    return out.reshape(log.n, -1)
+    i, h = np.nonzero(log.actions >= 0)
+    s, a = log.states[i, h], log.actions[i, h]
+    values = -before[i, h, None] * log.target[h, s]
+    values[np.arange(len(i)), a] += rho[i, h]
+    columns = (h * S + s)[:, None] * A + np.arange(A)
+    values *= (log.gamma**h)[:, None]
+    return csr_array((values.ravel(), (np.repeat(i, A), columns.ravel())), shape=(log.n, H * S * A))
+
+
+def _least_variance(y: Array, z: Sparse, known: Array) -> Array:
+    """As :func:`claimlab.estimates.control_coefficients`, for many sparse controls, to the tolerance of LSQR.
+
+    Whatever the coefficients, DR is unbiased: the tolerance costs a little variance, and no more.
+    """
+    found = lsqr(hstack([csr_array(known), z], format="csr"), y, atol=1e-10, btol=1e-10)[0]
+    return np.asarray(found[known.shape[1] :], dtype=np.float64)
 
 
 def _influence(log: EpisodeLog, model: FittedQ) -> Array:
@@ -292,7 +309,7 @@ def double_value(log: EpisodeLog, ratios: ArrayLike, q: ArrayLike) -> Estimate:
 def dr_value(log: EpisodeLog, q: ArrayLike) -> Estimate:
     """DR of Jiang & Li (2016) with given action values, float[H, S, A], which must not come from this log."""
     table = checks.shaped("q", q, log.target.shape, "(H, S, A)")
-    rho = _products(log)
+    rho = weight_products(log)
     terms = (rho * log.gamma ** np.arange(log.horizon) * log.rewards).sum(axis=1)
     return mean_of(terms - _controls(log, rho) @ table.ravel())
 

@@ -177,6 +177,7 @@ GOOD = {"actions": [0, 1], "rewards": [0.0, 1.0], "propensities": [0.5, 0.5], "t
         ({"propensities": [np.nan, 0.5]}, r"propensities\[0\] is nan: it is missing"),
         ({"propensities": [0.5, 1.5]}, r"propensities\[1\] is 1.5: it is no probability"),
         ({"propensities": [-0.5, 0.5]}, r"propensities\[0\] is -0.5"),
+        ({"propensities": [0.5, 1e-320]}, r"propensities\[1\] is 9.99989e-321: it makes a weight that no float holds"),
         ({"propensities": None}, "propensities are missing"),
         ({"propensities": [0.5]}, r"propensities must have shape \(n,\) = \(2,\), got \(1,\)"),
         ({"rewards": [0.0, np.inf]}, r"rewards\[1\] is inf; every entry must be finite"),

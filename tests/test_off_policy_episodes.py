@@ -140,6 +140,25 @@ def test_fitted_q_is_the_estimated_model(seed):
     np.testing.assert_array_equal(model.visits, visits)
 
 
+def test_mrdr_is_least_squares_on_the_other_fold():
+    """Against dense algebra, on the controls written out."""
+    rng, mdp, pi, mu = random_case(6)
+    log = sample_episodes(mdp, mu, pi, 60, rng)
+    rho = np.cumprod(log.ratios, axis=1)
+    z = np.zeros((60, 3, 2, 2))
+    for i in range(60):
+        for h in range(3):
+            s, a = log.states[i, h], log.actions[i, h]
+            z[i, h, s] -= (rho[i, h - 1] if h else 1.0) * pi[h, s]
+            z[i, h, s, a] += rho[i, h]
+    z, y, known = z.reshape(60, -1), (rho * log.rewards).sum(axis=1), np.eye(2)[log.states[:, 0]]
+    terms, even = np.empty(60), np.arange(60) % 2 == 0
+    for kept in (even, ~even):
+        beta = np.linalg.lstsq(np.hstack([known, z])[kept], y[kept], rcond=None)[0][2:]
+        terms[~kept] = y[~kept] - z[~kept] @ beta
+    assert evaluate_episodes(log).mrdr.value == pytest.approx(terms.mean(), abs=1e-6)
+
+
 def test_one_action_leaves_nothing_to_weigh():
     """With one action all estimators are the mean return, MIS and fitted Q too."""
     rng, mdp, _, _ = random_case(0, A=1)
@@ -270,6 +289,10 @@ def test_the_interval_of_episodes_holds():
     assert whole.width < 0.3
 
 
+def _tiny():
+    return EpisodeLog(**{**GOOD, "propensities": [[1e-300, 1e-300], [0.5, 0.5]]})
+
+
 GOOD = {
     "states": [[0, 1], [1, 0]],
     "actions": [[0, 1], [1, -1]],
@@ -306,6 +329,10 @@ def test_a_bad_log_is_told(change, message):
     ("call", "message"),
     [
         (lambda log: evaluate_episodes(log, folds=1), "folds must be"),
+        (
+            lambda log: evaluate_episodes(_tiny()),
+            "episode 0 multiply to more than a float holds at step 1",
+        ),
         (lambda log: ratio_value(log, -np.ones((2, 2, 2))), r"ratios\[0, 0, 0\] is -1"),
         (lambda log: dr_value(log, np.ones((2, 2))), "q must have 3 axes"),
         (lambda log: episode_interval(log, (0, 0.5)), r"rewards\[0, 1\] is 1, outside reward_range \[0, 0.5\]"),

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.bandits.off_policy import BanditLog
-from claimlab.mdps.off_policy import EpisodeLog
+from claimlab.mdps.off_policy import EpisodeLog, weight_products
 from claimlab.mdps.staged import StagedMDP
 from claimlab.theory.concentration import Interval, betting_lower, empirical_bernstein
 
@@ -43,7 +43,7 @@ def episode_interval(log: EpisodeLog, reward_range: tuple[float, float], level: 
     if len(bad):
         at = bad[0].tolist()
         raise ValueError(f"rewards{at} is {log.rewards[tuple(at)]:.6g}, outside reward_range [{low:g}, {high:g}].")
-    weights = np.cumprod(log.ratios, axis=1) * log.gamma ** np.arange(log.horizon)
+    weights = weight_products(log) * log.gamma ** np.arange(log.horizon)
     total = float((log.gamma ** np.arange(log.horizon)).sum())
     gain = (weights * (log.rewards - low)).sum(axis=1) / (total * (high - low))
     loss = (weights * (high - log.rewards)).sum(axis=1) / (total * (high - low))
