@@ -169,13 +169,14 @@ class Evaluation(NamedTuple):
 @fast_kernel
 def _weighted(weights: Array, rewards: Array, at: Array, clip: float) -> Array:
     """Sums without a model; `at` holds the centres of the terms of IPS and clipped IPS, and of the rewards."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = top = 0.0
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = top = 0.0
     for i in range(rewards.size):
         w, r = weights[i], rewards[i]
         top = max(top, w)
         x, c, d = w * r - at[0], min(w, clip) * r - at[1], w * (r - at[2])
-        s0 += w - 1
-        s1 += (w - 1) * (w - 1)
+        s0 += w
+        s1 += w * w
+        s9 += (w - 1) * (w - 1)
         s2 += x
         s3 += x * x
         s4 += c
@@ -183,7 +184,7 @@ def _weighted(weights: Array, rewards: Array, at: Array, clip: float) -> Array:
         s6 += d
         s7 += w * d
         s8 += d * d
-    return np.array([top, s0, s1, s2, s3, s4, s5, s6, s7, s8])
+    return np.array([top, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9])
 
 
 @fast_kernel
@@ -191,14 +192,15 @@ def _modelled(
     weights: Array, rewards: Array, actions: Ints, target: Array, model: Array, at: Array, clip: float
 ) -> Array:
     """The same with a model: `at` holds three more centres, of the terms of DM, DR and SWITCH-DR."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = top = 0.0
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = top = 0.0
     t0 = t1 = t2 = t3 = t4 = t5 = 0.0
     for i in range(rewards.size):
         w, r = weights[i], rewards[i]
         top = max(top, w)
         x, c, d = w * r - at[0], min(w, clip) * r - at[1], w * (r - at[2])
-        s0 += w - 1
-        s1 += (w - 1) * (w - 1)
+        s0 += w
+        s1 += w * w
+        s9 += (w - 1) * (w - 1)
         s2 += x
         s3 += x * x
         s4 += c
@@ -217,7 +219,7 @@ def _modelled(
         t3 += z * z
         t4 += u
         t5 += u * u
-    return np.array([top, s0, s1, s2, s3, s4, s5, s6, s7, s8, t0, t1, t2, t3, t4, t5])
+    return np.array([top, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, t0, t1, t2, t3, t4, t5])
 
 
 def _centres(log: BanditLog, clip: float) -> Array:
@@ -266,9 +268,8 @@ def evaluate_log(log: BanditLog, *, clip: float = inf, threads: int | None = Non
     def mean(k: int, centre: float) -> Estimate:
         return _mean(float(total[k]), float(total[k + 1]), n, centre)
 
-    modelled = [mean(k, at[j]) if log.model is not None else MISSING for k, j in ((10, 3), (12, 4), (14, 5))]
-    w, ww = n + float(total[1]), n + float(2 * total[1] + total[2])
-    wr, wwr, wwrr = (float(x) for x in total[7:10])
+    modelled = [mean(k, at[j]) if log.model is not None else MISSING for k, j in ((11, 3), (13, 4), (15, 5))]
+    w, ww, wr, wwr, wwrr, about_one = (float(total[k]) for k in (1, 2, 7, 8, 9, 10))
     uncovered = log.uncovered
     return Evaluation(
         ips=mean(3, at[0]),
@@ -279,7 +280,7 @@ def evaluate_log(log: BanditLog, *, clip: float = inf, threads: int | None = Non
         switch=modelled[2],
         effective_size=w * w / ww if ww > 0 else 0.0,
         max_weight=float(blocks[:, 0].max()),
-        mean_weight=mean(1, 1.0),
+        mean_weight=_mean(w - n, about_one, n, 1.0),
         uncovered=nan if uncovered is None else float(uncovered.mean()),
     )
 

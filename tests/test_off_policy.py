@@ -65,6 +65,14 @@ def test_large_offsets_do_not_cancel():
         assert getattr(found, name).stderr == pytest.approx(expected[name][1], rel=1e-6)
 
 
+def test_small_weights_count():
+    """The target hardly ever takes what was logged: SNIPS and the effective size see ratios of weights alone."""
+    target = [[3e-14, 1 - 3e-14], [1e-14, 1 - 1e-14]]
+    found = evaluate_log(BanditLog([0, 0], [1.0, 5.0], [1.0, 1.0], target))
+    assert found.snips.value == pytest.approx(2.0, rel=1e-12)
+    assert found.effective_size == pytest.approx(1.6, rel=1e-12)
+
+
 def test_threads_and_the_interpreter_agree(monkeypatch):
     monkeypatch.setattr(module, "LEAST", 10)
     log = random_log(np.random.default_rng(1), 101, 3)
