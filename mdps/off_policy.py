@@ -204,7 +204,7 @@ class FittedQ(NamedTuple):
 
 
 def _counts(log: EpisodeLog) -> tuple[Array, Array, Array]:
-    """Numbers of transitions, float[H, S, A, S], of endings within, and sums of rewards, float[H, S, A]."""
+    """Numbers of transitions, float[H, S, A, S], of visits, and sums of rewards, float[H, S, A] each."""
     H, S, A = log.target.shape
     moves, rewards = np.zeros((H, S, A, S)), np.zeros((H, S, A))
     steps = np.broadcast_to(np.arange(H), log.actions.shape)

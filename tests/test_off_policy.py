@@ -229,3 +229,14 @@ def test_a_log_cannot_be_changed():
     for name in ("actions", "rewards", "propensities", "target", "model", "weights"):
         with pytest.raises(ValueError, match="read-only"):
             getattr(log, name)[0] = 1
+
+
+def test_only_what_is_given_away_is_not_copied():
+    mine = np.array([[0.5, 0.5], [0.2, 0.8]])
+    assert not np.shares_memory(BanditLog(**GOOD | {"target": mine}).target, mine)
+    view = mine[:]
+    view.flags.writeable = False  # its base can still be written to
+    assert not np.shares_memory(BanditLog(**GOOD | {"target": view}).target, mine)
+    given_away = mine.copy()
+    given_away.flags.writeable = False
+    assert BanditLog(**GOOD | {"target": given_away}).target is given_away
