@@ -60,7 +60,8 @@ def bernstein_interval(log: BanditLog, level: float = 0.05) -> Interval:
     """The empirical Bernstein interval of the terms of DR, or of IPS without a model.
 
     Premises beyond those of :func:`value_interval`: independent and identically distributed rounds, the stated
-    ``weight_bound``, and coverage: where the target leaves the support, this interval is about another number.
+    ``weight_bound``, a model from other data (cross-fitting ties the terms of the folds to each other), and coverage:
+    where the target leaves the support, this interval is about another number.
     """
     low, high = _range(log)
     bound, scale = log.weight_bound, high - low

@@ -276,9 +276,9 @@ CLAIMS = (
         id="off-policy-evaluation/dr-episodes",
         source="Jiang & Li (2016), Theorem 1",
         statement=(
-            r"DR is unbiased whatever $Q$, and its variance is $\mathrm{Var}\,V(s_0) + E\,\sigma_0(s_0)$ with $\sigma_h(s_h) = "
-            r"E[\rho_h^2 (\mathrm{Var}[V(s_{h+1})|s_h,a_h] + \sigma_{h+1}(s_{h+1}))|s_h] + \mathrm{Var}[\rho_h (Q^\pi - "
-            r"Q)(s_h,a_h)|s_h]$."
+            r"DR is unbiased whatever $Q$, and its variance is $\mathrm{Var}\,V(s_0) + E\,\sigma_0(s_0)$ with "
+            r"$\sigma_h(s_h) = E[\rho_h^2 (\mathrm{Var}[V(s_{h+1})|s_h,a_h] + \sigma_{h+1}(s_{h+1}))|s_h] + "
+            r"\mathrm{Var}[\rho_h (Q^\pi - Q)(s_h,a_h)|s_h]$."
         ),
         kind=Identity,
         premises=(STAGED, COVERED, PROPENSITIES, RATIONAL),
