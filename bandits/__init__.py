@@ -19,6 +19,13 @@ from claimlab.bandits.interval_contextual import AdaptiveChebCB, ChebCB, Tsallis
 from claimlab.bandits.linear import DLinUCB, Growth, LinearArms, LinUCB
 from claimlab.bandits.linear_contextual import DisjointLinUCB, SharedLinUCB, SquareCB, squarecb_rate
 from claimlab.bandits.memory import AR2, BatchedExp3
+from claimlab.bandits.off_policy import (
+    BanditLog,
+    Evaluation,
+    evaluate_log,
+    least_squares_model,
+    minimum_variance_model,
+)
 from claimlab.bandits.optimism import KLUCB, MOSS, UCB1, AnytimeMOSS, GaussianKLUCB
 from claimlab.bandits.play import Algorithm, Environment, Record, play
 from claimlab.bandits.posterior import BetaThompson, GaussianThompson
@@ -43,6 +50,7 @@ __all__ = [
     "Algorithm",
     "AnytimeMOSS",
     "AutoRegressive",
+    "BanditLog",
     "Batched",
     "BatchedExp3",
     "Bernoulli",
@@ -60,6 +68,7 @@ __all__ = [
     "DynamicalLinear",
     "Environment",
     "EpsilonGreedy",
+    "Evaluation",
     "Exp3",
     "Exp3IX",
     "Exp3Mixing",
@@ -82,12 +91,15 @@ __all__ = [
     "TsallisINF",
     "anytime_rate",
     "chebcb_rate",
+    "evaluate_log",
     "exp3_rate",
     "expected_regret",
     "expected_rewards",
     "finite_horizon_optimum",
     "from_outputs",
+    "least_squares_model",
     "markov_parameters",
+    "minimum_variance_model",
     "mixing_rate",
     "play",
     "play_contextual",

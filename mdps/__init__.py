@@ -56,6 +56,8 @@ from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
 from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
 from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
+from claimlab.mdps.off_policy import EpisodeLog, evaluate_episodes, fitted_q, occupancy_ratios, sample_episodes
+from claimlab.mdps.off_policy_discounted import TransitionLog, evaluate_transitions, stationary_ratios
 from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
@@ -125,6 +127,7 @@ __all__ = [
     "Bonus",
     "BudgetExploration",
     "ChiSquare",
+    "EpisodeLog",
     "EpisodeRecord",
     "EpisodicMDP",
     "EpisodicSolution",
@@ -163,6 +166,7 @@ __all__ = [
     "TabularMDP",
     "TokenTree",
     "TotalVariation",
+    "TransitionLog",
     "ValueLOOP",
     "action_values",
     "audit",
@@ -183,6 +187,9 @@ __all__ = [
     "episodic_occupancy",
     "episodic_policy_value",
     "episodic_river_swim",
+    "evaluate_episodes",
+    "evaluate_transitions",
+    "fitted_q",
     "flow_residual",
     "from_gymnasium",
     "from_pymdptoolbox",
@@ -202,6 +209,7 @@ __all__ = [
     "modified_policy_iteration",
     "monte_carlo_returns",
     "occupancy",
+    "occupancy_ratios",
     "optimal_actions",
     "optimal_actions_exactly",
     "pessimistic_value_iteration",
@@ -216,6 +224,7 @@ __all__ = [
     "robust_policy_value",
     "robust_value_iteration",
     "rollouts",
+    "sample_episodes",
     "save",
     "shapley_iteration",
     "soft_maximum",
@@ -233,6 +242,7 @@ __all__ = [
     "staged",
     "staged_optimum",
     "staged_value",
+    "stationary_ratios",
     "time_limited",
     "to_quantecon",
     "token_tree",

@@ -9,11 +9,12 @@ from claimlab.checks import nearest
 from claimlab.experiments.benchmarks.bandits import BANDITS
 from claimlab.experiments.benchmarks.episodes import EPISODES
 from claimlab.experiments.benchmarks.mdps import MDPS
+from claimlab.experiments.benchmarks.off_policy import OPE
 from claimlab.experiments.benchmarks.race import Race
 from claimlab.experiments.benchmarks.relaxation import SOR
 from claimlab.experiments.errors import WrongUsage
 
-RACES: tuple[Race, ...] = (MDPS, BANDITS, SOR, EPISODES)
+RACES: tuple[Race, ...] = (MDPS, BANDITS, SOR, EPISODES, OPE)
 
 
 def choose(names: Sequence[str], only: Sequence[str]) -> list[Race]:

@@ -115,6 +115,9 @@ class Solver:
         Where it solves something else, what that is: it is shown, and counts for nothing.
     source : Source, optional
         What no package index has.
+    bare : tuple of str
+        Pinned packages that refuse today's Python or libraries but run on them: installed after the requirements, and
+        without their own.
     """
 
     name: str
@@ -126,6 +129,7 @@ class Solver:
     script: str = ""
     differs: Mapping[str, str] = field(default_factory=dict)
     source: Source | None = None
+    bare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "library", self.library or self.name)
@@ -298,6 +302,8 @@ def install(solver: Solver, track: Track) -> None:
         subprocess.run([sys.executable, "-m", "venv", str(target)], check=True)
         pip = [str(track.python(solver.library)), "-m", "pip", "--disable-pip-version-check", "--quiet"]
         subprocess.run([*pip, "install", "--requirement", str(requirements)], check=True)
+        if solver.bare:
+            subprocess.run([*pip, "install", "--no-deps", "--ignore-requires-python", *solver.bare], check=True)
         if solver.source:
             folder = str(target / "source")
             subprocess.run(["git", "clone", "--quiet", solver.source.address, folder], check=True)

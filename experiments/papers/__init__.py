@@ -9,6 +9,7 @@ from claimlab.experiments.papers import (
     dynamical_linear_bandits,
     learning_to_relax,
     loop,
+    off_policy_evaluation,
     policy_cliff,
     stepmix,
 )
@@ -20,4 +21,5 @@ PAPERS: tuple[ModuleType, ...] = (
     learning_to_relax,
     stepmix,
     loop,
+    off_policy_evaluation,
 )

@@ -29,15 +29,22 @@ def numbers(name: str, value: ArrayLike) -> Array:
 
 
 def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
-    """`value` as a read-only C-contiguous float64 array of `ndim` axes with finite entries."""
-    out = numbers(name, value)
+    """`value` as a read-only C-contiguous float64 array of `ndim` axes with finite entries.
+
+    It is copied, unless it is such an array already and no view of another: who gives that away means to keep it so.
+    """
+    out = value if isinstance(value, np.ndarray) and _settled(value) else numbers(name, value)
     if out.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, got shape {out.shape}.")
-    bad = np.argwhere(~np.isfinite(out))
-    if len(bad):
+    if not (finite := np.isfinite(out)).all():
+        bad = np.argwhere(~finite)
         raise ValueError(f"{name}{bad[0].tolist()} is {out[tuple(bad[0])]}; every entry must be finite.")
     out.flags.writeable = False
     return out
+
+
+def _settled(x: Array) -> bool:
+    return not x.flags.writeable and x.base is None and x.flags.c_contiguous and x.dtype == np.float64
 
 
 def unit(name: str, value: ArrayLike, *, ndim: int) -> Array:
@@ -62,8 +69,8 @@ def distributions(name: str, value: ArrayLike, *, ndim: int, atol: float = SUM_T
     out = array(name, value, ndim=ndim)
     if out.shape[-1] == 0:
         raise ValueError(f"{name} has shape {out.shape}: a distribution needs at least one outcome.")
-    bad = np.argwhere(out < 0)
-    if len(bad):
+    if out.size and out.min() < 0:
+        bad = np.argwhere(out < 0)
         raise ValueError(f"{name}{bad[0].tolist()} is {out[tuple(bad[0])]:.6g}; probabilities cannot be negative.")
     _sum_to_one(name, out.sum(axis=-1), atol)
     return out
@@ -116,6 +123,22 @@ def sparse_entries(name: str, P: Sparse, n_actions: int, bad: Bools, why: str) -
         row = int(np.searchsorted(P.indptr, k, side="right")) - 1
         index = [row // n_actions, row % n_actions, int(P.indices[k])]
         raise ValueError(f"{name}{index} is {P.data[k]:.6g}; {why}.")
+
+
+def indices(name: str, value: ArrayLike, shape: tuple[int, ...], what: str, size: int, *, least: int = 0) -> Ints:
+    """`value` as a read-only int64 array of exactly `shape` with entries in `least` .. `size` - 1; 3.0 is taken."""
+    given = numbers(name, value)
+    if given.shape != shape:
+        raise ValueError(f"{name} must have shape {what} = {shape}, got {given.shape}.")
+    if not (good := (given >= least) & (given < size) & (given == np.floor(given))).all():
+        bad = np.argwhere(~good)
+        raise ValueError(
+            f"{name}{bad[0].tolist()} is {given[tuple(bad[0])]:.6g}; entries must be whole numbers in "
+            f"{least}..{size - 1}."
+        )
+    out = given.astype(np.int64)
+    out.flags.writeable = False
+    return out
 
 
 def booleans(name: str, value: ArrayLike, shape: tuple[int, ...], what: str) -> Bools:
