@@ -123,8 +123,7 @@ def o2o_episodes(
     True
     """
     beta = checks.interval("beta", beta, 0, np.inf, "()")
-    search = _Search(mdp, step, eps, _geometry(mdp, offline, features), mixtures, tol)
-    return search.run(0.0, level=1 / beta)
+    return _search(mdp, step, eps, _geometry(mdp, offline, features), mixtures, tol).run(0.0, level=1 / beta)
 
 
 def o2o_coefficient(
@@ -145,7 +144,39 @@ def o2o_coefficient(
     1.0
     """
     episodes = checks.interval("episodes", episodes, 0, np.inf, "()")
-    return _Search(mdp, step, eps, _geometry(mdp, offline, features), mixtures, tol).run(episodes, level=None)
+    return _search(mdp, step, eps, _geometry(mdp, offline, features), mixtures, tol).run(episodes, level=None)
+
+
+def cover(
+    mdp: StagedMDP,
+    step: int,
+    targets: Array,
+    tolerated: ArrayLike,
+    offline: ArrayLike | None = None,
+    *,
+    features: ArrayLike | None = None,
+    tol: float = 1e-6,
+) -> Design:
+    r"""The least number of episodes with :math:`\|\phi\|^2_{\Lambda^{-1}}` at most `tolerated` for each of `targets`.
+
+    Parameters
+    ----------
+    targets : float[m, d]
+        Expected features of policies; tabular, occupancies float[m, S * A].
+    tolerated : float[m] or float
+        Positive.
+
+    The other parameters are those of :func:`o2o_episodes`.
+    """
+    geometry, step = _geometry(mdp, offline, features), checks.integer("step", step, 0, mdp.horizon - 1)
+    goals = checks.array("targets", targets, ndim=2)
+    d = geometry.expected(np.zeros((1, mdp.n_states * mdp.n_actions))).shape[1]
+    if not len(goals) or goals.shape[1] != d:
+        raise ValueError(f"targets must have shape (m, d) with m > 0 and d = {d}, got {goals.shape}.")
+    limits = np.broadcast_to(np.asarray(tolerated, dtype=np.float64), len(goals))
+    if not (np.isfinite(limits) & (limits > 0)).all():
+        raise ValueError("tolerated must be positive and finite.")
+    return _Search(mdp, step, geometry, Rows(goals, limits), None, tol).run(0.0, level=1.0)
 
 
 def lower_bounds(
@@ -214,6 +245,16 @@ def _geometry(mdp: StagedMDP, offline: ArrayLike | None, features: ArrayLike | N
     return LinearGeometry(phi.reshape(S * A, d), known, (S, A))
 
 
+def _search(
+    mdp: StagedMDP, step: int, eps: float, geometry: Geometry, mixtures: bool, tol: float
+) -> _Search:  # fmt: skip
+    eps = checks.interval("eps", eps, 0, np.inf, "()")
+    found = prefixes(mdp, step)
+    rows = Rows(geometry.expected(found.occupancy.reshape(len(found.gap), -1)), np.maximum(found.gap, eps) ** 2)
+    mixing = _Mixing.of(found.gap, eps) if checks.boolean("mixtures", mixtures) else None
+    return _Search(mdp, step, geometry, rows, mixing, tol)
+
+
 class _Primal(NamedTuple):
     value: float
     episodes: float
@@ -228,53 +269,56 @@ class _Certificate(NamedTuple):
     metric: Array
 
 
+class _Mixing(NamedTuple):
+    """Which pairs of policies have mixtures with a gap of exactly eps."""
+
+    gap: Array  # [n]
+    eps: float
+    low: Ints  # of gap below eps
+    high: Ints  # above it
+
+    @staticmethod
+    def of(gap: Array, eps: float) -> _Mixing:
+        return _Mixing(gap, eps, np.flatnonzero(gap < eps), np.flatnonzero(gap > eps))
+
+    def worst(self, z: Array) -> tuple[Ints, Array]:
+        """For each policy below the worst partner above, and the score of their mixture."""
+        low, high, gap, eps = self.low, self.high, self.gap, self.eps
+        partner, scores, squares = np.empty(low.size, np.int64), np.empty(low.size), _squares(z)
+        block = max(1, PAIRS // high.size)
+        for start in range(0, low.size, block):
+            i = low[start : start + block]
+            t = (eps - gap[i, None]) / (gap[high] - gap[i, None])
+            mixed = (1 - t) ** 2 * squares[i, None] + t**2 * squares[high] + 2 * t * (1 - t) * (z[i] @ z[high].T)
+            best = mixed.argmax(axis=1)
+            partner[start : start + block], scores[start : start + block] = high[best], mixed[range(len(i)), best]
+        return partner, scores / eps**2
+
+    def rows(self, targets: Array, at: Ints, partner: Ints) -> Rows:
+        i, j = self.low[at], partner[at]
+        t = ((self.eps - self.gap[i]) / (self.gap[j] - self.gap[i]))[:, None]
+        return Rows((1 - t) * targets[i] + t * targets[j], np.full(len(i), self.eps**2))
+
+
 class _Search:
     """Cutting planes for one step."""
 
     def __init__(
-        self, mdp: StagedMDP, step: int, eps: float, geometry: Geometry, mixtures: bool, tol: float
+        self, mdp: StagedMDP, step: int, geometry: Geometry, rows: Rows, mixing: _Mixing | None, tol: float
     ) -> None:
-        self.mdp, self.geometry = mdp, geometry
-        self.eps = checks.interval("eps", eps, 0, np.inf, "()")
+        self.mdp, self.step, self.geometry, self.rows, self.mixing = mdp, step, geometry, rows, mixing
         self.tol = checks.interval("tol", tol, 0, 1, "()")
-        self.step = checks.integer("step", step, 0, mdp.horizon - 1)
-        found = prefixes(mdp, self.step)
-        flat = found.occupancy.reshape(len(found.gap), -1)
-        self.rows = Rows(geometry.expected(flat), np.maximum(found.gap, self.eps) ** 2)
-        self.reach = np.flatnonzero(flat.max(axis=0) > 0)
-        self.gap = found.gap
-        wanted = checks.boolean("mixtures", mixtures)
-        self.low = np.flatnonzero((found.gap < self.eps) & wanted)
-        self.high = np.flatnonzero((found.gap > self.eps) & wanted)
 
     def separate(self, visits: Array, level: float) -> tuple[Rows, float]:
         """Some policies with scores above `level`, the worst among them, and the worst score of all."""
         z = self.geometry.whitened(self.rows.targets, visits)
         scores = _squares(z) / self.rows.tolerated
-        worst = float(scores.max())
-        found = self.rows.at(_worst_first(scores, level))
-        if np.isfinite(worst) and self.low.size and self.high.size:
-            partner, mixed = self._mixed(z)
-            i = _worst_first(mixed, level)
-            t = ((self.eps - self.gap[self.low[i]]) / (self.gap[partner[i]] - self.gap[self.low[i]]))[:, None]
-            targets = (1 - t) * self.rows.targets[self.low[i]] + t * self.rows.targets[partner[i]]
-            found = found.and_also(Rows(targets, np.full(len(i), self.eps**2)))
+        worst, found = float(scores.max()), self.rows.at(_worst_first(scores, level))
+        if self.mixing and np.isfinite(worst) and self.mixing.low.size and self.mixing.high.size:
+            partner, mixed = self.mixing.worst(z)
+            found = found.and_also(self.mixing.rows(self.rows.targets, _worst_first(mixed, level), partner))
             worst = max(worst, float(mixed.max()))
         return found, worst
-
-    def _mixed(self, z: Array) -> tuple[Ints, Array]:
-        """For each policy of gap below eps the worst partner above it, and the score of their mixture of gap eps."""
-        partner, scores, squares = np.empty(self.low.size, np.int64), np.empty(self.low.size), _squares(z)
-        block = max(1, PAIRS // self.high.size)
-        for start in range(0, self.low.size, block):
-            low = self.low[start : start + block]
-            t = (self.eps - self.gap[low, None]) / (self.gap[self.high] - self.gap[low, None])
-            mixed = (1 - t) ** 2 * squares[low, None] + t**2 * squares[self.high]
-            mixed += 2 * t * (1 - t) * (z[low] @ z[self.high].T)
-            best = mixed.argmax(axis=1)
-            partner[start : start + block] = self.high[best]
-            scores[start : start + block] = mixed[np.arange(len(low)), best] / self.eps**2
-        return partner, scores
 
     def run(self, size: float, level: float | None) -> Design:
         """With a `level`, the least number of episodes that keeps all scores below it; else the score of `size`."""
@@ -287,10 +331,11 @@ class _Search:
         idle = 0
         for rounds in range(1, ROUNDS + 1):
             visits = primal.occupancy * primal.episodes
-            said = propose(flow, self.geometry, *rows, visits, self.reach, size=primal.episodes, level=level)
+            said = propose(flow, self.geometry, *rows, visits, size=primal.episodes, level=level)
             found, more = self._attained(flow.policy(said.flow), size, level, rows)
             primal = min(primal, found, key=lambda x: x.value)
-            dual = max(dual, self._certificate(rows, said.weights, found, level), key=lambda x: x.lower)
+            near = found if np.isfinite(found.episodes) else primal
+            dual = max(dual, self._certificate(rows, said.weights, near, level), key=lambda x: x.lower)
             idle = idle + 1 if len(more.tolerated) == len(rows.tolerated) else 0
             if primal.value - dual.lower <= self.tol * primal.value or idle == PATIENCE:
                 return self._design(primal, dual, rounds)
@@ -302,7 +347,7 @@ class _Search:
         occupancy = staged_occupancy(self.mdp, policy)[self.step].reshape(-1)
         if level is None:
             visits = occupancy * size
-            found, worst = self.separate(visits, _score(self.geometry, rows, visits) * (1 + 1e-9))
+            found, worst = self.separate(visits, score(self.geometry, rows, visits) * (1 + 1e-9))
             return _Primal(worst * (1 + self.geometry.rounding(visits)), size, policy, occupancy), rows.and_also(found)
         episodes = 0.0
         for _ in range(ROUNDS):
@@ -311,7 +356,9 @@ class _Search:
             if worst <= level * safe:
                 return _Primal(episodes, episodes, policy, occupancy), rows
             rows = rows.and_also(found)
-            episodes = max(_scaled(self.geometry, rows, occupancy, level * safe**2), episodes * (1 + 4 * EPS))
+            episodes = max(needed(self.geometry, rows, occupancy, level * safe**2, 2 * EPS), episodes * (1 + 4 * EPS))
+            if episodes > HUGE:
+                break
         return _Primal(np.inf, np.inf, policy, occupancy), rows
 
     def _certificate(self, rows: Rows, weights: Array, primal: _Primal, level: float | None) -> _Certificate:
@@ -337,23 +384,26 @@ def _worst_first(scores: Array, level: float) -> Ints:
     return np.asarray(order[scores[order] > level])
 
 
-def _score(geometry: Geometry, rows: Rows, visits: Array) -> float:
+def score(geometry: Geometry, rows: Rows, visits: Array) -> float:
     """The worst score of `rows`."""
     if not len(rows.tolerated):
         return 0.0
     return float((_squares(geometry.whitened(rows.targets, visits)) / rows.tolerated).max())
 
 
-def _scaled(geometry: Geometry, rows: Rows, occupancy: Array, level: float) -> float:
-    """The least T at which T episodes of `occupancy` keep the scores of `rows` below `level`, by bisection from above."""
+def needed(geometry: Geometry, rows: Rows, occupancy: Array, level: float, precision: float) -> float:
+    """The least T at which T episodes of `occupancy` keep the scores of `rows` below `level`, by bisection from above.
+
+    It is infinite where no number of them does.
+    """
     low, high = 0.0, 1.0
-    while _score(geometry, rows, occupancy * high) > level:
+    while score(geometry, rows, occupancy * high) > level:
         low, high = high, 2 * high
         if high > HUGE:
             return np.inf
-    while high - low > 2 * EPS * high:
+    while high - low > precision * high:
         middle = (low + high) / 2
-        if _score(geometry, rows, occupancy * middle) > level:
+        if score(geometry, rows, occupancy * middle) > level:
             low = middle
         else:
             high = middle

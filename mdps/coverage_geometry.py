@@ -14,7 +14,7 @@ import clarabel
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
-from claimlab.checks import Array, Ints
+from claimlab.checks import Array
 from claimlab.mdps.tabular import EPS
 
 
@@ -52,11 +52,15 @@ class Geometry(ABC):
         """The inverse covariance, [d] or [d, d]; zero where there is none."""
 
     @abstractmethod
+    def weights(self, targets: Array, metric: Array) -> Array:
+        """How much a visit of each pair counts in the estimate for each target, [n, S * A]."""
+
+    @abstractmethod
     def prices(self, targets: Array, weights: Array, metric: Array) -> Prices:
         """Of the dual with these weights and this metric (see :mod:`claimlab.mdps.coverage`)."""
 
     @abstractmethod
-    def cones(self, targets: Array, size: float, visits: Array, reach: Ints) -> Cones:
+    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
         """Cones for `size` units of visits, scaled by what the covariance of `visits` is."""
 
     @abstractmethod
@@ -82,6 +86,9 @@ class TabularGeometry(Geometry):
         n = self.offline + visits
         return np.where(n > 0, 1 / np.where(n > 0, n, 1.0), 0.0)
 
+    def weights(self, targets: Array, metric: Array) -> Array:
+        return targets * metric
+
     def prices(self, targets: Array, weights: Array, metric: Array) -> Prices:
         error = (len(targets) + 8) * EPS  # all numbers are non-negative: a sum's relative error
         q = weights @ targets**2
@@ -90,18 +97,19 @@ class TabularGeometry(Geometry):
             float(q @ metric) * (1 - error), prices.reshape(self.shape), float(prices @ self.offline) * (1 + error)
         )
 
-    def cones(self, targets: Array, size: float, visits: Array, reach: Ints) -> Cones:
+    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
+        reach = np.flatnonzero(targets.max(axis=0) > 0)
         scale = ((self.offline + visits) / size)[reach]
         k, n = len(reach), 3 * len(reach)
         first = np.arange(0, n, 3)
-        m = csr_array((1 / scale, (np.arange(k), reach)), shape=(k, len(visits)))
         # y m >= 1 with m = (offline + visits) / (size scale): (y + m, y - m, 2) in the second-order cone
-        spread = csr_array((np.tile([1.0, -1.0], k), (np.r_[first, first + 1].reshape(2, -1).T.ravel(), np.repeat(np.arange(k), 2))), shape=(n, k))
-        both = csr_array((np.ones(2 * k), (np.r_[first, first + 1].reshape(2, -1).T.ravel(), np.repeat(np.arange(k), 2))), shape=(n, k))
-        offset = np.zeros(n)
+        place = (np.r_[first, first + 1], np.tile(np.arange(k), 2))
+        signed = csr_array((np.repeat([1.0, -1.0], k), place), shape=(n, k))
+        m = csr_array((1 / scale, (np.arange(k), reach)), shape=(k, len(visits)))
+        own = csr_array((np.ones(2 * k), place), shape=(n, k))
+        offset = signed @ (self.offline[reach] / size / scale)
         offset[first + 2] = 2.0
-        offset += spread @ (self.offline[reach] / size / scale)
-        return Cones(offset, spread @ m, both, [clarabel.SecondOrderConeT(3)] * k, targets[:, reach] ** 2 / scale)
+        return Cones(offset, signed @ m, own, [clarabel.SecondOrderConeT(3)] * k, targets[:, reach] ** 2 / scale)
 
     def rounding(self, visits: Array) -> float:
         return 8 * len(visits) * EPS
@@ -140,6 +148,9 @@ class LinearGeometry(Geometry):
         m = (vectors * inverse) @ vectors.T
         return np.asarray((m + m.T) / 2)
 
+    def weights(self, targets: Array, metric: Array) -> Array:
+        return np.asarray(targets @ metric @ self.features.T)
+
     def prices(self, targets: Array, weights: Array, metric: Array) -> Prices:
         d = len(metric)
         error = (2 * d * d + len(targets) + 8) * EPS
@@ -151,7 +162,7 @@ class LinearGeometry(Geometry):
         known += 2 * error * float(weights @ ((size @ abs(self.offline)) * size).sum(axis=1))
         return Prices(gain, prices.reshape(self.shape), max(known, 0.0))
 
-    def cones(self, targets: Array, size: float, visits: Array, reach: Ints) -> Cones:
+    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
         d = self.features.shape[1]
         values, vectors = self._spectrum(visits)
         floor = np.maximum(values, 1e-8 * values[-1]) / size

@@ -73,7 +73,7 @@ class Proposal(NamedTuple):
 
 
 def propose(
-    flow: Flow, geometry: Geometry, targets: Array, tolerated: Array, visits: Array, reach: Ints, *, size: float,
+    flow: Flow, geometry: Geometry, targets: Array, tolerated: Array, visits: Array, *, size: float,
     level: float | None,
 ) -> Proposal:  # fmt: skip
     """Solve for the working set `targets`.
@@ -81,7 +81,7 @@ def propose(
     With a `level` the number of episodes is minimised such that each score is at most the level; `size` is a guess of
     it.  Without, the largest score for `size` episodes.  `visits`, float[S * A], are those of a guess.
     """
-    cones = geometry.cones(targets, size, visits, reach)
+    cones = geometry.cones(targets, size, visits)
     n, k, m = len(flow.index), cones.own.shape[1], len(targets)
     scores = csr_array(cones.scores / (size * tolerated[:, None]))  # of y
     empty = csr_array
@@ -119,4 +119,6 @@ def propose(
         raise NotConverged(f"Clarabel proposes no design: {answer.status}.", answer)
     total = size * max(x[0], 1e-300) if level is not None else size
     multipliers = np.maximum(z[len(right) + n : len(right) + n + m], 0.0)
-    return Proposal(x[1 : 1 + n] * size / total, multipliers / tolerated, float(x[0]) * (size if level is not None else value))
+    return Proposal(
+        x[1 : 1 + n] * size / total, multipliers / tolerated, float(x[0]) * (size if level is not None else value)
+    )
