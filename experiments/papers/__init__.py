@@ -7,6 +7,7 @@ from types import ModuleType
 from claimlab.experiments.papers import (
     classic_bandits,
     dynamical_linear_bandits,
+    ftpedel,
     learning_to_relax,
     loop,
     policy_cliff,
@@ -20,4 +21,5 @@ PAPERS: tuple[ModuleType, ...] = (
     learning_to_relax,
     stepmix,
     loop,
+    ftpedel,
 )
