@@ -61,7 +61,6 @@ from claimlab.mdps.linear import (
     policy_covariance,
     softmax_cover,
     softmax_policies,
-    staged_occupancy,
 )
 from claimlab.mdps.linear_instances import (
     hard_linear_mdp,
@@ -114,6 +113,7 @@ from claimlab.mdps.staged import (
     StagedOptimum,
     softened,
     staged,
+    staged_occupancy,
     staged_optimum,
     staged_value,
     transition_data,
