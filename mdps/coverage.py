@@ -59,7 +59,12 @@ class Rows(NamedTuple):
         return Rows(self.targets[index], self.tolerated[index])
 
     def and_also(self, more: Rows) -> Rows:
-        return Rows(np.concatenate([self.targets, more.targets]), np.concatenate([self.tolerated, more.tolerated]))
+        """With those of `more` that are not here yet, to within rounding: an old one may object again by an ulp."""
+        targets = np.concatenate([self.targets, more.targets])
+        tolerated = np.concatenate([self.tolerated, more.tolerated])
+        key = np.column_stack([np.round(targets, 11), np.round(tolerated, 13)]) + 0.0
+        kept = np.sort(np.unique(key, axis=0, return_index=True)[1])
+        return Rows(targets[kept], tolerated[kept])
 
 
 class Design(NamedTuple):
@@ -224,6 +229,14 @@ def _dual(mdp: StagedMDP, step: int, geometry: Geometry, rows: Rows, weights: Ar
     error = (len(weights) + (step + 2) * (mdp.n_states + mdp.n_actions + 8)) * EPS
     share = gain * gain / total if total > 0 and gain > 0 else 0.0
     return Dual(share, known, price, error)
+
+
+def geometry_of(mdp: StagedMDP, visits: Array, features: ArrayLike | None) -> Geometry:
+    """The geometry of data that visited the pairs of a step `visits`, float[S, A], times."""
+    if features is None:
+        return _geometry(mdp, visits, None)
+    phi = np.asarray(features, dtype=np.float64)
+    return _geometry(mdp, np.einsum("sa,sai,saj->ij", visits, phi, phi), phi)
 
 
 def _geometry(mdp: StagedMDP, offline: ArrayLike | None, features: ArrayLike | None) -> Geometry:

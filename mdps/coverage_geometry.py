@@ -47,6 +47,11 @@ class Geometry(ABC):
     def whitened(self, targets: Array, visits: Array) -> Array:
         """Vectors whose scalar products are those of `targets` under the inverse covariance; inf where it is none."""
 
+    @property
+    @abstractmethod
+    def offline_argument(self) -> Array:
+        """The offline data as the public functions take them."""
+
     @abstractmethod
     def metric(self, visits: Array) -> Array:
         """The inverse covariance, [d] or [d, d]; zero where there is none."""
@@ -110,6 +115,10 @@ class TabularGeometry(Geometry):
         offset = signed @ (self.offline[reach] / size / scale)
         offset[first + 2] = 2.0
         return Cones(offset, signed @ m, own, [clarabel.SecondOrderConeT(3)] * k, targets[:, reach] ** 2 / scale)
+
+    @property
+    def offline_argument(self) -> Array:
+        return self.offline.reshape(self.shape)
 
     def rounding(self, visits: Array) -> float:
         return 8 * len(visits) * EPS
@@ -183,6 +192,10 @@ class LinearGeometry(Geometry):
         r, c = rows[upper], cols[upper]
         scores = goals[:, r] * goals[:, c] * np.where(r == c, 1.0, 2.0)
         return Cones(offset, csc_array(pairs), own, [clarabel.PSDTriangleConeT(2 * d)], scores)
+
+    @property
+    def offline_argument(self) -> Array:
+        return self.offline
 
     def rounding(self, visits: Array) -> float:
         values, _ = self._spectrum(visits)

@@ -22,7 +22,7 @@ TOLERANCE = 1e-12  # Clarabel's, of a program scaled so that all numbers are of 
 class Flow(NamedTuple):
     """The flow equations up to a step, over the states that some policy reaches."""
 
-    index: Ints  # [n], places of the variables in [step + 1, S, A]
+    places: Ints  # [n], places of the variables in [step + 1, S, A]
     balance: Any  # sparse [states, n]: what leaves minus what arrives
     start: Array  # [states], what arrives from outside for one episode
     last: Ints  # places among the variables of those of the last step
@@ -41,7 +41,7 @@ class Flow(NamedTuple):
         number = np.full((step + 1) * S, -1)
         number[states] = np.arange(len(states))
         balance = np.zeros((len(states), len(index)))
-        for column, place in enumerate(index):
+        for column, place in enumerate(index.tolist()):
             h, s, a = place // (S * A), place // A % S, place % A
             balance[number[h * S + s], column] += 1
             if h < step:
@@ -57,7 +57,7 @@ class Flow(NamedTuple):
         """The policy, float[H, S, A], that realises `flow`; uniform where nothing flows."""
         H, S, A = self.shape
         x = np.zeros(H * S * A)
-        x[self.index] = np.maximum(flow, 0.0)
+        x[self.places] = np.maximum(flow, 0.0)
         x = x.reshape(self.shape)
         total = x.sum(axis=2, keepdims=True)
         spread = np.where(total > 0, x / np.where(total > 0, total, 1.0), 1 / A)
@@ -82,7 +82,7 @@ def propose(
     it.  Without, the largest score for `size` episodes.  `visits`, float[S * A], are those of a guess.
     """
     cones = geometry.cones(targets, size, visits)
-    n, k, m = len(flow.index), cones.own.shape[1], len(targets)
+    n, k, m = len(flow.places), cones.own.shape[1], len(targets)
     scores = csr_array(cones.scores / (size * tolerated[:, None]))  # of y
     empty = csr_array
     if level is not None:  # head = episodes / size

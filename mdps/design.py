@@ -295,7 +295,7 @@ def design_goals(reached: Array, targets: ArrayLike, offline: ArrayLike | None, 
     basis = axes[:, size > SPAN * size[-1]]
     lost = abs(wanted - wanted @ basis @ basis.T).max()
     if lost > 1e-7 * abs(wanted).max():
-        raise ValueError("targets must be expected features of policies: one of them is no mixture of what can be seen.")
+        raise ValueError("targets must be expected features of policies: one is no mixture of what can be seen.")
     return Goals(wanted @ basis, phi @ basis, basis.T @ known @ basis)
 
 

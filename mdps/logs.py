@@ -94,7 +94,7 @@ def _labels(name: str, value: Any, shape: tuple[int, ...], what: str, n: int) ->
     given = checks.shaped(name, value, shape, what)
     bad = np.argwhere((given != np.floor(given)) | (given < 0) | (given >= n))
     if len(bad):
-        raise ValueError(f"{name}{bad[0].tolist()} is {given[tuple(bad[0])]:g}; {name} are whole numbers in 0..{n - 1}.")
+        raise ValueError(f"{name}{bad[0].tolist()} is {given[tuple(bad[0])]:g}; it must be in 0..{n - 1}.")
     return given.astype(np.int64)
 
 
@@ -103,6 +103,6 @@ def empty_log(mdp: StagedMDP) -> Log:
 
 
 def draw_log(mdp: StagedMDP, pi: ArrayLike, episodes: int, rng: Generator) -> Log:
-    """A log of `episodes` independent episodes of `pi` with Bernoulli rewards, from the exact joint law of the counts."""
+    """A log of `episodes` independent episodes of `pi` with Bernoulli rewards, from its exact joint law."""
     hits = transition_data(mdp, pi, episodes, rng)
     return Log(hits, rng.binomial(hits.sum(axis=3).astype(np.int64), mdp.r).astype(float))

@@ -49,7 +49,7 @@ def checked_policies(mdp: StagedMDP, policies: ArrayLike | None) -> Ints:
 
 def values(mdp: StagedMDP, policies: Ints) -> Array:
     """Value of each policy at each step and state, float[H + 1, n, S]."""
-    v, states = np.zeros((mdp.horizon + 1, len(policies), mdp.n_states)), np.arange(mdp.n_states)
+    v = np.zeros((mdp.horizon + 1, len(policies), mdp.n_states))
     for h in reversed(range(mdp.horizon)):
         q = mdp.r[h] + np.einsum("sat,nt->nsa", mdp.P[h], v[h + 1])
         v[h] = np.take_along_axis(q, policies[:, h, :, None], axis=2)[..., 0]

@@ -18,3 +18,4 @@ PAPER = Paper(
 claim = partial(Claim, paper=PAPER)
 
 TABULAR = "finite states, actions and steps; rewards in [0, 1]; transitions unknown"
+DETERMINISTIC = "the maximum over deterministic policies"
