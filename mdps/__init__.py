@@ -17,6 +17,7 @@ from claimlab.mdps.conservative import (
     pessimistic_value_iteration,
 )
 from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
+from claimlab.mdps.coverage import Design, o2o_coefficient, o2o_episodes
 from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
 from claimlab.mdps.exact import (
@@ -27,6 +28,7 @@ from claimlab.mdps.exact import (
     solve_exactly,
     solve_linear,
 )
+from claimlab.mdps.fine_tuning import FineTuned, FixedPolicy, Oracle, PlugIn, fine_tune
 from claimlab.mdps.games import (
     BestResponses,
     GameSolution,
@@ -70,9 +72,13 @@ from claimlab.mdps.linear_instances import (
     simplex_linear_mdp,
 )
 from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
+from claimlab.mdps.logs import Log, draw_log, episode_log
 from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
 from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
+from claimlab.mdps.lsvi import LSVIUCB
+from claimlab.mdps.offline import PEVI, pevi
+from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
 from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
@@ -126,7 +132,9 @@ __all__ = [
     "KL",
     "KLUCRL",
     "L1",
+    "LSVIUCB",
     "MLELOOP",
+    "PEVI",
     "UCBVI",
     "UCLKC",
     "UCRL2",
@@ -143,13 +151,16 @@ __all__ = [
     "Bonus",
     "BudgetExploration",
     "ChiSquare",
+    "Design",
     "EpisodeRecord",
     "EpisodicMDP",
     "EpisodicSolution",
     "EpsMix",
     "Evaluation",
     "ExactSolution",
+    "FineTuned",
     "Fixed",
+    "FixedPolicy",
     "GameSolution",
     "GammaLSCVI",
     "HoeffdingBonus",
@@ -159,6 +170,7 @@ __all__ = [
     "Learner",
     "LinearLOOP",
     "LinearMDP",
+    "Log",
     "MDPBatch",
     "MarkovGame",
     "MatrixSolution",
@@ -166,8 +178,11 @@ __all__ = [
     "ModelLOOP",
     "Models",
     "NotConverged",
+    "OnlineNeeds",
     "Optimism",
+    "Oracle",
     "Pessimism",
+    "PlugIn",
     "Policies",
     "QuantEconArrays",
     "Returns",
@@ -199,12 +214,15 @@ __all__ = [
     "deep_sea",
     "deterministic_policies",
     "discounted",
+    "draw_log",
     "ellipsoidal_plan",
+    "episode_log",
     "episodic_from_gymnasium",
     "episodic_occupancy",
     "episodic_policy_value",
     "episodic_river_swim",
     "feature_expectations",
+    "fine_tune",
     "flow_residual",
     "from_gymnasium",
     "from_pymdptoolbox",
@@ -226,12 +244,16 @@ __all__ = [
     "models",
     "modified_policy_iteration",
     "monte_carlo_returns",
+    "o2o_coefficient",
+    "o2o_episodes",
     "occupancy",
+    "offline_to_online",
     "one_hot",
     "optimal_actions",
     "optimal_actions_exactly",
     "optimal_weights",
     "pessimistic_value_iteration",
+    "pevi",
     "play_episodes",
     "policy_covariance",
     "policy_iteration",

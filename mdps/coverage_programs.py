@@ -115,7 +115,7 @@ def propose(
     settings.max_threads = 1
     answer = clarabel.DefaultSolver(csc_array((1 + n + k,) * 2), cost, csc_array(A), b, kinds, settings).solve()
     x, z = np.array(answer.x), np.array(answer.z)
-    if not np.isfinite(x).all() or x[1 : 1 + n].max() <= 0:
+    if not np.isfinite(x).all():
         raise NotConverged(f"Clarabel proposes no design: {answer.status}.", answer)
     total = size * max(x[0], 1e-300) if level is not None else size
     multipliers = np.maximum(z[len(right) + n : len(right) + n + m], 0.0)

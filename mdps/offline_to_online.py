@@ -35,13 +35,14 @@ class OnlineNeeds(NamedTuple):
     explore: Array  # [H, S, A], visits that the designs of each step make there
     unseen: Bools  # [H, S, A], pairs of the log without a visit
     verifiable: float  # the least accuracy that the log alone can verify; infinite if none
+    eps: float
     beta: float
     model_given: bool  # if not, every number rests on the log's own estimate of the MDP, and is none of its bounds
 
     @property
     def verifiable_offline(self) -> bool:
-        """Whether no online episode is needed for the accuracy that was asked for."""
-        return self.episodes == 0
+        """Whether the log alone verifies the accuracy that was asked for."""
+        return self.verifiable <= self.eps
 
 
 def offline_to_online(
@@ -95,7 +96,7 @@ def offline_to_online(
     explore = np.array([design.occupancy * design.episodes for design in designs])
     return OnlineNeeds(
         float(sum(design.value for design in designs)), float(sum(design.lower for design in designs)), designs,
-        explore, visits == 0, _verifiable(model, visits, beta), beta, mdp is not None,
+        explore, visits == 0, _verifiable(model, visits, beta), eps, beta, mdp is not None,
     )  # fmt: skip
 
 

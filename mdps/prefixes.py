@@ -37,7 +37,7 @@ def prefixes(mdp: StagedMDP, step: int) -> Prefixes:
     step = checks.integer("step", step, 0, mdp.horizon - 1)
     best = staged_optimum(mdp)
     regret = np.maximum(best.v[:-1, :, None] - best.q, 0.0)  # [H, S, A]
-    law, gap = mdp.initial[None], np.zeros(1)
+    law, gap, w = mdp.initial[None], np.zeros(1), np.zeros((1, mdp.n_states, mdp.n_actions))
     for h in range(step + 1):
         w, before = _branches(law, gap, mdp.n_actions, h)
         w, gap = _distinct(w, before + np.einsum("nsa,sa->n", w, regret[h]))
