@@ -10,12 +10,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import clarabel
+import clarabel as _clarabel
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
 from claimlab.checks import Array
 from claimlab.mdps.tabular import EPS
+
+clarabel: Any = _clarabel  # it has no type stubs
 
 
 class Cones(NamedTuple):

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import clarabel
 import numpy as np
 from scipy.sparse import csc_array, csr_array, hstack, vstack
 
 from claimlab.checks import Array, Ints
 from claimlab.mdps.certificates import NotConverged
-from claimlab.mdps.coverage_geometry import Geometry
+from claimlab.mdps.coverage_geometry import Geometry, clarabel
 from claimlab.mdps.staged import StagedMDP
 
 TOLERANCE = 1e-12  # Clarabel's, of a program scaled so that all numbers are of the order of 1

@@ -32,7 +32,7 @@ def prefixes(mdp: StagedMDP, step: int) -> Prefixes:
 
     >>> from claimlab.mdps import combination_lock, staged
     >>> prefixes(staged(combination_lock(2)), 1).gap
-    array([0., 1., 1.])
+    array([0., 1., 1., 1.])
     """
     step = checks.integer("step", step, 0, mdp.horizon - 1)
     best = staged_optimum(mdp)

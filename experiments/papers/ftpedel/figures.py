@@ -132,6 +132,7 @@ def draw_design(axes: list[Axes], needs: OnlineNeeds, log: Log, side: int) -> No
                 label.set_path_effects([withStroke(linewidth=1, foreground="black")])
         ax.set(xticks=[], yticks=[], title=title)
         ax.grid(visible=False)
+        ax.spines[:].set_visible(False)
 
 
 def design() -> tuple[Figure, pd.DataFrame]:

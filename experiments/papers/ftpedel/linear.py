@@ -128,14 +128,12 @@ def detour_norms(arms: int, runs: int, seed: int, exploring: bool) -> Array:
     """The largest squared norm of a good action per episode under what was played, in designs' worth, float[runs]."""
     mdp, episodes = informative_detour(arms), 2_000
     targets = mdp.phi[1]
-    optimum = frank_wolfe(mdp.staged, 1, targets, features=mdp.phi, iterations=2_000).value
+    design = frank_wolfe(mdp.staged, 1, targets, features=mdp.phi, iterations=2_000)
     out = np.empty(runs)
-    if exploring:
-        policy = frank_wolfe(mdp.staged, 1, targets, features=mdp.phi, iterations=2_000).policy
     for run in range(runs):
         rng = np.random.default_rng(np.random.SeedSequence([seed, arms, run]))
         if exploring:
-            hits = transition_data(mdp.staged, policy, episodes, rng)[1].sum(axis=2)
+            hits = transition_data(mdp.staged, design.policy, episodes, rng)[1].sum(axis=2)
         else:
             record = play_episodes(
                 LSVIUCB(mdp.phi, delta=DELTA, scale=0.05), mdp.staged, episodes=episodes, runs=1,
@@ -144,7 +142,7 @@ def detour_norms(arms: int, runs: int, seed: int, exploring: bool) -> Array:
             hits = record.states[0].hits[1].sum(axis=2)
         covariance = np.einsum("sa,sai,saj->ij", hits, mdp.phi, mdp.phi) / episodes
         inverse = np.linalg.inv(covariance + np.eye(mdp.dim) / episodes)  # the regularised one of the learner
-        out[run] = np.einsum("ni,ij,nj->n", targets, inverse, targets).max() / optimum
+        out[run] = np.einsum("ni,ij,nj->n", targets, inverse, targets).max() / design.value
     return out
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.stats import norm
 
-from claimlab.checks import Array
+from claimlab.checks import Array, Ints
 from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes
 from claimlab.experiments.papers.ftpedel.common import claim
 from claimlab.mdps.coverage import o2o_episodes
@@ -57,7 +57,7 @@ def pessimistic_arm(total: Array, pulls: Array, delta: float) -> int:
 
 
 @lru_cache(maxsize=4)
-def chosen(other: float, runs: int, seed: int) -> Array:
+def chosen(other: float, runs: int, seed: int) -> Ints:
     """The arm that pessimism outputs after the offline data, without any online episode, when the other pays "
     "`other`."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
