@@ -17,6 +17,7 @@ from claimlab.mdps.conservative import (
     pessimistic_value_iteration,
 )
 from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
+from claimlab.mdps.coverage import Design, o2o_coefficient, o2o_episodes
 from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
 from claimlab.mdps.exact import (
@@ -27,6 +28,7 @@ from claimlab.mdps.exact import (
     solve_exactly,
     solve_linear,
 )
+from claimlab.mdps.fine_tuning import FineTuned, FixedPolicy, Oracle, PlugIn, fine_tune
 from claimlab.mdps.games import (
     BestResponses,
     GameSolution,
@@ -52,12 +54,33 @@ from claimlab.mdps.instances import (
     two_states,
 )
 from claimlab.mdps.inverse import inverse_bellman, with_optimal_values
+from claimlab.mdps.linear import (
+    LinearMDP,
+    Policies,
+    deterministic_policies,
+    feature_expectations,
+    optimal_weights,
+    policy_covariance,
+    softmax_cover,
+    softmax_policies,
+)
+from claimlab.mdps.linear_instances import (
+    hard_linear_mdp,
+    informative_detour,
+    linear_bandit,
+    one_hot,
+    simplex_linear_mdp,
+)
 from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
+from claimlab.mdps.logs import Log, draw_log, episode_log
 from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
 from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
+from claimlab.mdps.lsvi import LSVIUCB
 from claimlab.mdps.off_policy import EpisodeLog, evaluate_episodes, fitted_q, occupancy_ratios, sample_episodes
 from claimlab.mdps.off_policy_discounted import TransitionLog, evaluate_transitions, stationary_ratios
+from claimlab.mdps.offline import PEVI, pevi
+from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
 from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
@@ -98,6 +121,7 @@ from claimlab.mdps.staged import (
     StagedOptimum,
     softened,
     staged,
+    staged_occupancy,
     staged_optimum,
     staged_value,
     transition_data,
@@ -110,7 +134,9 @@ __all__ = [
     "KL",
     "KLUCRL",
     "L1",
+    "LSVIUCB",
     "MLELOOP",
+    "PEVI",
     "UCBVI",
     "UCLKC",
     "UCRL2",
@@ -127,6 +153,7 @@ __all__ = [
     "Bonus",
     "BudgetExploration",
     "ChiSquare",
+    "Design",
     "EpisodeLog",
     "EpisodeRecord",
     "EpisodicMDP",
@@ -134,7 +161,9 @@ __all__ = [
     "EpsMix",
     "Evaluation",
     "ExactSolution",
+    "FineTuned",
     "Fixed",
+    "FixedPolicy",
     "GameSolution",
     "GammaLSCVI",
     "HoeffdingBonus",
@@ -143,6 +172,8 @@ __all__ = [
     "LPSolution",
     "Learner",
     "LinearLOOP",
+    "LinearMDP",
+    "Log",
     "MDPBatch",
     "MarkovGame",
     "MatrixSolution",
@@ -150,8 +181,12 @@ __all__ = [
     "ModelLOOP",
     "Models",
     "NotConverged",
+    "OnlineNeeds",
     "Optimism",
+    "Oracle",
     "Pessimism",
+    "PlugIn",
+    "Policies",
     "QuantEconArrays",
     "Returns",
     "Rollouts",
@@ -181,14 +216,19 @@ __all__ = [
     "combination_lock",
     "corridor",
     "deep_sea",
+    "deterministic_policies",
     "discounted",
+    "draw_log",
     "ellipsoidal_plan",
+    "episode_log",
     "episodic_from_gymnasium",
     "episodic_occupancy",
     "episodic_policy_value",
     "episodic_river_swim",
     "evaluate_episodes",
     "evaluate_transitions",
+    "feature_expectations",
+    "fine_tune",
     "fitted_q",
     "flow_residual",
     "from_gymnasium",
@@ -198,22 +238,32 @@ __all__ = [
     "gaps",
     "garnet",
     "gridworld",
+    "hard_linear_mdp",
     "hard_linear_mixture",
+    "informative_detour",
     "inverse_bellman",
     "jao",
     "krylov_policy_iteration",
     "learn_average",
+    "linear_bandit",
     "load",
     "long_run",
     "models",
     "modified_policy_iteration",
     "monte_carlo_returns",
+    "o2o_coefficient",
+    "o2o_episodes",
     "occupancy",
     "occupancy_ratios",
+    "offline_to_online",
+    "one_hot",
     "optimal_actions",
     "optimal_actions_exactly",
+    "optimal_weights",
     "pessimistic_value_iteration",
+    "pevi",
     "play_episodes",
+    "policy_covariance",
     "policy_iteration",
     "policy_value",
     "policy_value_exactly",
@@ -227,11 +277,14 @@ __all__ = [
     "sample_episodes",
     "save",
     "shapley_iteration",
+    "simplex_linear_mdp",
     "soft_maximum",
     "soft_policy_iteration",
     "soft_solve",
     "soft_value_iteration",
     "softened",
+    "softmax_cover",
+    "softmax_policies",
     "solve",
     "solve_exactly",
     "solve_game",
@@ -240,6 +293,7 @@ __all__ = [
     "solve_matrix_game",
     "solve_robust",
     "staged",
+    "staged_occupancy",
     "staged_optimum",
     "staged_value",
     "stationary_ratios",

@@ -133,6 +133,15 @@ def staged_value(mdp: StagedMDP, pi: ArrayLike) -> float:
     return evaluate(mdp, mdp.policy(pi), v)
 
 
+def staged_occupancy(mdp: StagedMDP, pi: ArrayLike) -> Array:
+    """Probability of being in `s` and taking `a` at step `h` under `pi`, float[H, S, A]; each step sums to 1."""
+    policy, out, law = mdp.policy(pi), np.empty(mdp.r.shape), mdp.initial
+    for h in range(mdp.horizon):
+        out[h] = law[:, None] * policy[h]
+        law = np.einsum("sa,sat->t", out[h], mdp.P[h])
+    return out
+
+
 @kernel
 def evaluate(mdp: StagedMDP, policy: Array, v: Array) -> float:
     """Value of `policy`, float[H, S, A], exact but for rounding; fills `v`, float[H + 1, S], whose last row is zero."""

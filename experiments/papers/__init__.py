@@ -7,6 +7,7 @@ from types import ModuleType
 from claimlab.experiments.papers import (
     classic_bandits,
     dynamical_linear_bandits,
+    ftpedel,
     learning_to_relax,
     loop,
     off_policy_evaluation,
@@ -22,4 +23,5 @@ PAPERS: tuple[ModuleType, ...] = (
     stepmix,
     loop,
     off_policy_evaluation,
+    ftpedel,
 )

@@ -1,0 +1,269 @@
+r"""The coefficient of offline-to-online learning: closed form in bandits, and what follows from its definition."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from claimlab.checks import Array
+from claimlab.experiments.papers.ftpedel.common import DETERMINISTIC, TABULAR, claim
+from claimlab.mdps.coverage import o2o_coefficient, o2o_episodes
+from claimlab.mdps.linear_instances import one_hot
+from claimlab.mdps.staged import StagedMDP, staged_occupancy
+from claimlab.theory.claims import Budget
+from claimlab.theory.evidence import Identity, Inequality
+from claimlab.theory.falsify import Trial, attack, equate
+from claimlab.theory.spaces import Box, Simplex, Space
+
+BANDITS = Space(
+    {"A": (1, 8)},
+    {"r": Box("A", 0, 1), "n": Box("A", 0, 200, step=1), "eps": Box("", 0.05, 0.5), "beta": Box("", 1, 20)},
+)
+SMALL = Space(
+    {"S": (1, 2), "A": (1, 3)},
+    {
+        "P": Simplex("SAS"),
+        "r": Box("SA", 0, 1),
+        "mu": Simplex("SA"),
+        "n": Box("", 1, 2000),
+        "eps": Box("", 0.1, 0.8),
+        "T": Box("", 10, 2000),
+    },
+)
+PROGRAMS = 60  # instances of a claim that solves cone programs, at most, at the smoke budget
+
+
+def bandit(r: Array) -> StagedMDP:
+    return StagedMDP(np.ones((1, 1, len(r), 1)), r[None, None])
+
+
+def two_steps(P: Array, r: Array) -> StagedMDP:
+    """The same transitions twice; reward at the second step only, so that prefixes and gaps differ."""
+    return StagedMDP(np.stack([P, P]), np.stack([0 * r, r]))
+
+
+def few(budget: Budget) -> Budget:
+    return budget.with_instances(min(budget.instances, {"smoke": PROGRAMS, "standard": 400}.get(budget.name, 4_000)))
+
+
+def bandit_episodes(r: Array, n: Array, eps: float, beta: float) -> float:
+    r"""Ours: :math:`T_{o2o}=\sum_a[\beta/(\Delta_a\vee\epsilon)^2-N_a]_+`, as each pull serves one arm."""
+    return float(np.maximum(beta / np.maximum(r.max() - r, eps) ** 2 - n, 0).sum())
+
+
+def _closed_form(r: Array, n: Array, eps: Array, beta: Array, *, forget: bool) -> Trial:
+    """The program's interval against the closed form, relative to one more than it."""
+    design = o2o_episodes(bandit(r), 0, float(eps), float(beta), 0 * n[None] if forget else n[None], tol=1e-7)
+    exact = bandit_episodes(r, n, float(eps), float(beta))
+    off = max(exact - design.value, design.lower - exact, 0.0) + max(design.gap - 1e-5 * (1 + exact), 0.0)
+    return Trial(off / (1 + exact), 1e-9)
+
+
+def _closed_form_check(budget: Budget, forget: bool = False) -> Identity:
+    return equate(BANDITS, partial(_closed_form, forget=forget), few(budget))
+
+
+def _saving(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, side: str) -> Trial:
+    """T(0) - n <= T(n) <= T(0) for offline covariates of n episodes of a policy."""
+    mdp, beta = two_steps(P, r), 8.0
+    w = staged_occupancy(mdp, np.broadcast_to(mu, mdp.r.shape))[1]
+    without = o2o_episodes(mdp, 1, float(eps), beta)
+    data = o2o_episodes(mdp, 1, float(eps), beta, float(n) * w)
+    if side == "at most":  # one offline episode saves one online episode at most
+        return Trial(without.lower, data.value + float(n), 0.0)
+    if side == "half":
+        return Trial(without.lower, data.value + 0.5 * float(n), 0.0)
+    return Trial(data.lower, without.value, 0.0)
+
+
+def _saving_check(budget: Budget, side: str) -> Inequality:
+    same = {"P": np.ones((1, 2, 1)), "r": np.array([[1.0, 1.0]]), "mu": np.array([[0.5, 0.5]])}
+    hard = [same | {"n": np.array(300.0), "eps": np.array(0.2), "T": np.array(100.0)}]
+    return attack(SMALL, partial(_saving, side=side), few(budget), hard=hard)
+
+
+def _antitone(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, reverse: bool) -> Trial:
+    """More data never raise the coefficient."""
+    mdp = two_steps(P, r)
+    w = float(n) * staged_occupancy(mdp, np.broadcast_to(mu, mdp.r.shape))[1]
+    more, less = (o2o_coefficient(mdp, 1, float(eps), float(T), x) for x in (w, 0 * w))
+    return Trial(less.lower, more.value) if reverse else Trial(more.lower, less.value)
+
+
+def _antitone_check(budget: Budget, reverse: bool = False) -> Inequality:
+    return attack(SMALL, partial(_antitone, reverse=reverse), few(budget))
+
+
+def _convex(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, reverse: bool) -> Trial:
+    """C at the middle of T and 3 T against the mean of its ends."""
+    mdp = two_steps(P, r)
+    w = float(n) * staged_occupancy(mdp, np.broadcast_to(mu, mdp.r.shape))[1]
+    first, middle, last = (o2o_coefficient(mdp, 1, float(eps), k * float(T), w) for k in (1, 2, 3))
+    if reverse:
+        return Trial((first.lower + last.lower) / 2, middle.value)
+    return Trial(middle.lower, (first.value + last.value) / 2)
+
+
+def _convex_check(budget: Budget, reverse: bool = False) -> Inequality:
+    return attack(SMALL, partial(_convex, reverse=reverse), few(budget))
+
+
+def _scaling(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, power: float) -> Trial:
+    """Without offline data C(T) = C(1) / T, within the certificates of both."""
+    mdp = two_steps(P, r)
+    one, many = o2o_coefficient(mdp, 1, float(eps), 1.0), o2o_coefficient(mdp, 1, float(eps), float(T))
+    scale = float(T) ** power
+    apart = max(many.lower * scale - one.value, one.lower - many.value * scale, 0.0)
+    return Trial(apart / one.value, 1e-12)
+
+
+def _scaling_check(budget: Budget, power: float = 1.0) -> Identity:
+    return equate(SMALL, partial(_scaling, power=power), few(budget))
+
+
+def _dimension(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, share: float) -> Trial:
+    r"""C(1) against (S A) / eps^2: Proposition 2 of PEDEL, with every gap below eps counted as it."""
+    mdp, wide = two_steps(P, r), 2.0  # eps above every gap, so the coefficient is the design problem over eps^2
+    design = o2o_coefficient(mdp, 1, wide, 1.0)
+    reach = (staged_occupancy(mdp, np.full(mdp.r.shape, 1 / mdp.n_actions))[1] > 0).sum()
+    return Trial(design.lower * wide**2, share * float(reach))
+
+
+def _dimension_check(budget: Budget, share: float = 1.0) -> Inequality:
+    arms = {"P": np.ones((1, 3, 1)), "r": np.zeros((1, 3)), "mu": np.full((1, 3), 1 / 3)}
+    hard = [arms | {"n": np.array(1.0), "eps": np.array(0.5), "T": np.array(10.0)}]
+    return attack(SMALL, partial(_dimension, share=share), few(budget), hard=hard)
+
+
+def _mixing(r: Array, eps: Array, *, most: float) -> Trial:
+    """All policies against deterministic ones, in a bandit."""
+    mdp, beta = bandit(r), 8.0
+    every = o2o_episodes(mdp, 0, float(eps), beta, mixtures=True)
+    pure = o2o_episodes(mdp, 0, float(eps), beta)
+    return Trial(every.lower, most * pure.value)
+
+
+FIVE = {"r": np.array([1.0, 0.9, 0.7, 0.5, 0.1]), "eps": np.array(0.2)}  # of the research notes
+
+
+def _mixing_check(budget: Budget, most: float = 2.0) -> Inequality:
+    space = Space({"A": (2, 5)}, {"r": Box("A", 0, 1), "eps": Box("", 0.05, 0.5)})
+    return attack(space, partial(_mixing, most=most), few(budget), hard=[FIVE])
+
+
+def _embedded(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, bend: float) -> Trial | None:
+    """The semidefinite program with one-hot features, the offline data bent by a share, against the tabular program."""
+    mdp = two_steps(P, r)
+    w = float(n) * staged_occupancy(mdp, np.broadcast_to(mu, mdp.r.shape))[1]
+    phi = one_hot(mdp).phi
+    tabular = o2o_episodes(mdp, 1, float(eps), 8.0, w)
+    linear = o2o_episodes(mdp, 1, float(eps), 8.0, np.diag(bend * w.ravel()), features=phi)
+    if linear.gap > 1e-3 * (1 + linear.value):  # a wide certificate agrees with anything
+        return None
+    apart = max(linear.lower - tabular.value, tabular.lower - linear.value, 0.0)
+    return Trial(apart / (1 + tabular.value), 1e-9)
+
+
+def _embedded_check(budget: Budget, bend: float = 1.0) -> Identity:
+    fewer = budget.with_instances(min(few(budget).instances, 200) // 4)
+    return equate(SMALL, partial(_embedded, bend=bend), fewer)
+
+
+CLAIMS = (
+    claim(
+        id="ftpedel/bandit-closed-form",
+        source="ours, on the definition of the coefficient",
+        statement=r"In a bandit $T_{o2o}=\sum_a[\beta/(\Delta_a\vee\epsilon)^2-N_a]_+$.",
+        kind=Identity,
+        premises=("one state, one step", DETERMINISTIC, "certified to a relative 1e-5"),
+        check=_closed_form_check,
+        control=partial(_closed_form_check, forget=True),
+        control_statement=r"the same for the program that forgets the offline counts.",
+    ),
+    claim(
+        id="ftpedel/saves-at-most-one",
+        source="ours, on the definition of the coefficient",
+        statement=r"An offline episode saves at most one online episode a step: $T_{o2o}(0)-n\le T_{o2o}(n)$.",
+        kind=Inequality,
+        premises=(TABULAR, "offline covariates of $n$ episodes of a policy", DETERMINISTIC),
+        check=partial(_saving_check, side="at most"),
+        control=partial(_saving_check, side="half"),
+        control_statement="it saves at most half of one.",
+    ),
+    claim(
+        id="ftpedel/never-hurts",
+        source="ours, on the definition of the coefficient",
+        statement=r"Offline data never raise the number: $T_{o2o}(n)\le T_{o2o}(0)$.",
+        kind=Inequality,
+        premises=(TABULAR, "offline covariates of $n$ episodes of a policy", DETERMINISTIC),
+        check=partial(_saving_check, side="helps"),
+        control=partial(_saving_check, side="half"),
+        control_statement=r"it saves at most half an online episode for each: $T_{o2o}(0)-\frac n2\le T_{o2o}(n)$.",
+    ),
+    claim(
+        id="ftpedel/antitone",
+        source="ours, on the definition of the coefficient",
+        statement=r"$C_{o2o}(T)$ falls with the offline covariance.",
+        kind=Inequality,
+        premises=(TABULAR, DETERMINISTIC),
+        check=_antitone_check,
+        control=partial(_antitone_check, reverse=True),
+        control_statement="it rises with it.",
+    ),
+    claim(
+        id="ftpedel/convex",
+        source="ours, on the definition of the coefficient",
+        statement=r"$C_{o2o}$ is convex in $T$: $C(2T)\le\frac{C(T)+C(3T)}{2}$.",
+        kind=Inequality,
+        premises=(TABULAR, DETERMINISTIC),
+        check=_convex_check,
+        control=partial(_convex_check, reverse=True),
+        control_statement="it is concave.",
+    ),
+    claim(
+        id="ftpedel/scaling",
+        source="ours, on the definition of the coefficient",
+        statement=r"Without offline data $C_{o2o}(T)=C_{o2o}(1)/T$, hence $T_{o2o}=\beta\,C_{o2o}(1)$.",
+        kind=Identity,
+        premises=(TABULAR, DETERMINISTIC, "within both certificates"),
+        check=_scaling_check,
+        control=partial(_scaling_check, power=0.99),
+        control_statement=r"$C_{o2o}(T)=C_{o2o}(1)/T^{0.99}$.",
+    ),
+    claim(
+        id="ftpedel/dimension",
+        source="Proposition 2 of Wagenmaker & Jamieson (2022)",
+        statement=r"$\min_\Lambda\max_\pi\|\phi_\pi\|^2_{\Lambda^{-1}}\le d$, here the number of pairs that can be "
+        r"reached.",
+        kind=Inequality,
+        premises=(TABULAR,),
+        check=_dimension_check,
+        control=partial(_dimension_check, share=0.95),
+        control_statement=r"it is at most $0.95\,d$.",
+    ),
+    claim(
+        id="ftpedel/mixtures-at-most-double",
+        source="ours, on the maximum over policies",
+        statement="In a bandit the maximum over all policies asks for at most twice the episodes of that over "
+        "deterministic ones.",
+        kind=Inequality,
+        premises=("one state, one step",),
+        check=_mixing_check,
+        control=partial(_mixing_check, most=1.02),
+        control_statement="for at most two percent more: deterministic policies decide the maximum.",
+    ),
+    claim(
+        id="ftpedel/linear-contains-tabular",
+        source="ours, on the two forms of the program",
+        statement="With one-hot features the semidefinite program has the value of the tabular one.",
+        kind=Identity,
+        premises=(
+            TABULAR,
+            "within both certificates; instances whose linear certificate is wider than a relative 1e-3 are left out",
+        ),
+        check=_embedded_check,
+        control=partial(_embedded_check, bend=0.5),
+        control_statement="the same with half of the offline covariance.",
+    ),
+)

@@ -1,0 +1,194 @@
+r"""What only data of both kinds can do, and what can be output but not verified."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from math import log
+
+import numpy as np
+from numpy.random import Generator
+from scipy.stats import norm
+
+from claimlab.checks import Array, Ints
+from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes
+from claimlab.experiments.papers.ftpedel.common import claim
+from claimlab.mdps.coverage import o2o_episodes
+from claimlab.mdps.fine_tuning import Oracle, derived_beta, fine_tune
+from claimlab.mdps.logs import Log
+from claimlab.mdps.tabular import EPS as ULP
+from claimlab.theory.claims import Budget
+from claimlab.theory.evidence import Comparison, Identity, Inequality, Probability, comparison, probability
+from claimlab.theory.falsify import Trial, Trials, attack, equate
+from claimlab.theory.spaces import Box, Space
+
+# Theorem C3: K arms, all but one covered
+
+
+def _both(K: Array, eps: Array, beta: Array, *, covered: int) -> Trial:
+    """Online episodes with offline data over K times 1/K of those without, all arms within eps of the best.
+
+    Offline data cover all arms but `covered`, as the log of a user who never tried those.
+    """
+    arms, width, weight = int(K), float(eps), float(beta)
+    need = np.ceil(weight / width**2)
+    n = np.where(np.arange(arms) < arms - covered, need, 0.0)
+    r = np.full(arms, 0.5)
+    design = o2o_episodes(bandit(r), 0, width, weight, n[None], tol=1e-7)
+    alone = bandit_episodes(r, 0 * n, width, weight)
+    off = max(design.lower - alone / arms, alone / arms - design.value, 0.0)
+    return Trial(off / alone, 1e-6)
+
+
+def _both_check(budget: Budget, covered: int = 1) -> Identity:
+    space = Space({}, {"K": Box("", 2, 10, step=1), "eps": Box("", 0.05, 0.4), "beta": Box("", 1, 20)})
+    return equate(space, partial(_both, covered=covered), budget.with_instances(min(budget.instances, 60)))
+
+
+# Theorem C4: verifiable against unverifiable
+
+ARMS, COVERED = (0.7, 0.5), 400  # means, and offline pulls of the first arm alone
+
+
+def pessimistic_arm(total: Array, pulls: Array, delta: float) -> int:
+    """The arm with the largest lower confidence bound (Hoeffding); arms without data have none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lower = np.where(pulls > 0, total / pulls - np.sqrt(log(2 * len(pulls) / delta) / (2 * pulls)), 0.0)
+    return int(lower.argmax())
+
+
+@lru_cache(maxsize=4)
+def chosen(other: float, runs: int, seed: int) -> Ints:
+    """The arm that pessimism outputs after the offline data, without any online episode, when the other pays "
+    "`other`."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
+    total = rng.binomial(COVERED, ARMS[0], size=runs)  # the same law for every `other`: it was never pulled
+    return np.array([pessimistic_arm(np.array([t, 0.0]), np.array([COVERED, 0.0]), 0.1) for t in total])
+
+
+def _unverified_check(budget: Budget, other: float = ARMS[1], eps: float = 0.1) -> Probability:
+    """Runs whose arm is not eps-optimal."""
+    runs = {"smoke": 400, "standard": 2_000}.get(budget.name, 20_000)
+    means = np.array([ARMS[0], other])
+    failures = (means.max() - means[chosen(other, runs, budget.seed)] > eps).sum()
+    return probability(int(failures), runs, 0.1)
+
+
+def _confusion(gap: Array, eps: Array, pulls: Array, *, share: float) -> Trials:
+    r"""Gaussian arms of unit variance: the least of the largest error of any rule against :math:`\frac14e^{-KL}`.
+
+    The rule sees `pulls` of the other arm, whose mean is either `gap` below the best or `eps` above it; the best rule
+    for two points has the error :math:`\Phi(-\frac12(\Delta+\epsilon)\sqrt n)`, and
+    :math:`KL=\frac n2(\Delta+\epsilon)^2`.
+    """
+    apart = gap + eps
+    least = norm.cdf(-apart * np.sqrt(pulls) / 2)
+    return Trials(0.25 * np.exp(-share * pulls * apart**2 / 2), least, 64 * ULP)
+
+
+def _confusion_check(budget: Budget, share: float = 1.0) -> Inequality:
+    space = Space({}, {"gap": Box("", 0, 1), "eps": Box("", 0.01, 0.5), "pulls": Box("", 0, 100, step=1)})
+    measure = partial(_confusion, share=share)
+    return attack(space, measure, budget.with_instances(20 * budget.instances), batched=True)
+
+
+# Lower bound
+
+
+def bernoulli_divergence(p: Array, q: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = np.where(p > 0, p * np.log(p / q), 0.0)
+        second = np.where(p < 1, (1 - p) * np.log((1 - p) / (1 - q)), 0.0)
+    return np.asarray(first + second)
+
+
+def verifiable_pulls(r: Array, n: Array, eps: float, delta: float) -> float:
+    r"""Ours: what every verifiable :math:`(\epsilon,\delta)`-PAC rule must pull on average, Bernoulli arms.
+
+    :math:`\sum_{a:\Delta_a>\epsilon}\bigl[\log\frac{1}{2.4\delta}/kl(\mu_a,\mu_a+\Delta_a+\epsilon)-N_a\bigr]_+`:
+    raising arm a to more than eps above the best must change the output (change of measure, Kaufmann, Cappe & Garivier
+    2016).
+    """
+    gap = r.max() - r
+    raised = np.minimum(r + gap + eps, 1 - 1e-12)
+    needed = log(1 / (2.4 * delta)) / bernoulli_divergence(r, raised)
+    return float(np.where(gap > eps, np.maximum(needed - n, 0), 0.0).sum())
+
+
+BANDIT, PULLS = np.array([0.6, 0.3, 0.2, 0.1]), np.array([30.0, 5.0, 0.0, 0.0])
+
+
+def _lower_check(budget: Budget, share: float = 1.0, offline: bool = True) -> Comparison:
+    """Online pulls of FTPedel less the lower bound, which has to be positive on average."""
+    runs, eps, delta = {"smoke": 60, "standard": 200}.get(budget.name, 1_000), 0.2, 1e-6
+    mdp, n = bandit(BANDIT), PULLS * offline
+    beta = partial(_scaled, share)
+    oracle = Oracle(mdp, eps, delta, n[None, None], beta=beta)
+    pulls = np.empty(runs)
+    for run in range(runs):
+        rng = np.random.default_rng(np.random.SeedSequence([budget.seed, 9, run]))
+        pulls[run] = fine_tune(mdp, oracle, eps, delta, rng, offline=_logged(n, rng), beta=beta).episodes
+    bound = verifiable_pulls(BANDIT, n, eps, delta)
+    return comparison(pulls + 1e-9 * np.arange(runs), np.full(runs, bound), effect=0.0, rng=budget.rng("bootstrap"))
+
+
+def _scaled(share: float, horizon: int, policies: float, delta: float, epoch: int) -> float:
+    return share * derived_beta(horizon, policies, delta, epoch)
+
+
+def _logged(n: Array, rng: Generator) -> Log:
+    return Log(n[None, None, :, None], rng.binomial(n.astype(int), BANDIT)[None, None].astype(float))
+
+
+CLAIMS = (
+    claim(
+        id="ftpedel/both-beat-either",
+        source="abstract; example of Section 4",
+        statement=r"With $K$ equal arms, all but one covered by $\beta/\epsilon^2$ offline pulls, the online "
+        r"episodes are exactly "
+        r"$1/K$ of those without offline data, and offline data alone cannot verify.",
+        kind=Identity,
+        premises=("a bandit of $K$ arms of equal means",),
+        check=_both_check,
+        control=partial(_both_check, covered=2),
+        control_statement="the same when two arms are not covered.",
+    ),
+    claim(
+        id="ftpedel/unverified-output",
+        source="abstract (verifiable against unverifiable)",
+        statement=r"Pessimism outputs an $\epsilon$-optimal arm with probability 0.9 and no online episode, when the "
+        r"arm that the "
+        r"log covers is the better one.",
+        kind=Probability,
+        premises=(f"two arms of means {ARMS}, {COVERED} offline pulls of the first", r"$\epsilon=0.1$"),
+        check=_unverified_check,
+        control=partial(_unverified_check, other=0.9),
+        control_statement="the same when the other arm pays 0.9: the log has the same law, so no stopping rule can "
+        "tell.",
+    ),
+    claim(
+        id="ftpedel/price-of-verification",
+        source="Theorem 3 (verifiable learning; two points, ours)",
+        statement=r"Any rule that sees $n$ pulls of the uncovered arm errs with probability at least "
+        r"$\frac14e^{-n(\Delta+\epsilon)^2/2}$ on one of two instances with the same offline law.",
+        kind=Inequality,
+        premises=("two Gaussian arms of unit variance, the first covered by any offline data",),
+        check=_confusion_check,
+        control=partial(_confusion_check, share=0.125),
+        control_statement=r"it errs with probability at least $\frac14e^{-n(\Delta+\epsilon)^2/16}$.",
+    ),
+    claim(
+        id="ftpedel/lower-bound",
+        source="Theorem 2 (lower bound; bandit form with constants ours)",
+        statement=r"FTPedel, which verifies, plays at least "
+        r"$\sum_{\Delta_a>\epsilon}[\log\frac{1}{2.4\delta}/kl(\mu_a,\mu^*+\epsilon)-N_a]_+$ online episodes on "
+        r"average.",
+        kind=Comparison,
+        premises=(
+            f"Bernoulli arms {BANDIT.tolist()}, offline pulls {PULLS.astype(int).tolist()}",
+            r"$\epsilon=0.2,\delta=0.1$",
+        ),
+        check=_lower_check,
+        control=partial(_lower_check, share=1 / 1000),
+        control_statement=r"so does FTPedel with $\beta/1000$, which verifies nothing.",
+    ),
+)

@@ -1,0 +1,206 @@
+r"""What data tell about features: the norms :math:`\|\phi\|^2_{\Lambda^{-1}}`, tabular and linear, and their cones.
+
+Tabular features are one-hot, so :math:`\Lambda` is the diagonal of the visits and everything is a vector.  Linear ones
+need a matrix, and its numerical errors are bounded by its condition number.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import clarabel as _clarabel
+import numpy as np
+from scipy.sparse import csc_array, csr_array
+
+from claimlab.checks import Array
+from claimlab.mdps.tabular import EPS
+
+clarabel: Any = _clarabel  # it has no type stubs
+
+
+class Cones(NamedTuple):
+    """A part of a cone program, ``offset + pairs @ x + own @ y in kinds`` and the scores ``scores @ y``."""
+
+    offset: Array  # [n]
+    pairs: Any  # sparse [n, S * A], of visits over `size`
+    own: Any  # sparse [n, k]
+    kinds: list[Any]
+    scores: Any  # [m, k], squared norms of the targets times `size`
+
+
+class Prices(NamedTuple):
+    """The dual's numbers, rounded to the safe side."""
+
+    gain: float  # sum of lambda phi M phi, at most
+    prices: Array  # [S, A], what one visit of a pair is worth, at least
+    known: float  # what the offline data are worth, at least
+
+
+class Geometry(ABC):
+    """Norms of features under the covariance of offline data and further visits, float[S * A]."""
+
+    @abstractmethod
+    def expected(self, occupancy: Array) -> Array:
+        """Expected features [n, d] of occupancies [n, S * A]."""
+
+    @abstractmethod
+    def whitened(self, targets: Array, visits: Array) -> Array:
+        """Vectors whose scalar products are those of `targets` under the inverse covariance; inf where it is none."""
+
+    @property
+    @abstractmethod
+    def offline_argument(self) -> Array:
+        """The offline data as the public functions take them."""
+
+    @abstractmethod
+    def metric(self, visits: Array) -> Array:
+        """The inverse covariance, [d] or [d, d]; zero where there is none."""
+
+    @abstractmethod
+    def weights(self, targets: Array, metric: Array) -> Array:
+        """How much a visit of each pair counts in the estimate for each target, [n, S * A]."""
+
+    @abstractmethod
+    def prices(self, targets: Array, weights: Array, metric: Array) -> Prices:
+        """Of the dual with these weights and this metric (see :mod:`claimlab.mdps.coverage`)."""
+
+    @abstractmethod
+    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
+        """Cones for `size` units of visits, scaled by what the covariance of `visits` is."""
+
+    @abstractmethod
+    def rounding(self, visits: Array) -> float:
+        """Relative error of the squared norms under the covariance with `visits`."""
+
+
+@dataclass(frozen=True, eq=False)
+class TabularGeometry(Geometry):
+    """Diagonal: `offline`, float[S * A], are counts."""
+
+    offline: Array
+    shape: tuple[int, int]
+
+    def expected(self, occupancy: Array) -> Array:
+        return occupancy
+
+    def whitened(self, targets: Array, visits: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(targets > 0, targets / np.sqrt(self.offline + visits), 0.0)
+
+    def metric(self, visits: Array) -> Array:
+        n = self.offline + visits
+        return np.where(n > 0, 1 / np.where(n > 0, n, 1.0), 0.0)
+
+    def weights(self, targets: Array, metric: Array) -> Array:
+        return targets * metric
+
+    def prices(self, targets: Array, weights: Array, metric: Array) -> Prices:
+        error = (len(targets) + 8) * EPS  # all numbers are non-negative: a sum's relative error
+        q = weights @ targets**2
+        prices = q * metric**2 * (1 + error)
+        return Prices(
+            float(q @ metric) * (1 - error), prices.reshape(self.shape), float(prices @ self.offline) * (1 + error)
+        )
+
+    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
+        reach = np.flatnonzero(targets.max(axis=0) > 0)
+        scale = ((self.offline + visits) / size)[reach]
+        k, n = len(reach), 3 * len(reach)
+        first = np.arange(0, n, 3)
+        # y m >= 1 with m = (offline + visits) / (size scale): (y + m, y - m, 2) in the second-order cone
+        place = (np.r_[first, first + 1], np.tile(np.arange(k), 2))
+        signed = csr_array((np.repeat([1.0, -1.0], k), place), shape=(n, k))
+        m = csr_array((1 / scale, (np.arange(k), reach)), shape=(k, len(visits)))
+        own = csr_array((np.ones(2 * k), place), shape=(n, k))
+        offset = signed @ (self.offline[reach] / size / scale)
+        offset[first + 2] = 2.0
+        return Cones(offset, signed @ m, own, [clarabel.SecondOrderConeT(3)] * k, targets[:, reach] ** 2 / scale)
+
+    @property
+    def offline_argument(self) -> Array:
+        return self.offline.reshape(self.shape)
+
+    def rounding(self, visits: Array) -> float:
+        return 8 * len(visits) * EPS
+
+
+@dataclass(frozen=True, eq=False)
+class LinearGeometry(Geometry):
+    """A matrix: `offline`, float[d, d], is a covariance, and `features`, float[S * A, d], are those of the pairs."""
+
+    features: Array
+    offline: Array
+    shape: tuple[int, int]
+
+    def expected(self, occupancy: Array) -> Array:
+        return occupancy @ self.features
+
+    def covariance(self, visits: Array) -> Array:
+        total = self.offline + (self.features.T * visits) @ self.features
+        return np.asarray((total + total.T) / 2)
+
+    def _spectrum(self, visits: Array) -> tuple[Array, Array]:
+        values, vectors = np.linalg.eigh(self.covariance(visits))
+        return np.where(values > len(values) * 1e-14 * max(values[-1], 1e-300), values, 0.0), vectors
+
+    def whitened(self, targets: Array, visits: Array) -> Array:
+        values, vectors = self._spectrum(visits)
+        along = targets @ vectors
+        outside = abs(along) > 1e-7 * np.linalg.norm(targets, axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = along / np.sqrt(values)
+        return np.where(values > 0, z, np.where(outside, np.inf, 0.0))
+
+    def metric(self, visits: Array) -> Array:
+        values, vectors = self._spectrum(visits)
+        inverse = np.where(values > 0, 1 / np.where(values > 0, values, 1.0), 0.0)
+        m = (vectors * inverse) @ vectors.T
+        return np.asarray((m + m.T) / 2)
+
+    def weights(self, targets: Array, metric: Array) -> Array:
+        return np.asarray(targets @ metric @ self.features.T)
+
+    def prices(self, targets: Array, weights: Array, metric: Array) -> Prices:
+        d = len(metric)
+        error = (2 * d * d + len(targets) + 8) * EPS
+        u, size = targets @ metric, abs(targets) @ abs(metric)
+        gain = float(weights @ (u * targets).sum(axis=1)) - error * float(weights @ (size * abs(targets)).sum(axis=1))
+        along = abs(u @ self.features.T) + error * (size @ abs(self.features).T)
+        prices = (weights @ along**2) * (1 + error)
+        known = float(weights @ ((u @ self.offline) * u).sum(axis=1))
+        known += 2 * error * float(weights @ ((size @ abs(self.offline)) * size).sum(axis=1))
+        return Prices(gain, prices.reshape(self.shape), max(known, 0.0))
+
+    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
+        d = self.features.shape[1]
+        values, vectors = self._spectrum(visits)
+        floor = np.maximum(values, 1e-8 * values[-1]) / size
+        whiten = vectors / np.sqrt(floor)  # features @ whiten have covariance near 1
+        phi, goals = self.features @ whiten, targets @ whiten
+        rows, cols = np.triu_indices(2 * d)
+        order = np.lexsort((rows, cols))  # the cone's vectors stack the columns of the upper triangle
+        rows, cols = rows[order], cols[order]
+        weight = np.where(rows == cols, 1.0, np.sqrt(2.0))
+        upper, lower, cross = cols < d, rows >= d, (rows < d) & (cols == rows + d)
+        offset = np.where(cross, weight, 0.0)
+        known = whiten.T @ self.offline @ whiten / size
+        offset[lower] = weight[lower] * known[rows[lower] - d, cols[lower] - d]
+        pairs = np.zeros((len(rows), len(phi)))
+        pairs[lower] = weight[lower, None] * phi[:, rows[lower] - d].T * phi[:, cols[lower] - d].T
+        k = d * (d + 1) // 2
+        own = csr_array((weight[upper], (np.flatnonzero(upper), np.arange(k))), shape=(len(rows), k))
+        r, c = rows[upper], cols[upper]
+        scores = goals[:, r] * goals[:, c] * np.where(r == c, 1.0, 2.0)
+        return Cones(offset, csc_array(pairs), own, [clarabel.PSDTriangleConeT(2 * d)], scores)
+
+    @property
+    def offline_argument(self) -> Array:
+        return self.offline
+
+    def rounding(self, visits: Array) -> float:
+        values, _ = self._spectrum(visits)
+        alive = values[values > 0]
+        condition = float(alive.max() / alive.min()) if alive.size else 1.0
+        return 8 * len(values) ** 2 * EPS * condition
