@@ -11,6 +11,7 @@ from claimlab.experiments.papers import (
     loop,
     off_policy_evaluation,
     policy_cliff,
+    realizability,
     stepmix,
 )
 
@@ -22,4 +23,5 @@ PAPERS: tuple[ModuleType, ...] = (
     stepmix,
     loop,
     off_policy_evaluation,
+    realizability,
 )
