@@ -330,7 +330,10 @@ def worst_sampling(
     signs = [float(np.linalg.det(at(mu).A)) for mu in met]
     low, high = met[int(np.argmin(signs))], met[int(np.argmax(signs))]
     if min(signs) < 0 < max(signs):
-        share = optimize.brentq(lambda t: float(np.linalg.det(at((1 - t) * low + t * high).A)), 0, 1, xtol=EPS)
+        found = optimize.root_scalar(
+            lambda t: float(np.linalg.det(at((1 - t) * low + t * high).A)), bracket=(0, 1), method="brentq", xtol=EPS
+        )
+        share = float(found.root)
         met.append((1 - share) * low + share * high)
     betas = [incompleteness(at(mu)) for mu in met]
     best = int(np.argmax(betas))
