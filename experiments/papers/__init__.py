@@ -12,6 +12,7 @@ from claimlab.experiments.papers import (
     loop,
     off_policy_evaluation,
     policy_cliff,
+    realizability,
     stepmix,
 )
 
@@ -24,4 +25,5 @@ PAPERS: tuple[ModuleType, ...] = (
     loop,
     off_policy_evaluation,
     ftpedel,
+    realizability,
 )
