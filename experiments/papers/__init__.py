@@ -10,6 +10,7 @@ from claimlab.experiments.papers import (
     learning_to_relax,
     loop,
     policy_cliff,
+    rover,
     stepmix,
 )
 
@@ -20,4 +21,5 @@ PAPERS: tuple[ModuleType, ...] = (
     learning_to_relax,
     stepmix,
     loop,
+    rover,
 )
