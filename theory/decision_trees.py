@@ -57,7 +57,7 @@ def worst_value(leaf: Array, allowed: Sequence[Bools]) -> Array:
 
 
 def softmax(q: Sequence[Array], exists: Sequence[Array], temperature: Array | float) -> list[Array]:
-    r"""The policy :math:`\pi(a|x)\propto e^{Q(xa)/\rho}` over existing actions; the temperature is float[...] or one."""
+    r"""The policy :math:`\pi(a|x)\propto e^{Q(xa)/\rho}` over existing actions; `temperature` is float[...]."""
     out = []
     for values, mask in zip(q, exists):
         rho = np.reshape(temperature, np.shape(temperature) + (1,) * (values.ndim - np.ndim(temperature)))

@@ -5,12 +5,16 @@ from __future__ import annotations
 from types import ModuleType
 
 from claimlab.experiments.papers import (
+    bnpo,
     classic_bandits,
     dynamical_linear_bandits,
     learning_to_relax,
     loop,
+    pav,
     policy_cliff,
     rover,
+    spo,
+    sppo,
     stepmix,
 )
 
@@ -22,4 +26,8 @@ PAPERS: tuple[ModuleType, ...] = (
     stepmix,
     loop,
     rover,
+    spo,
+    bnpo,
+    sppo,
+    pav,
 )

@@ -192,7 +192,8 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
 FIGURES = (
     PaperFigure(
         "variance-and-precision",
-        r"Left: the criterion $\log V$ of the theorem, least at $\alpha=1+a/3$, $\beta=1+b/3$. Right: but the signal shrinks "
+        r"Left: the criterion $\log V$ of the theorem, least at $\alpha=1+a/3$, $\beta=1+b/3$. Right: but the signal "
+        r"shrinks "
         r"with the noise: in a logistic bandit plain REINFORCE with a baseline has the higher signal-to-noise ratio.",
         _draw,
     ),
@@ -233,7 +234,8 @@ CLAIMS = (
     claim(
         id="bnpo/more-precise",
         source="abstract (more precise and stable gradient estimation), in a logistic bandit",
-        statement=r"BNPO's gradient estimate has at least the signal-to-noise ratio of REINFORCE with the baseline $p$.",
+        statement=r"BNPO's gradient estimate has at least the signal-to-noise ratio of REINFORCE with the baseline "
+        r"$p$.",
         kind=Inequality,
         premises=(BETA, SCORE, r"$\alpha=1+a/3$, $\beta=1+b/3$ with $a,b$ known", WITHIN),
         check=_precision_check,
@@ -244,13 +246,15 @@ CLAIMS = (
     claim(
         id="bnpo/less-precise",
         source="ours, on the abstract",
-        statement=r"REINFORCE with the baseline $p$ has at least BNPO's signal-to-noise ratio unless questions are very "
+        statement=r"REINFORCE with the baseline $p$ has at least BNPO's signal-to-noise ratio unless questions are "
+        r"very "
         r"lopsided: the criterion of the theorem is not free of scale.",
         kind=Inequality,
         premises=(BETA, SCORE, WITHIN),
         check=partial(_precision_check, reverse=True),
         control=partial(_precision_check, reverse=True, factor=40.0),
-        control_statement="the same where $a$ and $b$ differ by up to a factor of 40 (there BNPO gains up to 9 percent).",
+        control_statement="the same where $a$ and $b$ differ by up to a factor of 40 (there BNPO gains up to 9 "
+        "percent).",
     ),
     claim(
         id="bnpo/moments-shrink",

@@ -7,7 +7,6 @@ One step is :math:`\pi'\propto\pi e^{\gamma(Q^\pi+\alpha A^\mu)}`, with the adva
 from __future__ import annotations
 
 from functools import partial
-from math import log
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -75,7 +74,8 @@ def _variance(p: Levels, f: Levels) -> Levels:
 
 
 def slope(leaf: Array, policy: Levels, prover: Levels, alpha: Array) -> Array:
-    r"""Ours: :math:`\frac{d}{d\gamma}V^{\pi'}=E_{d^\pi}[\mathrm{Var}_\pi(A^\pi)+\alpha\langle A^\mu,A^\pi\rangle_\pi]` at 0."""
+    r"""Ours: :math:`\frac{d}{d\gamma}V^{\pi'}=E_{d^\pi}[\mathrm{Var}_\pi(A^\pi)+\alpha\langle "
+    r"A^\mu,A^\pi\rangle_\pi]` at 0."""
     own, its = advantages(leaf, policy), advantages(leaf, prover)
     aligned = _inner(policy, its, own)
     return _expected(policy, _variance(policy, own)) + alpha * _expected(policy, aligned)
@@ -89,12 +89,10 @@ STEPS = np.array([1e-3, 2e-3, 4e-3, 8e-3])
 def _first_order_check(budget: Budget, printed: bool = False) -> Rate:
     """What is left of the gain of one step after the first-order term, over step sizes."""
     runs, rng = {"smoke": 40, "standard": 400}.get(budget.name, 4_000), budget.rng("trees")
-    space = Space({letter: (3, 3) for letter in "ABC"}, LAWS | PROVER | {"leaf": Box("ABC", 0, 1)})
-    block = {name: np.concatenate([space.draw_block(rng, 1)[name] for _ in range(runs)]) for name in space.fields}
-    block |= {name: 0.5 * block[name] + 0.5 * rng.dirichlet(np.ones(3), size=block[name].shape[:-1])
-              for name in (*LAWS, *PROVER)}  # fmt: skip
+    shapes = {name: (runs, *(3,) * len(field.axes)) for name, field in (LAWS | PROVER).items()}
+    block = {name: rng.dirichlet(np.ones(3), size=shape[:-1]) for name, shape in shapes.items()}
     policy, prover = [block[n] for n in LAWS], [block[n] for n in PROVER]
-    leaf, alpha = rng.random(block["leaf"].shape), np.ones(runs)
+    leaf, alpha = rng.random((runs, 3, 3, 3)), np.ones(runs)
     first = _printed(leaf, policy, prover, policy) if printed else slope(leaf, policy, prover, alpha)
     before = value(leaf, policy)
     left = [value(leaf, step(leaf, policy, prover, alpha, np.full(runs, g))) - before - g * first for g in STEPS]
@@ -131,7 +129,8 @@ SLOPES = Space(SIZES, LAWS | PROVER | {"leaf": Box("ABC", 0, 1)})
 
 
 def two_children(eps: float) -> Case:
-    """Two first actions; whatever the child, the policy succeeds with probability eps; the prover solves the first only."""
+    """Two first actions; whatever the child, the policy succeeds with probability eps; the prover solves the first "
+    "only."""
     leaf = np.zeros((2, 2, 1))
     leaf[:, 0, 0] = 1
     law = np.array([[eps, 1 - eps], [eps, 1 - eps]])
@@ -154,7 +153,8 @@ def _progress(leaf: Array, alpha: Array, gamma: Array, *, sign: float, **laws: A
     r"""The gain of a step of any size against :math:`\pm\alpha E_{d^{\pi'}}\langle\pi'-\pi,A^\mu\rangle`.
 
     With the minus sign it is true: :math:`KL(\pi'\|\pi)\ge 0` and Jensen's inequality give
-    :math:`E_{\pi'}A^\pi\ge\alpha\langle\pi-\pi',A^\mu\rangle` in every node, and the rest is the performance difference.
+    :math:`E_{\pi'}A^\pi\ge\alpha\langle\pi-\pi',A^\mu\rangle` in every node; the performance difference
+    does the rest.
     """
     policy, prover = [laws[n] for n in LAWS], [laws[n] for n in PROVER]
     new = step(leaf, policy, prover, alpha, gamma)
@@ -175,7 +175,8 @@ def _progress_check(budget: Budget, sign: float) -> Inequality:
 
 
 def _telescoping(leaf: Array, alpha: Array, *, to_go: bool, **laws: Array) -> Trial:
-    """The expected policy gradient with A^mu as a reward of each step, by enumeration of all answers, against (1 + alpha) grad V."""
+    """The expected policy gradient with A^mu as a reward of each step, by enumeration of all answers, against (1 + "
+    "alpha) grad V."""
     policy, prover = [laws[n][None] for n in LAWS], [laws[n][None] for n in PROVER]
     its = [a[0] for a in advantages(leaf[None], prover)]
     q = [x[0] for x in action_values(leaf[None], policy)]
@@ -269,8 +270,10 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
 FIGURES = (
     PaperFigure(
         "gain-against-theorem",
-        r"The gain of a small natural policy gradient step with a prover's advantage, over the step size, against the lower "
-        r"bound of Theorem 3.1 as printed. Left: a policy that succeeds with probability $\epsilon$ whatever the first action, "
+        r"The gain of a small natural policy gradient step with a prover's advantage, over the step size, against "
+        r"the lower "
+        r"bound of Theorem 3.1 as printed. Left: a policy that succeeds with probability $\epsilon$ whatever the "
+        r"first action, "
         r"and a prover that solves one child only: no constant saves the bound. Right: random trees.",
         _draw,
     ),
@@ -280,7 +283,8 @@ CLAIMS = (
     claim(
         id="pav/first-order-gain",
         source="ours, corrects Theorem 3.1",
-        statement=r"$E[V^{\pi'}-V^\pi]=\gamma E_{d^\pi}[\mathrm{Var}_\pi(A^\pi)+\alpha\langle A^\mu,A^\pi\rangle_\pi]+O(\gamma^2)$.",
+        statement=r"$E[V^{\pi'}-V^\pi]=\gamma E_{d^\pi}[\mathrm{Var}_\pi(A^\pi)+\alpha\langle "
+        r"A^\mu,A^\pi\rangle_\pi]+O(\gamma^2)$.",
         kind=Rate,
         premises=(TREE, NPG, r"$\alpha=1$", "random trees of 27 leaves, full support"),
         check=_first_order_check,
@@ -302,7 +306,8 @@ CLAIMS = (
     claim(
         id="pav/theorem-3.1-repaired",
         source="ours, corrects Theorem 3.1",
-        statement=r"$E[V^{\pi'}-V^\pi]\ge\gamma E\,\mathrm{Var}_\pi(A^\pi)+\gamma E\langle A^\mu,A^\pi\rangle_\pi$ to first order.",
+        statement=r"$E[V^{\pi'}-V^\pi]\ge\gamma E\,\mathrm{Var}_\pi(A^\pi)+\gamma E\langle A^\mu,A^\pi\rangle_\pi$ "
+        r"to first order.",
         kind=Inequality,
         premises=(TREE, NPG, r"$\alpha=1$", r"measured at $\gamma=10^{-6}$, the second order bounded"),
         check=partial(_theorem_check, repaired=True, share=1.0),
@@ -333,7 +338,8 @@ CLAIMS = (
     claim(
         id="pav/reward-to-go-forgets-the-prover",
         source="ours, on Eq. 5",
-        statement=r"With $A^\mu$ as a dense reward and reward-to-go the expected gradient is $(1+\alpha)\nabla V$ for every prover: "
+        statement=r"With $A^\mu$ as a dense reward and reward-to-go the expected gradient is $(1+\alpha)\nabla V$ "
+        r"for every prover: "
         r"the paper's effect needs the weight of the step alone.",
         kind=Identity,
         premises=(TREE, "deterministic moves", "softmax policies, enumerated"),

@@ -117,7 +117,7 @@ def _behaviour_check(budget: Budget, full_support: bool = True) -> Inequality:
 def _stochastic(win: Array, sure: Array, *, shared: bool) -> Trials:
     """A door to A actions that win with the probabilities `win`, and one that wins with probability `sure`.
 
-    Behind the second door it does not matter what is done, and no reward is between 0 and 1 for certain: a coin decides.
+    Behind the second door a coin decides, whatever is done.
     """
     mean, best = win.mean(axis=-1), win.max(axis=-1)
     got = np.where(mean > sure, best, np.where(mean < sure, sure, np.minimum(best, sure)))
@@ -241,7 +241,7 @@ def _loss_gradient(s: _Sampled, x: Array, y: Array, rho: float) -> Array:
     targets = s.centred + rho * bootstrap, s.centred
     flat = np.concatenate([x, y.ravel()])
 
-    def loss(theta: Array) -> Any:
+    def loss(theta: Any) -> Any:  # complex
         one, two, _ = s.ratios(theta[: len(x)], theta[len(x) :].reshape(y.shape))
         return (((rho * one - targets[0]) ** 2 + (rho * two - targets[1]) ** 2) / 2).mean()
 
@@ -259,14 +259,15 @@ def _weighted_scores(s: _Sampled, x: Array, y: Array, first: Array, second: Arra
 def _gradient(
     x: Array, y: Array, dx: Array, dy: Array, r: Array, pick1: Array, pick2: Array, rho: Array, *, printed: bool
 ) -> Trial:
-    s, rho = _Sampled(x, y, r, pick1, pick2), float(rho)
+    s, temperature = _Sampled(x, y, r, pick1, pick2), float(rho)
     x, y = x + dx, y + dy
     one, two, bootstrap = s.ratios(x, y)
-    scale = 1.0 if printed else rho
-    first, second = scale * one - s.centred - rho * bootstrap, scale * two - s.centred
-    factor = -1.0 if printed else 2 * rho
+    scale = 1.0 if printed else temperature
+    first, second = scale * one - s.centred - temperature * bootstrap, scale * two - s.centred
+    factor = -1.0 if printed else 2 * temperature
     stated = factor * _weighted_scores(s, x, y, first, second)
-    return Trial(abs(_loss_gradient(s, x, y, rho) - stated).max(), 1e3 * EPS * (1 + rho) ** 2)
+    residual = abs(_loss_gradient(s, x, y, temperature) - stated).max()
+    return Trial(float(residual), 1e3 * EPS * (1 + temperature) ** 2)
 
 
 def _gradient_check(budget: Budget, printed: bool = False) -> Identity:
@@ -276,10 +277,11 @@ def _gradient_check(budget: Budget, printed: bool = False) -> Identity:
 def _one_step(
     x: Array, y: Array, dx: Array, dy: Array, r: Array, pick1: Array, pick2: Array, rho: Array, *, moved: bool
 ) -> Trial:
-    s, rho = _Sampled(x, y, r, pick1, pick2), float(rho)
+    s, temperature = _Sampled(x, y, r, pick1, pick2), float(rho)
     x, y = (x + dx, y + dy) if moved else (x, y)
     reinforce = _weighted_scores(s, x, y, s.centred, s.centred)
-    return Trial(abs(_loss_gradient(s, x, y, rho) + 2 * rho * reinforce).max(), 1e3 * EPS * (1 + rho) ** 2)
+    residual = abs(_loss_gradient(s, x, y, temperature) + 2 * temperature * reinforce).max()
+    return Trial(float(residual), 1e3 * EPS * (1 + temperature) ** 2)
 
 
 def _one_step_check(budget: Budget, moved: bool = False) -> Identity:
@@ -387,7 +389,8 @@ def modes(rover: bool, runs: int, seed: int, answers: int = ANSWERS, inner: int 
 
 
 def _diversity_check(budget: Budget, handicap: float = 0.0) -> Comparison:
-    """ROVER's modes minus those of Dr. GRPO, the latter lessened by `handicap`; half a mode is the least of interest."""
+    """ROVER's modes minus those of Dr. GRPO, the latter lessened by `handicap`; half a mode is the least of "
+    "interest."""
     runs = {"smoke": 64, "standard": 512}.get(budget.name, 4096)
     first, second = modes(True, runs, budget.seed), modes(False, runs, budget.seed)
     return comparison(first, second - handicap, effect=0.5, rng=budget.rng("bootstrap"))
@@ -418,7 +421,7 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
         right.plot(n, chance, label=f"depth {depth}")
         rows += [{"panel": f"depth {depth}", "x": k, "success": c, "bound": np.nan} for k, c in zip(n, chance)]
     right.set(
-        xscale="log", xlabel="uniform roll-outs of each first action", ylabel="chance to see the correct answer",
+        xscale="log", xlabel="uniform roll-outs of each first action", ylabel="chance to see it",
         title="four actions a step, one correct answer", ylim=(0, 1.03),
     )  # fmt: skip
     right.legend(loc="lower right")
@@ -429,7 +432,8 @@ FIGURES = (
     PaperFigure(
         "temperature-and-depth",
         r"Left: success of $\pi_s\propto e^{Q^u/\rho}$ in the didactic example of four modes, with the lower bound of "
-        r"Theorem 3.2; at the paper's $\rho=1$ it is 0.142. Right: how many uniform roll-outs it takes before the value "
+        r"Theorem 3.2; at the paper's $\rho=1$ it is 0.142. Right: how many uniform roll-outs it takes before the "
+        r"value "
         r"of the uniform policy can tell the right first action from the others at all, exactly.",
         _draw,
     ),
@@ -459,7 +463,8 @@ CLAIMS = (
     claim(
         id="rover/chance-moves",
         source="ours, on the premises of Theorem 3.1",
-        statement=r"With chance moves a policy greedy for $Q^u$ still gets a share $1/|A|$ of the optimum, and no more: "
+        statement=r"With chance moves a policy greedy for $Q^u$ still gets a share $1/|A|$ of the optimum, and no "
+        r"more: "
         r"in the family of one door to $|A|$ actions and one door to a coin.",
         kind=Inequality,
         premises=("two steps", "win probabilities instead of certain outcomes", UNIFORM),
@@ -470,7 +475,8 @@ CLAIMS = (
     claim(
         id="rover/soft-bound",
         source="Theorem 3.2",
-        statement=r"$V^{\pi_s}(s_0)\ge R\bigl(1-\sum_{s\in P}\Pr^{\pi_s}(s)\frac{N(s)}{N(s)+e^{\max_a Q^u(s,a)/\rho}}\bigr)$, "
+        statement=r"$V^{\pi_s}(s_0)\ge R\bigl(1-\sum_{s\in P}\Pr^{\pi_s}(s)\frac{N(s)}{N(s)+e^{\max_a "
+        r"Q^u(s,a)/\rho}}\bigr)$, "
         r"where $N(s)$ counts the actions with $Q^u=0$ and $P$ holds the states in which some but not all are.",
         kind=Inequality,
         premises=(TREE, BINARY, UNIFORM, SOLVABLE + " (not said in the theorem)", r"$\rho\in[0.007,12]$, $R=1$"),
@@ -486,7 +492,8 @@ CLAIMS = (
         premises=(TREE, BINARY, UNIFORM),
         check=partial(_soft_check, solvable=False),
         control=_soft_check,
-        control_statement=r"the same where a correct answer can be reached: otherwise $P$ is empty and the bound reads $0\ge R$.",
+        control_statement=r"the same where a correct answer can be reached: otherwise $P$ is empty and the bound "
+        r"reads $0\ge R$.",
         expected=Outcome.REFUTED,
     ),
     claim(
@@ -515,8 +522,10 @@ CLAIMS = (
     claim(
         id="rover/bootstrap-is-a-divergence",
         source="Algorithm 1 (identity ours)",
-        statement=r"The bootstrap of the practical loss is $\frac{1}{|V|}\sum_a\log\frac{\pi_\theta(a|s')}{\pi_{old}(a|s')}="
-        r"KL(u\|\pi_{old})-KL(u\|\pi_\theta)$: how much flatter the policy became, and nothing about the value of $s'$.",
+        statement=r"The bootstrap of the practical loss is "
+        r"$\frac{1}{|V|}\sum_a\log\frac{\pi_\theta(a|s')}{\pi_{old}(a|s')}="
+        r"KL(u\|\pi_{old})-KL(u\|\pi_\theta)$: how much flatter the policy became, and nothing about the value of "
+        r"$s'$.",
         kind=Identity,
         premises=("full support",),
         check=_bootstrap_check,
@@ -526,7 +535,8 @@ CLAIMS = (
     claim(
         id="rover/gradient",
         source="Proposition 1, corrected",
-        statement=r"The derivative of Algorithm 1's loss is $2\rho\,E[(\rho\log\frac{\pi_\theta}{\pi_{old}}-\tilde r-Q')\nabla\log\pi_\theta]$.",
+        statement=r"The derivative of Algorithm 1's loss is $2\rho\,E[(\rho\log\frac{\pi_\theta}{\pi_{old}}-\tilde "
+        r"r-Q')\nabla\log\pi_\theta]$.",
         kind=Identity,
         premises=("target held fixed", "two-token answers, any old and new policy"),
         check=_gradient_check,
@@ -541,14 +551,16 @@ CLAIMS = (
         premises=("target held fixed", "two-token answers, any old and new policy"),
         check=partial(_gradient_check, printed=True),
         control=_gradient_check,
-        control_statement=r"$\nabla L=2\rho\,E[(\rho\log\frac{\pi_\theta}{\pi_{old}}-\tilde r-Q')\nabla\log\pi_\theta]$: "
+        control_statement=r"$\nabla L=2\rho\,E[(\rho\log\frac{\pi_\theta}{\pi_{old}}-\tilde "
+        r"r-Q')\nabla\log\pi_\theta]$: "
         r"sign and factor are lost in print.",
         expected=Outcome.REFUTED,
     ),
     claim(
         id="rover/one-step-is-reinforce",
         source="Algorithm 1 (identity ours)",
-        statement=r"At $\theta=\theta_{old}$ the gradient of the practical loss is $-2\rho$ times that of REINFORCE with centred rewards "
+        statement=r"At $\theta=\theta_{old}$ the gradient of the practical loss is $-2\rho$ times that of REINFORCE "
+        r"with centred rewards "
         r"(Dr. GRPO): with one inner step the two algorithms are one.",
         kind=Identity,
         premises=("the same aggregation over tokens and answers",),
@@ -559,11 +571,13 @@ CLAIMS = (
     claim(
         id="rover/keeps-more-modes",
         source="abstract and Figure 3, in the didactic example",
-        statement=r"When success first reaches 0.95, practical ROVER has kept at least half a mode more than clipped policy gradient "
+        statement=r"When success first reaches 0.95, practical ROVER has kept at least half a mode more than clipped "
+        r"policy gradient "
         r"with the same centred rewards.",
         kind=Comparison,
         premises=(
-            f"{ANSWERS} answers and {INNER} inner steps an update, step size {STEP:g}, clip {CLIP}, $\\rho=1$, uniform start",
+            f"{ANSWERS} answers and {INNER} inner steps an update, step size {STEP:g}, clip {CLIP}, $\\rho=1$, "
+            f"uniform start",
             "modes: exp of the entropy over the correct answers",
             "an analogue: a table of logits, not a network",
         ),

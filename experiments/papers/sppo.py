@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
@@ -25,7 +25,7 @@ from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Identity, Inequality, Outcome, Rate, rate
 from claimlab.theory.falsify import Trial, Trials, attack, equate
-from claimlab.theory.spaces import Box, Case, Simplex, Space
+from claimlab.theory.spaces import Box, Simplex, Space
 
 PAPER = Paper(
     slug="sppo",
@@ -74,7 +74,8 @@ def exploitability(P: Array, pi: Array) -> Array:
 
 
 def _hedge(x: Array, start: Array, eta: Array, *, T: int, last: bool) -> Trials:
-    r"""Ours: :math:`\max_y P(y\succ\bar\pi_T)-\frac12\le\frac1T\left(\frac1\eta\log\frac1{\min\pi_1}+\frac{\eta T}8\right)`."""
+    r"""Ours: :math:`\max_y P(y\succ\bar\pi_T)-\frac12\le\frac1T\left(\frac1\eta\log\frac1{\min\pi_1}+\frac{\eta "
+    r"T}8\right)`."""
     P, least = preferences(x), start.min(axis=1)
     holds = least > 0
     mean, final = hedge(P, start, eta, T)
@@ -97,19 +98,18 @@ def rock_paper_scissors() -> Array:
     return np.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]])
 
 
-LENGTHS = (64, 256, 1024, 4096)
+LENGTHS = (256, 1024, 4096, 16384)
 
 
 def _rate_check(budget: Budget, last: bool = False) -> Rate:
-    """Exploitability over T with the step size of the theorem, from a uniform start, over random games."""
-    runs, rng = {"smoke": 40, "standard": 200}.get(budget.name, 1_000), budget.rng("games")
+    """Exploitability over T with the step size of the theorem, over games without pure equilibria."""
+    runs, rng = {"smoke": 120, "standard": 400}.get(budget.name, 1_000), budget.rng("games")
     Y = 5
-    P = preferences(rng.uniform(-1, 1, size=(runs, Y, Y)))
-    P[: runs // 2] = _cyclic(rng, runs // 2, Y)  # mixed equilibria, where averaging is needed
+    P, start = _cyclic(rng, runs, Y), rng.dirichlet(np.full(Y, 10.0), size=runs)
     gaps = []
     for T in LENGTHS:
         eta = np.full(runs, sqrt(8 * log(Y) / T))
-        mean, final = hedge(P, np.full((runs, Y), 1 / Y) + 0.05 * _tilt(rng, runs, Y), eta, T)
+        mean, final = hedge(P, start, eta, T)
         gaps.append(exploitability(P, final if last else mean))
     return rate(np.array(LENGTHS, dtype=float), np.maximum(np.array(gaps).T, 1e-12), exponent=-0.5, side="at most",
                 resolution=0.1, rng=budget.rng("bootstrap"))  # fmt: skip
@@ -121,12 +121,6 @@ def _cyclic(rng: np.random.Generator, n: int, Y: int) -> Array:
     sign = np.where((ahead == 1) | (ahead == 2), 1.0, -1.0) * (ahead != 0)
     upper = np.triu(rng.uniform(0.5, 1.0, size=(n, Y, Y)), 1)
     return preferences(sign * (upper + np.swapaxes(upper, 1, 2)))
-
-
-def _tilt(rng: np.random.Generator, n: int, Y: int) -> Array:
-    """A start that no symmetry keeps at the equilibrium; rows sum to zero."""
-    x = rng.uniform(-1, 1, size=(n, Y))
-    return x - x.mean(axis=1, keepdims=True)
 
 
 # The normaliser
@@ -156,7 +150,7 @@ def _released_check(budget: Budget, eta: float = 1000.0, share: float = 0.1) -> 
     log_z = float(np.log((pi * np.exp(eta * (wins - wins.max()))).sum()) + eta * wins.max())
     excess = log_z - eta / 2 - share * eta / 2
     witness = {"eta": eta, "pi": pi, "P(y > pi)": wins, "log Z": log_z, "eta/2": eta / 2}
-    return Inequality(2 * log_z / eta - share, excess, 64 * EPS * (1 + eta), 1, 1, 1, 1, witness)
+    return Inequality(log_z / ((1 + share) * eta / 2), excess, 64 * EPS * (1 + eta), 1, 1, 1, 1, witness)
 
 
 # Regression with a constant normaliser
@@ -165,7 +159,8 @@ def _released_check(budget: Budget, eta: float = 1000.0, share: float = 0.1) -> 
 def regression(pi: Array, target: Array) -> Array:
     r"""The exact minimiser of :math:`E_{y\sim\pi}(\log\frac{\pi'(y)}{\pi(y)}-\mathrm{target}(y))^2` over laws.
 
-    Stationarity with the multiplier of :math:`\sum\pi'=1`: :math:`u+\lambda e^u=\mathrm{target}`, :math:`u=\log\pi'/\pi`,
+    Stationarity with a multiplier for :math:`\sum\pi'=1`:
+    :math:`u+\lambda e^u=\mathrm{target}`, :math:`u=\log\frac{\pi'}\pi`,
     whose solution falls in the multiplier; Newton's method for u inside, bracketing for the multiplier outside.
     """
 
@@ -181,11 +176,14 @@ def regression(pi: Array, target: Array) -> Array:
     def mass(multiplier: float) -> float:
         return float((pi * ratios(multiplier)).sum()) - 1
 
-    floor = -0.9 * float(np.exp(-1 - target.max()))  # below it u + lambda e^u has no inverse
+    floor = -0.999 * float(np.exp(-1 - target.max()))  # below it u + lambda e^u has no inverse
+    if mass(floor) < 0:
+        raise ValueError(f"target reaches {target.max():.6g}, too far above the rest: no minimiser on this branch.")
     high = 1.0
     while mass(high) > 0:
         high *= 2
-    found = ratios(brentq(mass, floor, high, xtol=1e-16, rtol=8 * EPS)) * pi
+    multiplier = root_scalar(mass, bracket=(floor, high), method="brentq", xtol=1e-16, rtol=8 * EPS).root
+    found = ratios(float(multiplier)) * pi
     return found / found.sum()
 
 
@@ -274,7 +272,7 @@ def _transitive_check(budget: Budget, consistent: bool = True) -> Inequality:
 
 def _draw() -> tuple[Figure, pd.DataFrame]:
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.3))
-    P, eta, T, rows = preferences(rock_paper_scissors())[None], 0.1, 4096, []
+    P, eta, T = preferences(rock_paper_scissors())[None], 0.1, 4096
     logs, total = np.log(np.array([[0.5, 0.3, 0.2]])), np.zeros((1, 3))
     last, mean = [], []
     for t in range(1, T + 1):
@@ -284,10 +282,10 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
         last.append(exploitability(P, pi)[0])
         mean.append(exploitability(P, total / t)[0])
         logs = logs + eta * np.einsum("nij,nj->ni", P, pi)
-    t = np.arange(1, T + 1)
-    left.plot(t, last, label="last iterate (what is released)")
-    left.plot(t, mean, label="mean of the iterates (the theorem)")
-    left.plot(t, (log(5) / eta + eta * t / 8) / t, color="black", lw=0.8, ls="--", label="bound")
+    times = np.arange(1, T + 1)
+    left.plot(times, last, label="last iterate (what is released)")
+    left.plot(times, mean, label="mean of the iterates (the theorem)")
+    left.plot(times, (log(5) / eta + eta * times / 8) / times, color="black", lw=0.8, ls="--", label="bound")
     left.set(xscale="log", yscale="log", xlabel="iteration", ylabel="exploitability", ylim=(1e-4, 1),
              title="rock, paper, scissors, η = 0.1")  # fmt: skip
     left.legend(fontsize=6)
@@ -299,11 +297,11 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
     right.axhline(0.5, color="black", lw=0.8, ls="--", label="what is taken for it")
     right.axvline(1000, color="0.6", lw=0.8)
     right.annotate("released η", (1000, 0.52), rotation=90, ha="right", va="bottom", color="0.4", fontsize=6)
-    right.set(xscale="log", xlabel="η", ylabel="normaliser over η", ylim=(0.48, 0.62))
+    right.set(xscale="log", xlabel="η", ylabel="normaliser over η", ylim=(0.48, 0.68))
     right.legend(loc="upper left")
-    rows += [
+    rows = [
         {"panel": "exploitability", "x": int(i), "last": a, "mean": b}
-        for i, a, b in zip(t[::16], last[::16], mean[::16])
+        for i, a, b in zip(times[::16], last[::16], mean[::16])
     ]
     rows += [{"panel": "normaliser", "x": e, "last": z / e, "mean": np.nan} for e, z in zip(etas, log_z)]
     return fig, pd.DataFrame(rows)
@@ -312,8 +310,10 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
 FIGURES = (
     PaperFigure(
         "average-and-last",
-        r"Left: the mean of the iterates approaches the equilibrium as the theorem says; the last iterate, which is kept in "
-        r"practice, does not. Right: the regression takes $\eta/2$ for $\log Z$: right for small $\eta$, a fifth off at the "
+        r"Left: the mean of the iterates approaches the equilibrium as the theorem says; the last iterate, which is "
+        r"kept in "
+        r"practice, does not. Right: the regression takes $\eta/2$ for $\log Z$: right for small $\eta$, 30 % off "
+        r"at the "
         r"released $\eta=1000$.",
         _draw,
     ),
@@ -323,7 +323,8 @@ CLAIMS = (
     claim(
         id="sppo/duality-gap",
         source="Theorem 4.1 (instance form with constants ours)",
-        statement=r"$\max_y P(y\succ\bar\pi_T)-\frac12\le\frac1T\bigl(\frac1\eta\log\frac{1}{\min_y\pi_1(y)}+\frac{\eta T}{8}\bigr)$ "
+        statement=r"$\max_y P(y\succ\bar\pi_T)-\frac12\le"
+        r"\frac1T\bigl(\frac1\eta\log\frac{1}{\min_y\pi_1(y)}+\frac{\eta T}{8}\bigr)$ "
         r"for the mean $\bar\pi_T$ of the iterates.",
         kind=Inequality,
         premises=(GAME, EXACT, "full support of the start", "$T=40$"),
@@ -336,7 +337,12 @@ CLAIMS = (
         source="Theorem 4.1",
         statement=r"With $\eta\propto T^{-1/2}$ the duality gap of the mean iterate is $O(T^{-1/2})$.",
         kind=Rate,
-        premises=(GAME, EXACT, "random games of five answers, half of them cyclic", f"T in {LENGTHS}"),
+        premises=(
+            GAME,
+            EXACT,
+            "random cyclic games of five answers (no pure equilibrium), random starts",
+            f"T in {LENGTHS}; a first look at 64 to 4096 gave a slope of -0.44: not yet asymptotic",
+        ),
         check=_rate_check,
         control=partial(_rate_check, last=True),
         control_statement="the same for the last iterate.",
@@ -375,7 +381,8 @@ CLAIMS = (
     claim(
         id="sppo/regression-is-hedge-to-third-order",
         source="ours, on Eq. 4.6 (the regression)",
-        statement=r"The exact minimiser of the regression with the constant normaliser is within $O(\eta^3)$ of Hedge in total "
+        statement=r"The exact minimiser of the regression with the constant normaliser is within $O(\eta^3)$ of "
+        r"Hedge in total "
         r"variation.",
         kind=Rate,
         premises=(GAME, "random games of four answers, random full-support policies", f"step sizes {STEPS}"),
@@ -386,7 +393,8 @@ CLAIMS = (
     claim(
         id="sppo/pairs-need-no-normaliser",
         source="ours, on Eq. 4.6 (pairs, as in REBEL and REFUEL)",
-        statement=r"Differences of log-ratios of Hedge are exactly $\eta$ times differences of win rates, for every $\eta$.",
+        statement=r"Differences of log-ratios of Hedge are exactly $\eta$ times differences of win rates, for every "
+        r"$\eta$.",
         kind=Identity,
         premises=(GAME,),
         check=_pairwise_check,
@@ -396,7 +404,8 @@ CLAIMS = (
     claim(
         id="sppo/winner-wins",
         source="ours, on the released code (winner by score)",
-        statement=r"The sampled answer of the highest score has an estimated win rate of at least one half, so its likelihood "
+        statement=r"The sampled answer of the highest score has an estimated win rate of at least one half, so its "
+        r"likelihood "
         r"rises in the first step.",
         kind=Inequality,
         premises=("preferences $\\sigma(s_i-s_j)$", "win rates over all samples, itself included"),

@@ -1,0 +1,243 @@
+"""The exact claims on language-model papers: all as expected at another seed, and their witnesses by hand."""
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+
+import latex2mathml.converter
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from claimlab.experiments.papers import bnpo, pav, rover, spo, sppo
+from claimlab.theory.claims import SMOKE
+from claimlab.theory.decision_trees import (
+    action_values,
+    greedy,
+    optimal_value,
+    softmax,
+    uniform,
+    value,
+    visits,
+    worst_value,
+)
+from claimlab.theory.evidence import Outcome, judge
+
+BUDGET = replace(SMOKE, seed=20_26)
+CLAIMS = [claim for paper in (rover, spo, bnpo, sppo, pav) for claim in paper.CLAIMS]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_claim_and_control_come_out_as_expected(claim):
+    budget = BUDGET.of(claim.id)
+    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
+    assert all(type(piece) is claim.kind for piece in evidence.values())
+    verdicts = judge(evidence)
+    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
+    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_statements_are_readable(claim):
+    for text in (claim.statement, claim.control_statement, *claim.premises):
+        formulas = text.split("$")[1::2]
+        assert text.count("$") % 2 == 0
+        assert all(latex2mathml.converter.convert(formula) for formula in formulas)
+
+
+# Decision trees
+
+
+def trees(draw):
+    """A ragged tree: leaves, masks with an action in every row, and a full-support policy over the existing actions."""
+    shape = tuple(draw(st.integers(1, 3)) for _ in range(3))
+    leaf = np.array(draw(st.lists(st.integers(0, 2), min_size=int(np.prod(shape)), max_size=int(np.prod(shape)))))
+    exists, policy = [], []
+    for d in range(1, 4):
+        n = int(np.prod(shape[:d]))
+        mask = np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n))).reshape(shape[:d]).astype(float)
+        mask[..., 0] = np.where(mask.sum(axis=-1) == 0, 1.0, mask[..., 0])
+        weights = mask * np.array(draw(st.lists(st.integers(1, 5), min_size=n, max_size=n))).reshape(shape[:d])
+        exists.append(mask)
+        policy.append(weights / weights.sum(axis=-1, keepdims=True))
+    return leaf.reshape(shape).astype(float), exists, policy
+
+
+def answers(leaf, exists):
+    """Every answer that exists."""
+    for x in product(*map(range, leaf.shape)):
+        if all(exists[d][x[: d + 1]] for d in range(3)):
+            yield x
+
+
+@given(st.data())
+def test_values_and_visits_are_sums_over_answers(data):
+    leaf, exists, policy = trees(data.draw)
+    weight = {x: np.prod([policy[d][x[: d + 1]] for d in range(3)]) for x in answers(leaf, exists)}
+    assert sum(weight.values()) == pytest.approx(1)
+    assert value(leaf, policy) == pytest.approx(sum(w * leaf[x] for x, w in weight.items()))
+    assert optimal_value(leaf, exists) == max(leaf[x] for x in weight)
+    reached = visits(policy)
+    for a, b in product(*map(range, leaf.shape[:2])):
+        assert reached[1][a] == pytest.approx(sum(w for x, w in weight.items() if x[0] == a), abs=1e-12)
+        assert reached[2][a, b] == pytest.approx(sum(w for x, w in weight.items() if x[:2] == (a, b)), abs=1e-12)
+
+
+@given(st.data())
+def test_greedy_play_is_the_worst_over_all_ways_to_break_ties(data):
+    leaf, exists, policy = trees(data.draw)
+    q = action_values(leaf, policy)
+    allowed = greedy(q, exists)
+    ends = [leaf[x] for x in answers(leaf, exists) if all(allowed[d][x[: d + 1]] for d in range(3))]
+    assert worst_value(leaf, allowed) == min(ends)
+    cold = softmax(q, exists, 1e-4)  # differences of values are 1/30 at least, so others have probability e^-300
+    assert all((law[~mask] < 1e-9).all() for law, mask in zip(cold, allowed))
+
+
+def test_trees_stack():
+    leaf, exists = rover.didactic()
+    twice = np.stack([leaf, 1 - leaf])
+    masks = [np.stack([mask, mask]) for mask in exists]
+    both = value(twice, uniform(masks))
+    assert both == pytest.approx([1 / 16, 15 / 16])
+
+
+# ROVER
+
+
+def test_the_didactic_tree_has_the_values_that_the_paper_shows():
+    """Q of 0.06, 0.25 and 1.00 (the paper's figure); at temperature one the sampler succeeds in 14 % of its answers."""
+    leaf, exists = rover.didactic()
+    q = action_values(leaf, uniform(exists))
+    assert q[0] == pytest.approx(np.full(4, 1 / 16))
+    assert sorted(set(q[1].ravel())) == [0, 0.25]
+    assert rover.sampler_success(1.0) == pytest.approx(0.142479, abs=1e-6)
+    assert rover.sampler_success(0.03) > 0.999
+
+
+def test_three_rewards_by_hand():
+    """Behind the first door (1 + 0)/2 < 0.6, so greedy takes the second and misses 1."""
+    leaf, exists = np.array([[[1.0], [0.0]], [[0.6], [0.6]]]), [np.ones(2), np.ones((2, 2)), np.ones((2, 2, 1))]
+    got = worst_value(leaf, greedy(action_values(leaf, uniform(exists)), exists))
+    assert (got, optimal_value(leaf, exists)) == (0.6, 1.0)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 3))
+def test_complex_steps_are_the_gradient(seed, rho):
+    rng = np.random.default_rng(seed)
+    x, y, r = rng.normal(size=2), rng.normal(size=(2, 3)), rng.random(3)
+    s = rover._Sampled(x, y, r, rng.random(3), rng.random(3))
+    new_x, new_y = x + rng.normal(size=2) / 4, y + rng.normal(size=(2, 3)) / 4
+    found, h = rover._loss_gradient(s, new_x, new_y, rho), 1e-6
+    _, _, bootstrap = s.ratios(new_x, new_y)
+
+    def loss(theta):
+        one, two, _ = s.ratios(theta[:2], theta[2:].reshape(2, 3))
+        return (((rho * one - s.centred - rho * bootstrap) ** 2 + (rho * two - s.centred) ** 2) / 2).mean()
+
+    flat = np.concatenate([new_x, new_y.ravel()])
+    differences = [(loss(flat + h * e) - loss(flat - h * e)) / (2 * h) for e in np.eye(8)]
+    np.testing.assert_allclose(found, differences, atol=1e-7)
+
+
+# SPO and BNPO
+
+
+def test_group_means_by_hand():
+    """Two answers, p = 1/2: r - mean is 0, 0, 1/2, -1/2, so the variance is 1/8 = (1 - 1/2)/4, not 3/8."""
+    centred = [Fraction(r) - Fraction(r + s, 2) for r, s in product((0, 1), repeat=2)]
+    assert sum(c * c for c in centred) / 4 == Fraction(1, 8)
+    assert spo._inflation_check(BUDGET.of("x"), baseline="own", factor="1+1/G").rule(0.05)[0] is Outcome.REFUTED
+
+
+def test_the_tracker_by_hand():
+    assert spo.tracker((1,), Fraction(1, 2)) == 1
+    assert spo.tracker((1, 0), Fraction(1, 2)) == Fraction(1, 3)  # (1/2) / (1/2 + 1)
+
+
+def test_the_criterion_of_bnpo_by_quadrature():
+    """Golden numbers of the research notes: V(3/2, 3/2) is (pi/8)^2 whatever the law of questions."""
+    from scipy.integrate import quad
+    from scipy.stats import beta
+
+    a, b, alpha, beta_ = 2.0, 3.0, 1.3, 1.6
+    integral, error = quad(
+        lambda p: p * (1 - p) / beta.pdf(p, alpha, beta_) ** 2 * beta.pdf(p, a, b), 0, 1, epsabs=1e-10
+    )
+    assert np.exp(bnpo.log_variance(*map(np.array, (a, b, alpha, beta_)))) == pytest.approx(integral, abs=10 * error)
+    for a, b in ((1.0, 1.0), (2.0, 5.0)):
+        v = np.exp(bnpo.log_variance(*map(np.array, (a, b, 1.5, 1.5))))
+        assert v == pytest.approx((np.pi / 8) ** 2)
+
+
+@pytest.mark.parametrize(("a", "plain", "normalised"), [(1.0, 0.417, 0.357), (5.0, 0.739, 0.564), (0.5, 0.286, 0.260)])
+def test_signal_to_noise_by_simulation(a, plain, normalised):
+    """The numbers of the research notes, and a simulation of the logistic bandit."""
+    shape = np.array(a)
+    assert bnpo.signal_to_noise(shape, shape, np.array(1.0), np.array(1.0)) == pytest.approx(plain, abs=6e-4)
+    assert bnpo.signal_to_noise(shape, shape, 1 + shape / 3, 1 + shape / 3) == pytest.approx(normalised, abs=6e-4)
+    rng = np.random.default_rng(0)
+    p = rng.beta(a, a, size=400_000)
+    r = rng.random(p.size) < p
+    signal = (r - p) ** 2
+    assert signal.mean() ** 2 / (signal**2).mean() == pytest.approx(plain, abs=5e-3)
+
+
+# SPPO
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 1))
+def test_the_regression_is_solved(seed, eta):
+    """Against a general solver from the start: no law has a smaller squared error."""
+    rng = np.random.default_rng(seed)
+    pi, wins = rng.dirichlet(np.ones(3)) * 0.97 + 0.01, rng.random(3)
+    target = eta * (wins - pi @ wins)  # win rates against oneself are one half on average
+
+    def loss(law):
+        return float((pi * (np.log(law / pi) - target) ** 2).sum())
+
+    found = sppo.regression(pi, target)
+    assert found.sum() == pytest.approx(1)
+
+    def softmax_loss(z):
+        weights = np.exp(z - z.max())
+        return loss(weights / weights.sum())
+
+    other = minimize(softmax_loss, np.log(pi), method="BFGS", options={"gtol": 1e-10})
+    assert loss(found) <= other.fun + 1e-12
+
+
+def test_hedge_by_hand():
+    """One step of size log 2 from (1/2, 1/2) when the first beats the second for certain: win rates 3/4 and 1/4."""
+    P = sppo.preferences(np.array([[0.0, 1.0], [-1.0, 0.0]]))[None]
+    np.testing.assert_allclose(P[0], [[0.5, 1], [0, 0.5]])
+    mean, last = sppo.hedge(P, np.array([[0.5, 0.5]]), np.array([np.log(2)]), 2)
+    assert last[0, 0] / last[0, 1] == pytest.approx(2**0.5)
+    np.testing.assert_allclose(mean, (np.array([[0.5, 0.5]]) + last) / 2)
+
+
+# PAV
+
+
+def test_two_children_by_hand():
+    """Var(A^mu) = 1/4 at the root, the gain is 2 eps (1 - eps): every constant is too large for some eps."""
+    for eps in (0.1, 0.01, 0.001):
+        case = {name: x[None] for name, x in pav.two_children(eps).items()}
+        policy, prover = [case[n] for n in pav.LAWS], [case[n] for n in pav.PROVER]
+        gain = pav.slope(case["leaf"], policy, prover, np.ones(1))[0]
+        printed = pav._printed(case["leaf"], policy, prover, policy)[0]
+        assert printed >= 0.25
+        assert gain == pytest.approx(2 * eps * (1 - eps))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_slope_is_the_derivative(seed):
+    rng = np.random.default_rng(seed)
+    shapes = {"p1": (2,), "p2": (2, 2), "p3": (2, 2, 2)}
+    policy = [rng.dirichlet(np.ones(2), size=s[:-1])[None] for s in shapes.values()]
+    prover = [rng.dirichlet(np.ones(2), size=s[:-1])[None] for s in shapes.values()]
+    leaf, alpha, h = rng.random((1, 2, 2, 2)), np.array([rng.random() * 3]), 1e-5
+    up, down = (value(leaf, pav.step(leaf, policy, prover, alpha, np.array([g]))) for g in (h, -h))
+    assert pav.slope(leaf, policy, prover, alpha) == pytest.approx((up - down) / (2 * h), abs=1e-8)
