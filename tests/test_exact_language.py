@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from claimlab.experiments.papers import bnpo, pav, rover, spo, sppo
+from claimlab.experiments.papers import a_lol, bnpo, pav, pg_rank, reward_ensembles, rover, spo, sppo
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.decision_trees import (
     action_values,
@@ -26,7 +26,7 @@ from claimlab.theory.decision_trees import (
 from claimlab.theory.evidence import Outcome, judge
 
 BUDGET = replace(SMOKE, seed=20_26)
-CLAIMS = [claim for paper in (rover, spo, bnpo, sppo, pav) for claim in paper.CLAIMS]
+CLAIMS = [claim for paper in (rover, spo, bnpo, sppo, pav, a_lol, reward_ensembles, pg_rank) for claim in paper.CLAIMS]
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -241,3 +241,50 @@ def test_the_slope_is_the_derivative(seed):
     leaf, alpha, h = rng.random((1, 2, 2, 2)), np.array([rng.random() * 3]), 1e-5
     up, down = (value(leaf, pav.step(leaf, policy, prover, alpha, np.array([g]))) for g in (h, -h))
     assert pav.slope(leaf, policy, prover, alpha) == pytest.approx((up - down) / (2 * h), abs=1e-8)
+
+
+# A-LoL, reward ensembles, PG-RANK
+
+
+def test_where_a_lol_ends_on_four_answers():
+    """Golden numbers of the research notes: 0.41 for the reference, 0.822 ref-free, 0.882 with the released clip."""
+    ref, r = a_lol.EXAMPLE
+    gain = a_lol.positive(ref, r)
+    assert ref @ r == pytest.approx(0.41)
+    assert (ref * gain) @ r / (ref * gain).sum() == pytest.approx(0.822, abs=6e-4)
+    assert a_lol.clipped_fixed_point(ref, r, a_lol.CLIP) @ r == pytest.approx(0.882, abs=5e-4)
+
+
+def test_best_of_n_by_simulation():
+    gold = [Fraction(k) for k in (3, -1, 4, 2)]  # in the order of the proxy
+    rng = np.random.default_rng(0)
+    drawn = np.argsort(rng.random((200_000, 4)), axis=1)[:, :2].max(axis=1)
+    assert float(reward_ensembles.best_of_n_estimate(gold, 2)) == pytest.approx(
+        np.array([3, -1, 4, 2])[drawn].mean(), abs=0.02
+    )
+
+
+def test_offsets_by_hand():
+    """Members see (0, 0) and (1, -1): the worst case prefers the first; two more for the second member, the second."""
+    r = np.array([[0.0, 0.0], [1.0, -1.0]])
+    assert reward_ensembles.merged(r, "worst").argmax() == 0
+    assert reward_ensembles.merged(r + np.array([0.0, 2.0]), "worst").argmax() == 1
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=4))
+def test_laws_of_rankings(scores):
+    s = np.array(scores)
+    p = pg_rank.law(s)
+    assert p.sum() == pytest.approx(1)
+    first = np.array([p[pg_rank.rankings(len(s))[:, 0] == d].sum() for d in range(len(s))])
+    np.testing.assert_allclose(first, np.exp(s) / np.exp(s).sum(), atol=1e-12)  # Luce's choice axiom
+    np.testing.assert_allclose(pg_rank.law(s + 1.5), p, atol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_gradients_of_rankings_by_differences(seed):
+    rng, h = np.random.default_rng(seed), 1e-6
+    s, g, d = rng.normal(size=3), rng.random(3), pg_rank.discounts(3)
+    utility = (g[pg_rank.rankings(3)] * d).sum(axis=1)
+    differences = [(pg_rank.law(s + h * e) - pg_rank.law(s - h * e)) @ utility / (2 * h) for e in np.eye(3)]
+    np.testing.assert_allclose(pg_rank.gradient(s, g, d), differences, atol=1e-8)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from types import ModuleType
 
 from claimlab.experiments.papers import (
+    a_lol,
     bnpo,
     classic_bandits,
     dynamical_linear_bandits,
     learning_to_relax,
     loop,
     pav,
+    pg_rank,
     policy_cliff,
+    reward_ensembles,
     rover,
     spo,
     sppo,
@@ -30,4 +33,7 @@ PAPERS: tuple[ModuleType, ...] = (
     bnpo,
     sppo,
     pav,
+    a_lol,
+    reward_ensembles,
+    pg_rank,
 )

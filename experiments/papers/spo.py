@@ -289,8 +289,8 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
     ):
         axes[0].plot(sizes, y, style, label=label)
         rows += [{"panel": "variance of r - b", "series": label, "x": x, "y": v} for x, v in zip(sizes, y)]
-    axes[0].set(xlabel="group size G", ylabel="variance, over that of r − p", ylim=(0.4, 2.05))
-    axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 0.42))
+    axes[0].set(xlabel="group size G", ylabel="variance, over that of r − p", ylim=(0.4, 2.6))
+    axes[0].legend(loc="upper right", fontsize=6)
     p = np.linspace(0.01, 0.99, 99)
     for G in (4, 8, 16):
         y = p**G + (1 - p) ** G
