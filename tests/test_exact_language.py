@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from claimlab.experiments.papers import a_lol, bnpo, pav, pg_rank, reward_ensembles, rover, spo, sppo
+from claimlab.experiments.papers import a_lol, bnpo, epo, igpo, pav, pg_rank, reward_ensembles, rover, spo, sppo, treepo
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.decision_trees import (
     action_values,
@@ -26,7 +26,11 @@ from claimlab.theory.decision_trees import (
 from claimlab.theory.evidence import Outcome, judge
 
 BUDGET = replace(SMOKE, seed=20_26)
-CLAIMS = [claim for paper in (rover, spo, bnpo, sppo, pav, a_lol, reward_ensembles, pg_rank) for claim in paper.CLAIMS]
+CLAIMS = [
+    claim
+    for paper in (rover, spo, bnpo, sppo, pav, a_lol, reward_ensembles, pg_rank, epo, igpo, treepo)
+    for claim in paper.CLAIMS
+]
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -288,3 +292,40 @@ def test_gradients_of_rankings_by_differences(seed):
     utility = (g[pg_rank.rankings(3)] * d).sum(axis=1)
     differences = [(pg_rank.law(s + h * e) - pg_rank.law(s - h * e)) @ utility / (2 * h) for e in np.eye(3)]
     np.testing.assert_allclose(pg_rank.gradient(s, g, d), differences, atol=1e-8)
+
+
+# EPO, TreePO
+
+
+def test_the_corridor_by_hand():
+    """Mean 1, corridor (1/2, 3/2), lambda 1, alpha beta 1/5: slopes 1.2, 1 and 0.8, so at 2 it adds 2 - 0.1 = 1.9."""
+    assert float(epo.objective(*map(np.array, (2.0, 1.0, 0.5, 1.5, 1.0, 0.2)))) == pytest.approx(1.9)
+    assert float(epo.objective(*map(np.array, (0.0, 1.0, 0.5, 1.5, 1.0, 0.2)))) == pytest.approx(-0.1)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=4), st.floats(0.1, 1), st.floats(0, 1.5), st.floats(0.2, 0.9))
+def test_the_penalised_optimum_is_one(rewards, weight, strength, share):
+    """No law near the claimed entropy, and no soft law of another temperature, does better."""
+    r = np.array(rewards)
+    top = share * np.log(len(r))
+    claimed = epo.penalised_entropy(r, weight, strength, top)
+
+    def worth(tau):
+        p = epo.soft_law(r, tau)
+        h = epo.entropy(p)
+        return p @ r + weight * h - weight * strength * max(h - top, 0), h
+
+    values = np.array([worth(tau) for tau in np.geomspace(1e-3, 50, 400)])
+    best = values[:, 0].max()
+    near = values[np.argmin(abs(values[:, 1] - claimed)), 0]
+    if abs(values[:, 1] - claimed).min() < 0.02:  # ties keep entropies of cold laws away from zero
+        assert near >= best - 0.02 * weight * (1 + strength)
+
+
+def test_advantages_of_eight_leaves():
+    """Golden numbers of the research notes, before the standard deviation (binary, three levels)."""
+    R = np.array([1.0, 1, -1, -1, 1, -1, -1, -1]).reshape(2, 2, 2)
+    average = [0.75, 0.75, -0.583, -0.583, 1.25, -0.75, -0.417, -0.417]
+    size = [1, 1, -0.714, -0.714, 1.286, -0.714, -0.571, -0.571]
+    np.testing.assert_allclose(treepo.advantages(R).ravel(), average, atol=6e-4)
+    np.testing.assert_allclose(treepo.advantages(R, "size").ravel(), size, atol=6e-4)

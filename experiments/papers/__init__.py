@@ -9,6 +9,8 @@ from claimlab.experiments.papers import (
     bnpo,
     classic_bandits,
     dynamical_linear_bandits,
+    epo,
+    igpo,
     learning_to_relax,
     loop,
     pav,
@@ -19,6 +21,7 @@ from claimlab.experiments.papers import (
     spo,
     sppo,
     stepmix,
+    treepo,
 )
 
 PAPERS: tuple[ModuleType, ...] = (
@@ -36,4 +39,7 @@ PAPERS: tuple[ModuleType, ...] = (
     a_lol,
     reward_ensembles,
     pg_rank,
+    epo,
+    igpo,
+    treepo,
 )
