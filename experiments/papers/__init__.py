@@ -5,15 +5,26 @@ from __future__ import annotations
 from types import ModuleType
 
 from claimlab.experiments.papers import (
+    a_lol,
+    bnpo,
     classic_bandits,
     dynamical_linear_bandits,
+    epo,
     ftpedel,
+    igpo,
     learning_to_relax,
     loop,
     off_policy_evaluation,
+    pav,
+    pg_rank,
     policy_cliff,
     realizability,
+    reward_ensembles,
+    rover,
+    spo,
+    sppo,
     stepmix,
+    treepo,
 )
 
 PAPERS: tuple[ModuleType, ...] = (
@@ -26,4 +37,15 @@ PAPERS: tuple[ModuleType, ...] = (
     off_policy_evaluation,
     ftpedel,
     realizability,
+    rover,
+    spo,
+    bnpo,
+    sppo,
+    pav,
+    a_lol,
+    reward_ensembles,
+    pg_rank,
+    epo,
+    igpo,
+    treepo,
 )

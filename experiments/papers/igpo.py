@@ -1,0 +1,177 @@
+r"""Information Gain-based Policy Optimization (IGPO): turns are rewarded by what they add to the belief in the answer.
+
+With a potential :math:`\Phi_t` of the belief after turn t, turns get :math:`r_t=\Phi_t-\Phi_{t-1}`, the last one the
+outcome; rewards are normalised in the group and summed to the end of the dialogue (:math:`\gamma=1`).  Dialogues of
+three turns are leaves of a tree with an arbitrary potential at each node, and gradients are enumerated.  Theorem A.4
+bounds the success of no policy from above (it joins an upper bound on one error with a lower bound on another), so it
+has no claim.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from claimlab.checks import Array
+from claimlab.experiments.figures import PaperFigure
+from claimlab.experiments.style import PAGE
+from claimlab.mdps.tabular import EPS
+from claimlab.theory.claims import Budget, Claim, Paper
+from claimlab.theory.evidence import Identity, Inequality, Outcome
+from claimlab.theory.falsify import Trial, Trials, attack, equate
+from claimlab.theory.spaces import Box, Simplex, Space
+
+PAPER = Paper(
+    slug="igpo",
+    title="Information Gain-based Policy Optimization: A Simple and Effective Approach for Multi-Turn LLM Agents",
+    authors="Guoqing Wang, Sunhao Dai, Guangze Ye, Zeyu Gan, Wei Yao, Yong Deng, Xiaofeng Wu, Zhenzhe Ying",
+    venue="ICLR 2026",
+    arxiv="2510.14967",
+    tier="core-named / theory-checkable",
+)
+
+claim = partial(Claim, paper=PAPER)
+
+TREE = "dialogues of three turns in a finite tree, softmax policy, potentials of any kind, held fixed"
+PLAIN = r"$\gamma=1$, no normalisation"
+
+LAWS = {"p1": Simplex("A"), "p2": Simplex("AB"), "p3": Simplex("ABC")}
+FIELDS = LAWS | {"root": Box("", -1, 1), "phi1": Box("A", -1, 1), "phi2": Box("AB", -1, 1), "out": Box("ABC", 0, 1)}
+SPACE = Space({"A": (1, 3), "B": (1, 3), "C": (1, 3)}, FIELDS)
+
+
+def turn_rewards(answer: tuple[int, ...], root: Array, phi1: Array, phi2: Array, out: Array) -> list[float]:
+    """Information gain of the first two turns and the outcome of the third."""
+    a, b, c = answer
+    return [float(phi1[a] - root), float(phi2[a, b] - phi1[a]), float(out[a, b, c])]
+
+
+def _gradient(policy: list[Array], weight: dict[tuple[int, ...], list[float]]) -> list[Array]:
+    """The expected policy gradient with a weight for each turn of each dialogue, in the logits of each node."""
+    out = [np.zeros(p.shape) for p in policy]
+    for answer, turns in weight.items():
+        chance = float(np.prod([policy[d][answer[: d + 1]] for d in range(3)]))
+        for d in range(3):
+            score = np.eye(policy[d].shape[-1])[answer[d]] - policy[d][answer[:d]]
+            out[d][answer[:d]] += chance * turns[d] * score
+    return out
+
+
+def _telescoping(
+    p1: Array, p2: Array, p3: Array, root: Array, phi1: Array, phi2: Array, out: Array, *, gamma: float
+) -> Trial:
+    """IGPO's gradient against that of one terminal reward, last potential plus outcome."""
+    policy, dense, terminal = [p1, p2, p3], {}, {}
+    for answer in np.ndindex(out.shape):
+        r = turn_rewards(answer, root, phi1, phi2, out)
+        dense[answer] = [sum(gamma ** (k - d) * r[k] for k in range(d, 3)) for d in range(3)]
+        terminal[answer] = [float(phi2[answer[:2]] + out[answer])] * 3
+    first, second = _gradient(policy, dense), _gradient(policy, terminal)
+    return Trial(float(max(abs(x - y).max() for x, y in zip(first, second))), 1024 * EPS)
+
+
+def _telescoping_check(budget: Budget, gamma: float = 1.0) -> Identity:
+    return equate(SPACE, partial(_telescoping, gamma=gamma), budget)
+
+
+def _length_bonus(gains: Array, mean: Array, deviation: Array, *, count: int) -> Trial:
+    """What normalising gains does to the return of each turn: it subtracts the mean once for each turn still to "
+    "come."""
+    T = len(gains)
+    normalised = (gains - mean) / deviation
+    returns = normalised[::-1].cumsum()[::-1]
+    left = np.arange(T, 0, -1) + count
+    stated = gains[::-1].cumsum()[::-1] / deviation - left * mean / deviation
+    return Trial(float(abs(returns - stated).max()), float(64 * EPS * T * (2 + abs(mean)) / deviation))
+
+
+def _length_bonus_check(budget: Budget, count: int = 0) -> Identity:
+    fields = {"gains": Box("T"), "mean": Box("", -1, 1), "deviation": Box("", 0.1, 2)}
+    return equate(Space({"T": (1, 8)}, fields), partial(_length_bonus, count=count), budget)
+
+
+def _longer(extra: Array, mean: Array, deviation: Array) -> Trials:
+    """The normalised return of a dialogue with more turns of no gain against that of the same without them."""
+    return Trials(-extra * mean / deviation, 0.0, 64 * EPS * (1 + extra) / deviation)
+
+
+def _longer_check(budget: Budget, low: float = -1.0) -> Inequality:
+    fields = {"extra": Box("", 1, 5, step=1), "mean": Box("", low, 1), "deviation": Box("", 0.1, 2)}
+    return attack(Space({}, fields), _longer, budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _draw() -> tuple[Figure, pd.DataFrame]:
+    fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.2))
+    turns, rows = np.arange(1, 11), []
+    for mean, label in ((-0.2, "mean gain −0.2"), (0.0, "mean gain 0"), (0.2, "mean gain 0.2")):
+        y = -(turns - 1) * mean / 0.3
+        left.plot(turns, y, marker="o", label=label)
+        rows += [{"panel": "length", "series": label, "x": t, "y": v} for t, v in zip(turns, y)]
+    left.set(xlabel="turns", ylabel="return from normalising alone", title="every gain is zero, deviation 0.3")
+    left.legend()
+    rng = np.random.default_rng(0)
+    gammas = np.linspace(0.5, 1, 26)
+    cases = [SPACE.draw(rng) for _ in range(40)]
+    residual = np.array([[_telescoping(**case, gamma=float(g)).value for g in gammas] for case in cases])
+    right.fill_between(gammas, *np.quantile(residual, (0.1, 0.9), axis=0), alpha=0.25, lw=0)
+    right.plot(gammas, residual.mean(axis=0))
+    right.set(
+        xlabel="γ",
+        ylabel="difference of the gradients",
+        ylim=(0, None),
+        title="turn rewards against one terminal reward",
+    )
+    rows += [{"panel": "gradients", "series": "mean", "x": g, "y": v} for g, v in zip(gammas, residual.mean(axis=0))]
+    return fig, pd.DataFrame(rows)
+
+
+FIGURES = (
+    PaperFigure(
+        "turns",
+        r"Left: normalising turn rewards pays for, or punishes, mere length. Right: with $\gamma=1$, the paper's "
+        r"value, the "
+        r"expected gradient of turn rewards is exactly that of one terminal reward (mean and 10-90 % band of 40 "
+        r"random trees).",
+        _draw,
+    ),
+)
+
+CLAIMS = (
+    claim(
+        id="igpo/telescoping",
+        source="ours, on Eq. 4-6",
+        statement=r"The expected gradient of IGPO is that of the single terminal reward $\Phi_{T-1}+r_T$: at "
+        r"$\gamma=1$ turn rewards "
+        r"are a dense terminal signal and a baseline.",
+        kind=Identity,
+        premises=(TREE, PLAIN),
+        check=_telescoping_check,
+        control=partial(_telescoping_check, gamma=0.9),
+        control_statement=r"the same with $\gamma=0.9$.",
+    ),
+    claim(
+        id="igpo/normalising-pays-for-length",
+        source="ours, on Eq. 5 (normalisation in the group)",
+        statement=r"Normalising the gains adds $-(T-t+1)\mu/\sigma$ to the return of turn $t$.",
+        kind=Identity,
+        premises=("mean $\\mu$ and deviation $\\sigma$ of the group, $\\gamma=1$",),
+        check=_length_bonus_check,
+        control=partial(_length_bonus_check, count=-1),
+        control_statement=r"it adds $-(T-t)\mu/\sigma$.",
+    ),
+    claim(
+        id="igpo/length-neutral",
+        source="ours, on Eq. 5 (normalisation in the group)",
+        statement="Turns without any gain never raise the normalised return of a dialogue.",
+        kind=Inequality,
+        premises=("$\\gamma=1$",),
+        check=_longer_check,
+        control=partial(_longer_check, low=0.0),
+        control_statement=r"the same where the group's mean gain is not negative.",
+        expected=Outcome.REFUTED,
+    ),
+)
