@@ -17,6 +17,7 @@ from claimlab.mdps.conservative import (
     pessimistic_value_iteration,
 )
 from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
+from claimlab.mdps.design import FrankWolfe, frank_wolfe
 from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
 from claimlab.mdps.exact import (
@@ -61,7 +62,6 @@ from claimlab.mdps.linear import (
     policy_covariance,
     softmax_cover,
     softmax_policies,
-    staged_occupancy,
 )
 from claimlab.mdps.linear_instances import (
     hard_linear_mdp,
@@ -74,6 +74,19 @@ from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
 from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
 from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
+from claimlab.mdps.lsvi import LSVIUCB
+from claimlab.mdps.offline import (
+    PEVI,
+    Estimates,
+    PessimisticChoice,
+    evaluate_offline,
+    fitted_q_evaluation,
+    fitted_q_iteration,
+    lstd,
+    pessimistic_choice,
+    pevi,
+    recursive_lstd,
+)
 from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
@@ -114,6 +127,7 @@ from claimlab.mdps.staged import (
     StagedOptimum,
     softened,
     staged,
+    staged_occupancy,
     staged_optimum,
     staged_value,
     transition_data,
@@ -126,7 +140,9 @@ __all__ = [
     "KL",
     "KLUCRL",
     "L1",
+    "LSVIUCB",
     "MLELOOP",
+    "PEVI",
     "UCBVI",
     "UCLKC",
     "UCRL2",
@@ -147,9 +163,11 @@ __all__ = [
     "EpisodicMDP",
     "EpisodicSolution",
     "EpsMix",
+    "Estimates",
     "Evaluation",
     "ExactSolution",
     "Fixed",
+    "FrankWolfe",
     "GameSolution",
     "GammaLSCVI",
     "HoeffdingBonus",
@@ -168,6 +186,7 @@ __all__ = [
     "NotConverged",
     "Optimism",
     "Pessimism",
+    "PessimisticChoice",
     "Policies",
     "QuantEconArrays",
     "Returns",
@@ -204,8 +223,12 @@ __all__ = [
     "episodic_occupancy",
     "episodic_policy_value",
     "episodic_river_swim",
+    "evaluate_offline",
     "feature_expectations",
+    "fitted_q_evaluation",
+    "fitted_q_iteration",
     "flow_residual",
+    "frank_wolfe",
     "from_gymnasium",
     "from_pymdptoolbox",
     "from_quantecon",
@@ -223,6 +246,7 @@ __all__ = [
     "linear_bandit",
     "load",
     "long_run",
+    "lstd",
     "models",
     "modified_policy_iteration",
     "monte_carlo_returns",
@@ -231,7 +255,9 @@ __all__ = [
     "optimal_actions",
     "optimal_actions_exactly",
     "optimal_weights",
+    "pessimistic_choice",
     "pessimistic_value_iteration",
+    "pevi",
     "play_episodes",
     "policy_covariance",
     "policy_iteration",
@@ -239,6 +265,7 @@ __all__ = [
     "policy_value_exactly",
     "propagate_counts",
     "rationals",
+    "recursive_lstd",
     "relative_value_iteration",
     "river_swim",
     "robust_policy_value",

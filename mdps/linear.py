@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import SUM_TOLERANCE, Array
-from claimlab.mdps.staged import StagedMDP, staged_optimum
+from claimlab.mdps.staged import StagedMDP, staged_occupancy, staged_optimum
 from claimlab.native import Native, kernel
 
 
@@ -115,7 +115,10 @@ def optimal_weights(mdp: LinearMDP) -> Array:
 
 @kernel
 def expect_features(phi: Array, mu: Array, initial: Array, policies: Array, out: Array) -> None:
-    """Fill `out`, float[N, H, d], with the expected features of `policies`, float[N, H, S, A]."""
+    """Fill `out`, float[N, H, d], with the expected features of `policies`, float[N, H, S, A].
+
+    `mu` may be an estimate, whose measures need not be positive.
+    """
     N, H, S, A = policies.shape
     d, law = phi.shape[2], np.zeros(S)
     for n in range(N):
@@ -126,7 +129,7 @@ def expect_features(phi: Array, mu: Array, initial: Array, policies: Array, out:
             for s in range(S):
                 for a in range(A):
                     p = law[s] * policies[n, h, s, a]
-                    if p > 0:
+                    if p != 0:
                         for i in range(d):
                             out[n, h, i] += p * phi[s, a, i]
             for t in range(S):
@@ -134,8 +137,6 @@ def expect_features(phi: Array, mu: Array, initial: Array, policies: Array, out:
             for i in range(d):
                 for t in range(S):
                     law[t] += out[n, h, i] * mu[h, i, t]
-            for t in range(S):
-                law[t] = max(law[t], 0.0)  # measures may be signed, and their sums round
 
 
 def feature_expectations(mdp: LinearMDP, policies: ArrayLike) -> Array:
@@ -158,15 +159,6 @@ def feature_expectations(mdp: LinearMDP, policies: ArrayLike) -> Array:
 def policy_covariance(mdp: LinearMDP, policy: ArrayLike) -> Array:
     r""":math:`\Lambda_{\pi,h} = E_\pi \phi(s_h,a_h)\phi(s_h,a_h)^\top`, float[H, d, d]."""
     return np.einsum("hsa,sai,saj->hij", staged_occupancy(mdp.staged, policy), mdp.phi, mdp.phi)
-
-
-def staged_occupancy(mdp: StagedMDP, policy: ArrayLike) -> Array:
-    """Probability of each pair at each step, float[H, S, A], under `policy`, float[H, S, A]."""
-    pi, out, law = mdp.policy(policy), np.empty(mdp.r.shape), mdp.initial
-    for h in range(mdp.horizon):
-        out[h] = law[:, None] * pi[h]
-        law = np.einsum("sa,sat->t", out[h], mdp.P[h])
-    return out
 
 
 # Policy classes ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from claimlab import checks
+from claimlab.checks import Array
 from claimlab.mdps.linear import LinearMDP
 from claimlab.mdps.staged import StagedMDP
 
@@ -25,7 +26,8 @@ def simplex_linear_mdp(
     d, S = checks.integer("dim", dim, 1), checks.integer("states", states, 1)
     A, H = checks.integer("actions", actions, 1), checks.integer("horizon", horizon, 1)
     alpha = checks.interval("concentration", concentration, 0, np.inf, "()")
-    phi, mu = rng.dirichlet(np.full(d, alpha), size=(S, A)), rng.dirichlet(np.full(S, alpha), size=(H, d))
+    phi: Array = rng.dirichlet(np.full(d, alpha), size=(S, A))
+    mu: Array = rng.dirichlet(np.full(S, alpha), size=(H, d))
     return LinearMDP(phi, mu, rng.random((H, d)))
 
 
@@ -44,7 +46,7 @@ def linear_bandit(arms: ArrayLike, theta: ArrayLike) -> LinearMDP:
     sees to that.
     """
     x, w = checks.array("arms", arms, ndim=2), checks.array("theta", theta, ndim=1)
-    mu = np.linalg.lstsq(x, np.ones(len(x)), rcond=None)[0] if len(x) else np.zeros(0)
+    mu = np.linalg.lstsq(x, np.ones(len(x)), rcond=None)[0]
     return LinearMDP(x[None], mu[None, :, None], w[None])
 
 

@@ -1,0 +1,306 @@
+r"""Experiment design by Frank-Wolfe: visit step `h` so that the expected features of all policies become known.
+
+The design problem (Wagenmaker & Jamieson 2022, Section 5) is
+
+.. math:: \min_{\Lambda\in\Omega_h} \max_{\varphi\in\Phi} \|\varphi\|^2_{A(\Lambda)^{-1}}, \qquad
+          A(\Lambda) = \Lambda + \Lambda_{off} ,
+
+over the covariances :math:`\Omega_h` of policies.  The maximum is smoothed to
+:math:`f = \eta^{-1}\log\sum_\varphi e^{\eta\|\varphi\|^2}`, which is above it by at most :math:`\log|\Phi|/\eta`.  With
+the softmax weights p, minus the gradient in the direction :math:`\phi(s,a)\phi(s,a)^\top` is the *price*
+
+.. math:: \nu(s,a) = \sum_\varphi p_\varphi\, (\phi(s,a)^\top A^{-1} \varphi)^2 ,
+
+so the linear oracle is an RL problem with reward :math:`\nu` at step h: backward induction where transitions are known,
+a learner with low regret where they are not.
+
+**Certificate.**  :math:`g = \max_\pi E_\pi\nu - \langle\Lambda,\nu\rangle` is the Frank-Wolfe gap of f.  For fixed p,
+:math:`\sum_\varphi p_\varphi\|\varphi\|^2` is convex in :math:`\Lambda`, below the maximum, and has the same gradient:
+:math:`\sum_\varphi p_\varphi\|\varphi\|^2_{A^{-1}} - g` is below the optimum of the unsmoothed problem.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from claimlab import checks
+from claimlab.checks import Array, Ints
+from claimlab.factor import cholesky, solve_factored
+from claimlab.mdps.staged import StagedMDP, staged_occupancy
+from claimlab.native import kernel
+
+SPAN = 1e-10  # relative eigenvalues below which a direction counts as never seen
+
+
+class Goals(NamedTuple):
+    """What the covariance is to make known, in coordinates in which nothing is seen for sure."""
+
+    targets: Array  # [N, d]
+    phi: Array  # [S, A, d] features; [S, A, 0] in the tabular case, where d = S * A and covariances are diagonal
+    offline: Array  # [d, d]; [d, 1] in the tabular case
+
+
+class Scratch(NamedTuple):
+    norms: Array  # [N], squared, of the targets
+    p: Array  # [N], softmax weights
+    prices: Array  # [S, A]
+    known: Array  # [d, d] or [d, 1], A
+    factor: Array  # of the same shape
+    spread: Array  # [d, d] or [d, 1], sum of p A^-1 phi phi' A^-1
+    z: Array  # [d]
+
+
+@kernel
+def new_scratch(goals: Goals) -> Scratch:
+    (n, d), (S, A, _), width = goals.targets.shape, goals.phi.shape, goals.offline.shape[1]
+    square = (d, width)
+    return Scratch(
+        np.zeros(n), np.zeros(n), np.zeros((S, A)), np.zeros(square), np.zeros(square), np.zeros(square), np.zeros(d)
+    )
+
+
+@kernel
+def softmax(norms: Array, eta: float, p: Array) -> float:
+    r"""Fill `p` with the weights :math:`\propto e^{\eta\,\mathrm{norms}}`; the smoothed maximum."""
+    top, total = norms.max(), 0.0
+    for n in range(p.size):
+        p[n] = exp(eta * (norms[n] - top))
+        total += p[n]
+    for n in range(p.size):
+        p[n] /= total
+    return top + log(total) / eta
+
+
+@kernel
+def price(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
+    """Fill norms, p and prices at the occupancy `x`, float[S, A]; the smoothed maximum.
+
+    Where `eta` is infinite nothing but the norms is filled.
+    """
+    return _price_linear(goals, x, eta, at) if goals.phi.shape[2] > 0 else _price_tabular(goals, x, eta, at)
+
+
+@kernel
+def _price_tabular(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
+    n_targets, d = goals.targets.shape
+    A = x.shape[1]
+    for i in range(d):
+        at.known[i, 0] = goals.offline[i, 0] + x[i // A, i % A]
+        at.spread[i, 0] = 1 / at.known[i, 0] if at.known[i, 0] > 0 else np.inf
+    for n in range(n_targets):
+        at.norms[n] = 0.0
+        for i in range(d):
+            if goals.targets[n, i] != 0:
+                at.norms[n] += goals.targets[n, i] * goals.targets[n, i] * at.spread[i, 0]
+    if eta == np.inf:
+        return at.norms.max()
+    value = softmax(at.norms, eta, at.p)
+    for s in range(x.shape[0]):
+        for a in range(A):
+            at.prices[s, a] = 0.0
+    for n in range(n_targets):
+        if at.p[n] > 0:
+            for i in range(d):
+                if goals.targets[n, i] != 0:
+                    at.prices[i // A, i % A] += at.p[n] * (goals.targets[n, i] * at.spread[i, 0]) ** 2
+    return value
+
+
+@kernel
+def _price_linear(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
+    n_targets, d = goals.targets.shape
+    S, A = x.shape
+    for i in range(d):
+        for j in range(d):
+            at.known[i, j], at.spread[i, j] = goals.offline[i, j], 0.0
+    for s in range(S):
+        for a in range(A):
+            if x[s, a] > 0:
+                for i in range(d):
+                    for j in range(i + 1):
+                        at.known[i, j] += x[s, a] * goals.phi[s, a, i] * goals.phi[s, a, j]
+    cholesky(at.known, at.factor)  # reads the lower half
+    for n in range(n_targets):
+        solve_factored(at.factor, goals.targets[n], at.z)
+        at.norms[n] = 0.0
+        for i in range(d):
+            at.norms[n] += goals.targets[n, i] * at.z[i]
+    if eta == np.inf:
+        return at.norms.max()
+    value = softmax(at.norms, eta, at.p)
+    for n in range(n_targets):
+        if at.p[n] > 1e-12:
+            solve_factored(at.factor, goals.targets[n], at.z)
+            for i in range(d):
+                for j in range(d):
+                    at.spread[i, j] += at.p[n] * at.z[i] * at.z[j]
+    for s in range(S):
+        for a in range(A):
+            at.prices[s, a] = 0.0
+            for i in range(d):
+                for j in range(d):
+                    at.prices[s, a] += goals.phi[s, a, i] * at.spread[i, j] * goals.phi[s, a, j]
+    return value
+
+
+@kernel
+def collect(mdp: StagedMDP, step: int, prices: Array, v: Array, rule: Ints) -> float:
+    """The most that can be collected at `step`; fills the rule, int[step + 1, S], and v, float[step + 2, S]."""
+    S, A = prices.shape
+    for h in range(step, -1, -1):
+        for s in range(S):
+            best = -1.0
+            for a in range(A):
+                q = prices[s, a] if h == step else 0.0
+                if h < step:
+                    for j in range(mdp.degree[h, s, a]):
+                        q += mdp.weights[h, s, a, j] * v[h + 1, mdp.targets[h, s, a, j]]
+                if q > best:
+                    best, rule[h, s] = q, a
+            v[h, s] = best
+    value = 0.0
+    for s in range(S):
+        value += mdp.initial[s] * v[0, s]
+    return value
+
+
+@kernel
+def _move(mdp: StagedMDP, rule: Ints, share: float, flow: Array, law: Array) -> None:
+    """Mix `share` of the occupancies of `rule` into `flow`, float[step + 1, S, A]; `law`, float[2, S], is scratch."""
+    steps, S, A = flow.shape
+    law[0] = mdp.initial
+    for h in range(steps):
+        law[1, :] = 0.0
+        for s in range(S):
+            for a in range(A):
+                flow[h, s, a] *= 1 - share
+            a = rule[h, s]
+            if law[0, s] > 0:
+                flow[h, s, a] += share * law[0, s]
+                for j in range(mdp.degree[h, s, a]):
+                    law[1, mdp.targets[h, s, a, j]] += law[0, s] * mdp.weights[h, s, a, j]
+        law[0] = law[1]
+
+
+@kernel
+def _frank_wolfe(mdp: StagedMDP, goals: Goals, flow: Array, accuracy: float, best: Array, trace: Array) -> None:
+    """Rows of `trace`: largest norm, smoothed, gap, lower bound; `best` is the flow of the least largest norm."""
+    step, (S, _) = flow.shape[0] - 1, flow.shape[1:]
+    at, rule = new_scratch(goals), np.zeros((step + 1, S), np.int64)
+    v, law, least = np.zeros((step + 2, S)), np.zeros((2, S)), np.inf
+    spread = log(goals.targets.shape[0] + 1.0)
+    for k in range(len(trace)):
+        now = price(goals, flow[step], np.inf, at)
+        if now < least:
+            least, best[:] = now, flow
+        trace[k, 1] = price(goals, flow[step], spread / (accuracy * least), at)
+        most, has, mean = collect(mdp, step, at.prices, v, rule), 0.0, 0.0
+        for s in range(S):
+            for a in range(flow.shape[2]):
+                has += flow[step, s, a] * at.prices[s, a]
+        for n in range(at.p.size):
+            mean += at.p[n] * at.norms[n]
+        trace[k, 0], trace[k, 2], trace[k, 3] = now, most - has, mean - (most - has)
+        _move(mdp, rule, 1 / (k + 2), flow, law)
+
+
+class FrankWolfe(NamedTuple):
+    """A design with its certificate: `lower` <= optimum <= `value`, up to rounding."""
+
+    value: float  # largest squared norm under `occupancy`
+    lower: float
+    occupancy: Array  # [S, A], of the step
+    policy: Array  # [H, S, A], which has it; uniform where it does not go and after the step
+    trace: Array  # [iterations, 4]: largest norm, smoothed maximum, Frank-Wolfe gap, lower bound
+
+    @property
+    def gap(self) -> float:
+        return self.value - self.lower
+
+
+def frank_wolfe(
+    mdp: StagedMDP,
+    step: int,
+    targets: ArrayLike,
+    offline: ArrayLike | None = None,
+    *,
+    features: ArrayLike | None = None,
+    iterations: int = 1000,
+    accuracy: float = 0.01,
+) -> FrankWolfe:
+    r"""The design for `step` by Frank-Wolfe on the smoothed maximum, transitions known, step sizes 1 / (k + 2).
+
+    Parameters
+    ----------
+    mdp : StagedMDP
+    step : int
+        0..H-1.
+    targets : float[N, d]
+        :math:`\Phi`: expected features of policies at the step, or these over :math:`\mathrm{gap}\vee\epsilon`.  In the
+        tabular case occupancies, float[N, S * A].
+    offline : float[S, A], or float[d, d] for `features`; optional
+        What offline data add to the covariance of one online episode: visits, or covariance, over the episodes.
+    features : float[S, A, d], optional
+        One-hot by default: the tabular case.
+    iterations : int
+    accuracy : float
+        How far the smoothed maximum may be above the maximum, relative to the best value so far.
+
+    Examples
+    --------
+    >>> bandit = StagedMDP(P=[[[[1.0]] * 3]], r=[[[0.9, 0.7, 0.4]]])
+    >>> design = frank_wolfe(bandit, 0, np.eye(3))
+    >>> round(design.value, 2), design.lower <= 3.0 <= design.value
+    (3.01, True)
+    """
+    step = checks.integer("step", step, 0, mdp.horizon - 1)
+    uniform = staged_occupancy(mdp, np.full(mdp.r.shape, 1 / mdp.n_actions))[: step + 1]
+    goals = design_goals(uniform[step] > 0, targets, offline, features)
+    count = checks.integer("iterations", iterations, 1)
+    best, trace = np.empty(uniform.shape), np.empty((count, 4))
+    _frank_wolfe(mdp, goals, uniform.copy(), checks.interval("accuracy", accuracy, 0, 1, "()"), best, trace)
+    if not np.isfinite(trace).all():
+        raise ValueError("targets must be expected features of policies: one of them lies where no policy goes.")
+    policy = np.full(mdp.r.shape, 1 / mdp.n_actions)
+    there = best.sum(axis=2) > 0
+    policy[: step + 1][there] = best[there] / best[there].sum(axis=1, keepdims=True)
+    return FrankWolfe(float(trace[:, 0].min()), float(trace[:, 3].max()), best[step], policy, trace)
+
+
+def design_goals(reached: Array, targets: ArrayLike, offline: ArrayLike | None, features: ArrayLike | None) -> Goals:
+    """The arguments of :func:`frank_wolfe`, checked; `reached`, bool[S, A], marks the pairs that policies can visit.
+
+    Features are written in a basis of the span of what can be seen, where the covariances are invertible.
+    """
+    S, A = reached.shape
+    wanted = checks.array("targets", targets, ndim=2)
+    if features is None:
+        known = checks.shaped("offline", np.zeros((S, A)) if offline is None else offline, (S, A), "(S, A)")
+        if known.min() < 0:
+            raise ValueError(f"offline holds {known.min():.6g}; visits cannot be negative.")
+        _dimension(wanted, S * A)
+        return Goals(wanted, np.zeros((S, A, 0)), known.reshape(-1, 1))
+    phi = checks.array("features", features, ndim=3)
+    if phi.shape[:2] != (S, A) or not phi.size:
+        raise ValueError(f"features must have shape (S, A, d) with (S, A) = {(S, A)}, got {phi.shape}.")
+    d = phi.shape[2]
+    known = checks.shaped("offline", np.zeros((d, d)) if offline is None else offline, (d, d), "(d, d)")
+    _dimension(wanted, d)
+    seen = phi[reached]
+    size, axes = np.linalg.eigh(seen.T @ seen + known / max(float(abs(known).max()), 1.0))
+    basis = axes[:, size > SPAN * size[-1]]
+    lost = abs(wanted - wanted @ basis @ basis.T).max()
+    if lost > 1e-7 * abs(wanted).max():
+        raise ValueError(
+            "targets must be expected features of policies: one of them is no mixture of what can be seen."
+        )
+    return Goals(wanted @ basis, phi @ basis, basis.T @ known @ basis)
+
+
+def _dimension(targets: Array, d: int) -> None:
+    if targets.shape[1] != d or not len(targets):
+        raise ValueError(f"targets must have shape (N, {d}) with N >= 1, got {targets.shape}.")
