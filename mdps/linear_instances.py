@@ -46,7 +46,7 @@ def linear_bandit(arms: ArrayLike, theta: ArrayLike) -> LinearMDP:
     sees to that.
     """
     x, w = checks.array("arms", arms, ndim=2), checks.array("theta", theta, ndim=1)
-    mu = np.linalg.lstsq(x, np.ones(len(x)), rcond=None)[0]
+    mu: Array = np.linalg.lstsq(x, np.ones(len(x)), rcond=None)[0]
     return LinearMDP(x[None], mu[None, :, None], w[None])
 
 

@@ -253,7 +253,7 @@ def evaluate_offline(mdp: LinearMDP, policies: Policies, data: ArrayLike, *, rid
 class PessimisticChoice(NamedTuple):
     """The policy of a class with the largest lower bound."""
 
-    index: int
+    best: int  # its place
     lower: float  # below its value on the event of the widths
     penalty: Array  # [N], sum of beta_h ||phi_hat||, what value and estimate may differ by
 
