@@ -1,4 +1,4 @@
-"""Linear MDPs: generators, optimism (Jin et al. 2020), and pessimism with what it can promise (Jin, Yang & Wang 2021)."""
+"""Linear MDPs: features, optimism (Jin et al. 2020), and pessimism with what it can promise (Jin, Yang & Wang 2021)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LOGS = Space(SIZES, FIELDS | {"counts": Box("HSAS", 0, 30, step=1), "extra": Box
 
 
 def _features(phi: Array, mu: Array, theta: Array, first: Array, pi: Array, *, shift: float) -> Trial:
-    """Values and occupancies through expected features, and through the tables of the same MDP with one-hot features."""
+    """Values and occupancies through expected features, and through tables of the same MDP, as one-hot features."""
     mdp = LinearMDP(phi, mu, theta, first)
     expected = feature_expectations(mdp, pi)
     tables = one_hot(mdp.staged)
