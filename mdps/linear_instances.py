@@ -26,8 +26,7 @@ def simplex_linear_mdp(
     d, S = checks.integer("dim", dim, 1), checks.integer("states", states, 1)
     A, H = checks.integer("actions", actions, 1), checks.integer("horizon", horizon, 1)
     alpha = checks.interval("concentration", concentration, 0, np.inf, "()")
-    phi: Array = rng.dirichlet(np.full(d, alpha), size=(S, A))
-    mu: Array = rng.dirichlet(np.full(S, alpha), size=(H, d))
+    phi, mu = rng.dirichlet(np.full(d, alpha), size=(S, A)), rng.dirichlet(np.full(S, alpha), size=(H, d))
     return LinearMDP(phi, mu, rng.random((H, d)))
 
 
@@ -46,7 +45,7 @@ def linear_bandit(arms: ArrayLike, theta: ArrayLike) -> LinearMDP:
     sees to that.
     """
     x, w = checks.array("arms", arms, ndim=2), checks.array("theta", theta, ndim=1)
-    mu: Array = np.linalg.lstsq(x, np.ones(len(x)), rcond=None)[0]
+    mu: Array = np.asarray(np.linalg.lstsq(x, np.ones(len(x)), rcond=None)[0], np.float64)
     return LinearMDP(x[None], mu[None, :, None], w[None])
 
 

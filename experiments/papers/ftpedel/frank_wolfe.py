@@ -318,9 +318,7 @@ def convergence() -> tuple[Figure, pd.DataFrame]:
         axes[0].plot(steps, true, color=OKABE_ITO[colour], label=label)
         axes[0].plot(steps, bound, color=OKABE_ITO[colour], ls="--", lw=0.8)
         rows += [{"panel": label, "x": int(k), "y": t, "certified": b} for k, t, b in zip(steps, true, bound)]
-    axes[0].set(
-        xscale="log", yscale="log", xlabel="iteration", ylabel="relative distance from the optimum", xlim=(1, 1000)
-    )
+    axes[0].set(xscale="log", yscale="log", xlabel="iteration", ylabel="excess over the optimum", xlim=(1, 1000))
     axes[0].legend()
     for label, values, colour, marker in (
         ("LSVI-UCB", low_regret(0), "vermillion", "s"), ("design", designed(0), "blue", "o"),
@@ -337,9 +335,9 @@ def convergence() -> tuple[Figure, pd.DataFrame]:
 FIGURES = (
     PaperFigure(
         "frank-wolfe",
-        "Left: what the best design of Frank-Wolfe so far lies above the optimum (a cone program's), and above its own "
-        "lower bound (dashed), on one random instance. Right: on the informative detour, how badly the good actions "
-        "are known per episode after 4096 episodes, mean over 10 runs.",
+        "Left: excess of the best design of Frank-Wolfe so far over the optimum, a cone program's, and over its own lower "
+        "bound (dashed), as shares of these, on one random instance. Right: on the informative detour, how badly the "
+        "good actions are known per episode after 4096 episodes, mean over 10 runs.",
         convergence,
     ),
 )
