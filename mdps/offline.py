@@ -159,7 +159,7 @@ def _solved(matrix: Array, right: Array) -> Array:
             "features do not span, or there is no fixed point; a ridge > 0 may help."
         )
     try:
-        return np.asarray(np.linalg.solve(matrix, right))
+        return np.asarray(np.linalg.solve(matrix, right), np.float64)
     except LinAlgError as error:
         raise ValueError(f"the least-squares matrix is singular: {error}") from None
 

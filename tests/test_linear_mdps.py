@@ -41,9 +41,9 @@ from claimlab.theory.strategies import seeds
 @settings(max_examples=15)
 def test_deterministic_policies_are_all_of_them(seed):
     """Values of the enumeration of every rule, state and step, as sets."""
-    mdp = simplex_linear_mdp(3, 2, 2, 2, np.random.default_rng(seed))
+    mdp = simplex_linear_mdp(3, 2, 2, 3, np.random.default_rng(seed))
     found = deterministic_policies(mdp)
-    every = [np.eye(2)[np.array(rule).reshape(2, 2)] for rule in product(range(2), repeat=4)]
+    every = [np.eye(2)[np.array(rule).reshape(3, 2)] for rule in product(range(2), repeat=6)]
     brute = {round(staged_value(mdp.staged, pi), 9) for pi in every}
     assert {round(float(v), 9) for v in np.einsum("nhi,hi->n", found.features, mdp.theta)} == brute
     np.testing.assert_allclose(found.features, feature_expectations(mdp, found.policies), atol=1e-14)
