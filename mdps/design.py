@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from claimlab import checks
-from claimlab.checks import Array, Ints
+from claimlab.checks import Array, Bools, Ints
 from claimlab.factor import cholesky, solve_factored
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
 from claimlab.native import kernel
@@ -79,7 +79,7 @@ def softmax(norms: Array, eta: float, p: Array) -> float:
 def price(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
     """Fill norms, p and prices at the occupancy `x`, float[S, A]; the smoothed maximum.
 
-    Where `eta` is infinite nothing but the norms is filled.
+    With an infinite `eta` only the norms are filled, and the maximum is the plain one.
     """
     return _price_linear(goals, x, eta, at) if goals.phi.shape[2] > 0 else _price_tabular(goals, x, eta, at)
 
@@ -271,7 +271,7 @@ def frank_wolfe(
     return FrankWolfe(float(trace[:, 0].min()), float(trace[:, 3].max()), best[step], policy, trace)
 
 
-def design_goals(reached: Array, targets: ArrayLike, offline: ArrayLike | None, features: ArrayLike | None) -> Goals:
+def design_goals(reached: Bools, targets: ArrayLike, offline: ArrayLike | None, features: ArrayLike | None) -> Goals:
     """The arguments of :func:`frank_wolfe`, checked; `reached`, bool[S, A], marks the pairs that policies can visit.
 
     Features are written in a basis of the span of what can be seen, where the covariances are invertible.

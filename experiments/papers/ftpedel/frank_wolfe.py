@@ -336,8 +336,8 @@ FIGURES = (
     PaperFigure(
         "frank-wolfe",
         "Left: excess of the best design of Frank-Wolfe so far over the optimum, a cone program's, and over its own "
-        "lower bound (dashed), as shares of these, on one random instance. Right: on the informative detour, how badly the "
-        "good actions are known per episode after 4096 episodes, mean over 10 runs.",
+        "lower bound (dashed), as shares of these, on one random instance. Right: on the informative detour, how "
+        "badly the good actions are known per episode after 4096 episodes, mean over 10 runs.",
         convergence,
     ),
 )
