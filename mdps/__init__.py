@@ -18,6 +18,7 @@ from claimlab.mdps.conservative import (
 )
 from claimlab.mdps.convert import discounted, episodic_from_gymnasium, from_gymnasium, long_run, time_limited
 from claimlab.mdps.coverage import Design, o2o_coefficient, o2o_episodes
+from claimlab.mdps.design import FrankWolfe, frank_wolfe
 from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.episodic import EpisodicSolution, backward_induction, episodic_occupancy, episodic_policy_value
 from claimlab.mdps.exact import (
@@ -79,7 +80,18 @@ from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
 from claimlab.mdps.lsvi import LSVIUCB
 from claimlab.mdps.off_policy import EpisodeLog, evaluate_episodes, fitted_q, occupancy_ratios, sample_episodes
 from claimlab.mdps.off_policy_discounted import TransitionLog, evaluate_transitions, stationary_ratios
-from claimlab.mdps.offline import PEVI, pevi
+from claimlab.mdps.offline import (
+    PEVI,
+    Estimates,
+    PessimisticChoice,
+    evaluate_offline,
+    fitted_q_evaluation,
+    fitted_q_iteration,
+    lstd,
+    pessimistic_choice,
+    pevi,
+    recursive_lstd,
+)
 from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
 from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
@@ -159,11 +171,13 @@ __all__ = [
     "EpisodicMDP",
     "EpisodicSolution",
     "EpsMix",
+    "Estimates",
     "Evaluation",
     "ExactSolution",
     "FineTuned",
     "Fixed",
     "FixedPolicy",
+    "FrankWolfe",
     "GameSolution",
     "GammaLSCVI",
     "HoeffdingBonus",
@@ -185,6 +199,7 @@ __all__ = [
     "Optimism",
     "Oracle",
     "Pessimism",
+    "PessimisticChoice",
     "PlugIn",
     "Policies",
     "QuantEconArrays",
@@ -226,11 +241,15 @@ __all__ = [
     "episodic_policy_value",
     "episodic_river_swim",
     "evaluate_episodes",
+    "evaluate_offline",
     "evaluate_transitions",
     "feature_expectations",
     "fine_tune",
     "fitted_q",
+    "fitted_q_evaluation",
+    "fitted_q_iteration",
     "flow_residual",
+    "frank_wolfe",
     "from_gymnasium",
     "from_pymdptoolbox",
     "from_quantecon",
@@ -248,6 +267,7 @@ __all__ = [
     "linear_bandit",
     "load",
     "long_run",
+    "lstd",
     "models",
     "modified_policy_iteration",
     "monte_carlo_returns",
@@ -260,6 +280,7 @@ __all__ = [
     "optimal_actions",
     "optimal_actions_exactly",
     "optimal_weights",
+    "pessimistic_choice",
     "pessimistic_value_iteration",
     "pevi",
     "play_episodes",
@@ -269,6 +290,7 @@ __all__ = [
     "policy_value_exactly",
     "propagate_counts",
     "rationals",
+    "recursive_lstd",
     "relative_value_iteration",
     "river_swim",
     "robust_policy_value",

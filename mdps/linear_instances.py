@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from claimlab import checks
+from claimlab.checks import Array
 from claimlab.mdps.linear import LinearMDP
 from claimlab.mdps.staged import StagedMDP
 
@@ -44,7 +45,7 @@ def linear_bandit(arms: ArrayLike, theta: ArrayLike) -> LinearMDP:
     sees to that.
     """
     x, w = checks.array("arms", arms, ndim=2), checks.array("theta", theta, ndim=1)
-    mu = np.asarray(np.linalg.lstsq(x, np.ones(len(x)), rcond=None)[0], dtype=np.float64)
+    mu: Array = np.asarray(np.linalg.lstsq(x, np.ones(len(x)), rcond=None)[0], np.float64)
     return LinearMDP(x[None], mu[None, :, None], w[None])
 
 

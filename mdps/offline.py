@@ -159,7 +159,7 @@ def _solved(matrix: Array, right: Array) -> Array:
             "features do not span, or there is no fixed point; a ridge > 0 may help."
         )
     try:
-        return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
+        return np.asarray(np.linalg.solve(matrix, right), np.float64)
     except LinAlgError as error:
         raise ValueError(f"the least-squares matrix is singular: {error}") from None
 
@@ -253,7 +253,7 @@ def evaluate_offline(mdp: LinearMDP, policies: Policies, data: ArrayLike, *, rid
 class PessimisticChoice(NamedTuple):
     """The policy of a class with the largest lower bound."""
 
-    chosen: int
+    best: int  # its place
     lower: float  # below its value on the event of the widths
     penalty: Array  # [N], sum of beta_h ||phi_hat||, what value and estimate may differ by
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.linalg import cho_factor, cho_solve
 
 from claimlab.bandits import AR2, BatchedExp3, Bernoulli, DLinUCB, Growth, LinearArms, LinUCB, play
-from claimlab.bandits.linear import Discounted, cholesky, deviation, observe, ridge, solve_factored
+from claimlab.bandits.linear import Discounted, deviation, observe, ridge
+from claimlab.factor import cholesky, solve_factored
 from claimlab.native import interpreted
 
 ARMS = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.5], [1.0, 0.0]])  # two arms are the same

@@ -9,7 +9,6 @@ import numpy as np
 from claimlab.checks import Array
 from claimlab.experiments.papers.ftpedel.common import DETERMINISTIC, TABULAR, claim
 from claimlab.mdps.coverage import o2o_coefficient, o2o_episodes
-from claimlab.mdps.linear_instances import one_hot
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
@@ -122,20 +121,6 @@ def _scaling_check(budget: Budget, power: float = 1.0) -> Identity:
     return equate(SMALL, partial(_scaling, power=power), few(budget))
 
 
-def _dimension(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, share: float) -> Trial:
-    r"""C(1) against (S A) / eps^2: Proposition 2 of PEDEL, with every gap below eps counted as it."""
-    mdp, wide = two_steps(P, r), 2.0  # eps above every gap, so the coefficient is the design problem over eps^2
-    design = o2o_coefficient(mdp, 1, wide, 1.0)
-    reach = (staged_occupancy(mdp, np.full(mdp.r.shape, 1 / mdp.n_actions))[1] > 0).sum()
-    return Trial(design.lower * wide**2, share * float(reach))
-
-
-def _dimension_check(budget: Budget, share: float = 1.0) -> Inequality:
-    arms = {"P": np.ones((1, 3, 1)), "r": np.zeros((1, 3)), "mu": np.full((1, 3), 1 / 3)}
-    hard = [arms | {"n": np.array(1.0), "eps": np.array(0.5), "T": np.array(10.0)}]
-    return attack(SMALL, partial(_dimension, share=share), few(budget), hard=hard)
-
-
 def _mixing(r: Array, eps: Array, *, most: float) -> Trial:
     """All policies against deterministic ones, in a bandit."""
     mdp, beta = bandit(r), 8.0
@@ -150,24 +135,6 @@ FIVE = {"r": np.array([1.0, 0.9, 0.7, 0.5, 0.1]), "eps": np.array(0.2)}  # of th
 def _mixing_check(budget: Budget, most: float = 2.0) -> Inequality:
     space = Space({"A": (2, 5)}, {"r": Box("A", 0, 1), "eps": Box("", 0.05, 0.5)})
     return attack(space, partial(_mixing, most=most), few(budget), hard=[FIVE])
-
-
-def _embedded(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, bend: float) -> Trial | None:
-    """The semidefinite program with one-hot features, the offline data bent by a share, against the tabular program."""
-    mdp = two_steps(P, r)
-    w = float(n) * staged_occupancy(mdp, np.broadcast_to(mu, mdp.r.shape))[1]
-    phi = one_hot(mdp).phi
-    tabular = o2o_episodes(mdp, 1, float(eps), 8.0, w)
-    linear = o2o_episodes(mdp, 1, float(eps), 8.0, np.diag(bend * w.ravel()), features=phi)
-    if linear.gap > 1e-3 * (1 + linear.value):  # a wide certificate agrees with anything
-        return None
-    apart = max(linear.lower - tabular.value, tabular.lower - linear.value, 0.0)
-    return Trial(apart / (1 + tabular.value), 1e-9)
-
-
-def _embedded_check(budget: Budget, bend: float = 1.0) -> Identity:
-    fewer = budget.with_instances(min(few(budget).instances, 200) // 4)
-    return equate(SMALL, partial(_embedded, bend=bend), fewer)
 
 
 CLAIMS = (
@@ -232,17 +199,6 @@ CLAIMS = (
         control_statement=r"$C_{o2o}(T)=C_{o2o}(1)/T^{0.99}$.",
     ),
     claim(
-        id="ftpedel/dimension",
-        source="Proposition 2 of Wagenmaker & Jamieson (2022)",
-        statement=r"$\min_\Lambda\max_\pi\|\phi_\pi\|^2_{\Lambda^{-1}}\le d$, here the number of pairs that can be "
-        r"reached.",
-        kind=Inequality,
-        premises=(TABULAR,),
-        check=_dimension_check,
-        control=partial(_dimension_check, share=0.95),
-        control_statement=r"it is at most $0.95\,d$.",
-    ),
-    claim(
         id="ftpedel/mixtures-at-most-double",
         source="ours, on the maximum over policies",
         statement="In a bandit the maximum over all policies asks for at most twice the episodes of that over "
@@ -252,18 +208,5 @@ CLAIMS = (
         check=_mixing_check,
         control=partial(_mixing_check, most=1.02),
         control_statement="for at most two percent more: deterministic policies decide the maximum.",
-    ),
-    claim(
-        id="ftpedel/linear-contains-tabular",
-        source="ours, on the two forms of the program",
-        statement="With one-hot features the semidefinite program has the value of the tabular one.",
-        kind=Identity,
-        premises=(
-            TABULAR,
-            "within both certificates; instances whose linear certificate is wider than a relative 1e-3 are left out",
-        ),
-        check=_embedded_check,
-        control=partial(_embedded_check, bend=0.5),
-        control_statement="the same with half of the offline covariance.",
     ),
 )
