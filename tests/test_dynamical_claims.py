@@ -13,20 +13,12 @@ from claimlab.theory.claims import SMOKE
 from claimlab.theory.dynamical import coverage_ratios, schedule
 from claimlab.theory.evidence import Outcome, judge
 
+from .dear import cheap
+
 BUDGET = replace(SMOKE, seed=20_26, instances=40)
-DEAR = (
-    "figure-1-crossover",
-    "figure-1-lin-ucb",
-    "rate-T",
-    "overestimated-rho-bar",
-    "waiting-needed",
-    "regret-explicit",
-)
 
 
-@pytest.mark.parametrize(
-    "claim", [c for c in paper.CLAIMS if c.id.split("/")[1] not in DEAR], ids=lambda claim: claim.id.split("/")[1]
-)
+@pytest.mark.parametrize("claim", cheap(paper.CLAIMS), ids=lambda claim: claim.id.split("/")[1])
 def test_claim_and_control_come_out_as_expected(claim):
     """Those that take longer are run by `verify` alone."""
     budget = BUDGET.of(claim.id)

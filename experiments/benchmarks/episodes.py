@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def rivers() -> Instance:
 CASES = (
     *(
         Case(
-            f"ucbvi-{n}", f"UCBVI, RiverSwim, S = {n}, H = 20", lambda n=n: river_swim(n), learning.ucbvi, 200,
+            f"ucbvi-{n}", f"UCBVI, RiverSwim, S = {n}, H = 20", partial(river_swim, n), learning.ucbvi, 200,
             (10, 10_000), each="episode",
         )
         for n in STATES

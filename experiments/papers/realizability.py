@@ -455,8 +455,8 @@ CLAIMS = (
     claim(
         id="realizability/no-floor",
         source="abstract (free of inherent Bellman error)",
-        statement="No floor remains: after 16 000 tuples the worst minimiser has a Bellman error below a twentieth of "
-        "largest in the class, with probability 0.9.",
+        statement="No floor remains: after 16 000 tuples the worst minimiser has a Bellman error below a "
+        "twentieth of the largest in the class, with probability 0.9.",
         kind=Probability,
         premises=(FINITE, "an incomplete class, beta below 1 down to a Bellman error of 1e-6"),
         check=_floor_check,
