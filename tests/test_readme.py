@@ -45,6 +45,22 @@ def test_an_algorithm_of_ones_own_plays(capsys):
     assert float(ucb1.split()[-1]) > 0
 
 
+def test_the_log_of_a_bandit_is_evaluated(capsys):
+    """The target earns 0.1 * 0.2 + 0.8 * 0.5 + 0.1 * 0.3 = 0.45."""
+    scope = {}
+    exec(block("evaluate_log(log)"), scope)
+    assert abs(scope["found"].snips.value - 0.45) < 5 * scope["found"].snips.stderr
+    interval = scope["value_interval"](scope["log"], level=0.05)
+    assert interval.low <= 0.45 <= interval.high
+    assert interval.width < 0.2
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_the_log_of_an_mdp_tells_what_is_left(capsys):
+    exec(block("offline_to_online(mdp"), {})
+    assert capsys.readouterr().out.startswith("True ")
+
+
 def test_the_race_is_the_recorded_one():
     (recorded,) = document.read(ROOT / "experiments" / "records" / "bench-mdps.json")
     shown = README.split("<!-- race -->\n")[1].split("<!-- end of race -->")[0]
