@@ -16,6 +16,8 @@ from claimlab.experiments.papers import (
     pav,
     pg_rank,
     policy_cliff,
+    ps_grpo,
+    refuel,
     reward_ensembles,
     rover,
     spo,
@@ -42,4 +44,6 @@ PAPERS: tuple[ModuleType, ...] = (
     epo,
     igpo,
     treepo,
+    refuel,
+    ps_grpo,
 )
