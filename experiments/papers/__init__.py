@@ -10,6 +10,7 @@ from claimlab.experiments.papers import (
     classic_bandits,
     dynamical_linear_bandits,
     epo,
+    group_relative_reinforce,
     igpo,
     learning_to_relax,
     loop,
@@ -46,4 +47,5 @@ PAPERS: tuple[ModuleType, ...] = (
     treepo,
     refuel,
     ps_grpo,
+    group_relative_reinforce,
 )
