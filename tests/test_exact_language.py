@@ -11,7 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from claimlab.experiments.papers import a_lol, bnpo, epo, igpo, pav, pg_rank, reward_ensembles, rover, spo, sppo, treepo
+from claimlab.experiments.papers import (
+    a_lol,
+    bnpo,
+    epo,
+    group_relative_reinforce,
+    igpo,
+    pav,
+    pg_rank,
+    ps_grpo,
+    refuel,
+    reward_ensembles,
+    rover,
+    spo,
+    sppo,
+    treepo,
+)
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.decision_trees import (
     action_values,
@@ -28,7 +43,22 @@ from claimlab.theory.evidence import Outcome, judge
 BUDGET = replace(SMOKE, seed=20_26)
 CLAIMS = [
     claim
-    for paper in (rover, spo, bnpo, sppo, pav, a_lol, reward_ensembles, pg_rank, epo, igpo, treepo)
+    for paper in (
+        rover,
+        spo,
+        bnpo,
+        sppo,
+        pav,
+        a_lol,
+        reward_ensembles,
+        pg_rank,
+        epo,
+        igpo,
+        treepo,
+        refuel,
+        ps_grpo,
+        group_relative_reinforce,
+    )
     for claim in paper.CLAIMS
 ]
 
@@ -329,3 +359,96 @@ def test_advantages_of_eight_leaves():
     size = [1, 1, -0.714, -0.714, 1.286, -0.714, -0.571, -0.571]
     np.testing.assert_allclose(treepo.advantages(R).ravel(), average, atol=6e-4)
     np.testing.assert_allclose(treepo.advantages(R, "size").ravel(), size, atol=6e-4)
+
+
+# REFUEL, PS-GRPO
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 3))
+def test_the_regression_of_relative_futures_is_solved(seed, eta):
+    """Weighted least squares over all pairs, without the update's formula."""
+    rng = np.random.default_rng(seed)
+    pi, q = rng.dirichlet(np.ones(3)) * 0.9 + 0.1 / 3, rng.random(3)
+    pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
+    design = np.array([np.eye(3)[i] - np.eye(3)[j] for i, j in pairs])
+    weights = np.sqrt([pi[i] * pi[j] for i, j in pairs])
+    target = eta * np.array([q[i] - q[j] for i, j in pairs])
+    ratio = np.linalg.lstsq(weights[:, None] * design, weights * target, rcond=None)[0]
+    law = pi * np.exp(ratio)
+    leaf = q.reshape(1, 3, 1, 1)
+    policy = [pi[None], np.ones((1, 3, 1)), np.ones((1, 3, 1, 1))]
+    np.testing.assert_allclose(refuel.updated(leaf, policy, np.array([eta]))[0][0], law / law.sum(), atol=1e-10)
+
+
+def test_aliased_prefixes_end_where_the_notes_say():
+    """Golden: offline 0.6 where nine tenths of the log are at A, on policy 1."""
+    offline, online = refuel.aliased(0.9)
+    assert offline == pytest.approx(0.6, abs=1e-3)
+    assert online == pytest.approx(1.0, abs=1e-3)
+
+
+def test_what_two_paraphrases_agree_on_conserves_cosh():
+    p, q = 0.7, 0.4
+    end = ps_grpo.separatrix(p, q)
+    logit = lambda z: np.log(z / (1 - z))  # noqa: E731
+    assert end[0] > 0.5
+    assert end[1] > 0.5
+    for steps in (50, 200):
+        a, b = ps_grpo.separatrix(p, q, steps=steps, size=0.01)
+        assert np.cosh(logit(a)) - np.cosh(logit(b)) == pytest.approx(np.cosh(logit(p)) - np.cosh(logit(q)), abs=1e-2)
+
+
+def test_agreement_by_hand():
+    """Two answers of 0.6 and 0.4: they agree with probability 0.52; the gradient is 2 * 0.6 * (0.6 - 0.52)."""
+    law = np.array([0.6, 0.4])
+    assert 2 * law[0] * (law[0] - law @ law) == pytest.approx(0.096)
+    assert ps_grpo.limit(law[None])[0, 0] > 0.99
+
+
+# Group-relative REINFORCE
+
+grr = group_relative_reinforce
+
+
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=6))
+def test_projections_onto_the_simplex(v):
+    """Against the optimality conditions: p = max(v - lambda, 0), and no nearer point among many."""
+    x = np.array(v)
+    p = grr.project(x)
+    assert p.sum() == pytest.approx(1)
+    assert (p >= 0).all()
+    shift = (x - p)[p > 0]
+    assert np.ptp(shift) < 1e-12
+    assert (x[p == 0] <= shift.max() + 1e-12).all()
+
+
+def test_limits_on_the_three_arms():
+    """Golden numbers of the research notes for AsymRE and RED-Weight."""
+    A = grr.REWARD - grr.LAW @ grr.REWARD
+    for beta, end in (
+        (0.3, (0, 0.9, 0.1)),
+        (0.58, (0, 0.8276, 0.1724)),
+        (1, (0.126, 0.732, 0.142)),
+        (3, (0.242, 0.644, 0.114)),
+    ):
+        np.testing.assert_allclose(grr.flow_limit(grr.LAW * (A + beta)), end, atol=6e-4)
+    for T, end in ((1, (0, 0.884, 0.116)), (0.5, (0, 0.717, 0.283)), (0.1, (0, 0.298, 0.702))):
+        np.testing.assert_allclose(grr.flow_limit(grr.LAW * np.exp(A / T) * A), end, atol=6e-4)
+    assert grr.red_threshold(grr.LAW, grr.REWARD) == pytest.approx(0.1747, abs=5e-5)
+    assert pytest.approx([-0.174, 0.132, 0.042]) == grr.LAW * A
+
+
+@pytest.mark.parametrize(
+    ("m", "size", "collapses"), [(1, 0.5, False), (20, 0.5, False), (100, 5.0, True), (1000, 0.5, True)]
+)
+def test_staleness_collapses_where_the_notes_say(m, size, collapses):
+    value = grr.stale(grr.LAW, grr.REWARD, m, size, False, 0.2, 0.2, 40_000) @ grr.REWARD
+    assert (value < 0.81) == collapses
+
+
+def test_masks_by_hand():
+    ratio, A = np.array([0.5, 1.0, 1.5, 1.5]), np.array([1.0, -1.0, 1.0, -1.0])
+    two, ring, one = grr.masks(ratio, A, 0.2, 0.2, 0.4, 0.4)
+    assert two.tolist() == [False, True, False, False]
+    assert ring.tolist() == [True, True, False, True]
+    assert one.tolist() == [True, True, False, True]
