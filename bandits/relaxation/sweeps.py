@@ -251,13 +251,14 @@ def red_black_sor(
     centre, limit, left_over = A.centre + shift, target * target, (1 - omega) * (1 - omega)
     red, black, new_red, new_black, scratch = work[0], work[1], work[2], work[3], work[4]
     new_red[:], new_black[:] = 0.0, 0.0
-    after = _relax(A, black, red, black_b, 0, centre, omega, new_black, scratch)
+    after = _relax(A, black, red, black_b, 0, centre, omega, new_black, scratch, True)
     total, count = 0.0, 0
     while True:
-        total = after + _relax(A, red, black, red_b, 1, centre, omega, new_red, scratch)
+        measure = after <= limit or count >= cap  # otherwise the black points alone show that it is not over
+        total = after + _relax(A, red, black, red_b, 1, centre, omega, new_red, scratch, measure)
         if total <= limit or count >= cap:
             break
-        after = left_over * _relax(A, black, new_red, black_b, 0, centre, omega, new_black, scratch)
+        after = left_over * _relax(A, black, new_red, black_b, 0, centre, omega, new_black, scratch, True)
         red, new_red, black, new_black, count = new_red, red, new_black, black, count + 1
     if count % 2 == 1:
         work[0], work[1] = red, black
@@ -266,9 +267,18 @@ def red_black_sor(
 
 @kernel
 def _relax(
-    A: Grid, mine: Array, other: Array, b: Array, parity: int, centre: float, omega: float, new: Array, scratch: Array
+    A: Grid,
+    mine: Array,
+    other: Array,
+    b: Array,
+    parity: int,
+    centre: float,
+    omega: float,
+    new: Array,
+    scratch: Array,
+    measure: bool,
 ) -> float:
-    """Relax all points of one colour into `new`; the sum of their squared residuals before.
+    """Relax all points of one colour into `new`; the sum of their squared residuals before, or 0 unless `measure`.
 
     `parity` is 0 for black and 1 for red.  Each loop writes to few arrays: a compiler that needs many checks of what
     overlaps takes points one by one.  Sums of squares are kept a column each, for vector registers.
@@ -282,11 +292,16 @@ def _relax(
         here, rhs, there = mine[i, 1:], b[i, 1:], new[i, 1:]
         beside, across = other[i, 1:], other[i, 2 * first :]
         above, below = other[i - 1, 1:], other[i + 1, 1:]
-        for j in range(points):
-            rest[j] = rhs[j] + side * (beside[j] + across[j] + above[j] + below[j]) - centre * here[j]
-        for j in range(points):
-            squares[j] += rest[j] * rest[j]
-            there[j] = here[j] + gain * rest[j]
+        if measure:
+            for j in range(points):
+                rest[j] = rhs[j] + side * (beside[j] + across[j] + above[j] + below[j]) - centre * here[j]
+            for j in range(points):
+                squares[j] += rest[j] * rest[j]
+                there[j] = here[j] + gain * rest[j]
+        else:
+            for j in range(points):
+                residual = rhs[j] + side * (beside[j] + across[j] + above[j] + below[j]) - centre * here[j]
+                there[j] = here[j] + gain * residual
     total = 0.0
     for j in range(half):
         total += squares[j]
