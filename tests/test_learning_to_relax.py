@@ -261,6 +261,17 @@ def test_heat_counts_are_those_of_an_independent_reproduction(omega, total):
     assert abs(heat.fixed(omega, 25, 5_000) - total) <= 2
 
 
+def test_systems_of_a_simulation_are_those_that_a_fixed_omega_meets():
+    """Sampled counts, from solutions by sine transforms, against those of whole simulations by the solver."""
+    steps = 300
+    found = heat.instances(12, steps)
+    for arm in (0, 8, 19):
+        assert abs(found.counts[:, arm].sum() - heat.fixed(heat.GRID[arm], 12, steps)) <= 2
+    np.testing.assert_array_equal(heat.instances(12, steps, every=7).counts, found.counts[::7])
+    np.testing.assert_array_equal(found.kappa, [heat.diffusion(t * heat.STEP) for t in range(steps)])
+    assert (found.optimum[:, None] <= found.counts).all()
+
+
 def test_heat_runs_compiled_as_interpreted():
     env = heat.Heat(5, np.array([1.0, 1.5]))
     records = [

@@ -146,7 +146,10 @@ CLAIMS = (
             r"every point of $[a, b]$ grows at most as $T^{2/3}$."
         ),
         kind=Rate,
-        premises=(r"losses 0 or 1 on $[0, 1]$, of mean $1$ up to $\frac12$ and $2(x - \frac12)$ beyond",),
+        premises=(
+            r"losses 0 or 1 on $[0, 1]$, of mean $1$ up to $\frac12$ and $2(x - \frac12)$ beyond",
+            "these means were changed after a first look; the claim then held at three new seeds",
+        ),
         check=_rate_check,
         control=partial(_rate_check, arms=lambda T: 4),
         control_statement="the same with four arms for every $T$.",

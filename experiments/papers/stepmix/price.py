@@ -197,7 +197,13 @@ CLAIMS = (
             r"for logarithms)."
         ),
         kind=Rate,
-        premises=(TABULAR, BASELINE, SETS, r"the sparse-terminal instance, $\kappa$ from 0.4 to 0.1"),
+        premises=(
+            TABULAR,
+            BASELINE,
+            SETS,
+            r"the sparse-terminal instance, $\kappa$ from 0.4 to 0.1",
+            "the resolution was set after a prototype; the claim then held at three new seeds",
+        ),  # fmt: skip
         check=_slack_rate,
         control=partial(_slack_rate, exponent=1.0),
         control_statement=r"it grows at most like $\kappa^{-1}$.",
@@ -210,7 +216,14 @@ CLAIMS = (
             "optimistic."
         ),
         kind=Comparison,
-        premises=(TABULAR, BASELINE, SETS, SPARSE, "at least 8192 episodes"),
+        premises=(
+            TABULAR,
+            BASELINE,
+            SETS,
+            SPARSE,
+            "at least 8192 episodes",
+            "worded anew after a first form was refuted; this one then held at three new seeds",
+        ),  # fmt: skip
         check=_still_paying,
         control=partial(_still_paying, start=0.01, stop=0.02),
         control_statement="so does the second hundredth to that of the first.",
@@ -244,7 +257,14 @@ CLAIMS = (
             source="Section on experiments, the comparison with linear programs for constrained MDPs",
             statement=f"StepMix has a regret at least 50 lower than {words} after 8192 episodes.",
             kind=Comparison,
-            premises=(TABULAR, BASELINE, SETS, SPARSE, "the program is solved whenever the episodes have doubled"),
+            premises=(
+                TABULAR,
+                BASELINE,
+                SETS,
+                SPARSE,
+                "the program is solved whenever the episodes have doubled",
+                "settings were changed after a first look; the claim then held at three new seeds",
+            ),  # fmt: skip
             check=partial(_beats, program=program),
             control=partial(_beats, program=program, swap=True),
             control_statement="the reverse.",
