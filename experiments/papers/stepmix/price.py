@@ -203,7 +203,7 @@ CLAIMS = (
             SETS,
             r"the sparse-terminal instance, $\kappa$ from 0.4 to 0.1",
             "the resolution was set after a prototype; the claim then held at three new seeds",
-        ),  # fmt: skip
+        ),
         check=_slack_rate,
         control=partial(_slack_rate, exponent=1.0),
         control_statement=r"it grows at most like $\kappa^{-1}$.",
@@ -223,7 +223,7 @@ CLAIMS = (
             SPARSE,
             "at least 8192 episodes",
             "worded anew after a first form was refuted; this one then held at three new seeds",
-        ),  # fmt: skip
+        ),
         check=_still_paying,
         control=partial(_still_paying, start=0.01, stop=0.02),
         control_statement="so does the second hundredth to that of the first.",
@@ -264,7 +264,7 @@ CLAIMS = (
                 SPARSE,
                 "the program is solved whenever the episodes have doubled",
                 "settings were changed after a first look; the claim then held at three new seeds",
-            ),  # fmt: skip
+            ),
             check=partial(_beats, program=program),
             control=partial(_beats, program=program, swap=True),
             control_statement="the reverse.",
