@@ -2,6 +2,7 @@ r"""Theorems 2.2 and 3.2, and the conclusions drawn from the figures: how regret
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
@@ -27,8 +28,10 @@ from claimlab.experiments.papers.dynamical_linear_bandits.common import (
     exp3_scale,
     figure_algorithms,
     lever,
+    released_dlinucb,
     released_dynlin,
     released_linucb,
+    undiscounted_dlinucb,
 )
 from claimlab.theory.claims import Budget
 from claimlab.theory.dynamical import hypercube, lower_bound, regret_bound
@@ -241,15 +244,13 @@ def _same_check(budget: Budget, rho_bar: float = 0.0) -> Identity:
     return equate(LINEAR, partial(_same, rho_bar=rho_bar), budget, proof="float")
 
 
-def _lock_in(budget: Budget, lam: float | None) -> Probability:
-    """Released Lin-UCB on the synthetic system: a run fails to be linear if its last half costs 0.003 a round or less.
+def _lock_in(budget: Budget, preset: Callable[[DynamicalLinear, int], Algorithm]) -> Probability:
+    """A released baseline on the synthetic system: a run is not linear if its last half costs at most 0.003 a round.
 
     Every constant action but the best costs ten times that.
     """
     env, horizon, delta, runs = synthetic(), 30_000, 0.12, 100
-    record = play(
-        released_linucb(env, horizon, lam), env, horizon=horizon, runs=runs, seed=budget.seed, checkpoints=400
-    )
+    record = play(preset(env, horizon), env, horizon=horizon, runs=runs, seed=budget.seed, checkpoints=400)
     half = int(np.searchsorted(record.times, horizon // 2))
     late = (record.regret[:, -1] - record.regret[:, half]) / (horizon - record.times[half])
     witness = {"share locked in": float((late <= 0.003).mean()), "median cost a round": float(np.median(late))}
@@ -405,8 +406,19 @@ CLAIMS = (
         statement=r"Lin-UCB with $\lambda = \log T$ suffers linear regret, with probability 0.88 or more.",
         kind=Probability,
         premises=(SYNTHETIC, "30,000 rounds"),
-        check=partial(_lock_in, lam=None),
-        control=partial(_lock_in, lam=1.0),
+        check=partial(_lock_in, preset=partial(released_linucb, lam=None)),
+        control=partial(_lock_in, preset=partial(released_linucb, lam=1.0)),
+        control_statement=r"so it does with $\lambda = 1$.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="dynamical-linear-bandits/figure-1-d-lin-ucb",
+        source="Figure 1",
+        statement=r"D-Lin-UCB with $\lambda = \log T$ suffers linear regret, with probability 0.88 or more.",
+        kind=Probability,
+        premises=(SYNTHETIC, "30,000 rounds", "as released: no discount of the data, the radius alone knows gamma"),
+        check=partial(_lock_in, preset=undiscounted_dlinucb),
+        control=partial(_lock_in, preset=released_dlinucb),
         control_statement=r"so it does with $\lambda = 1$.",
         expected=Outcome.REFUTED,
     ),
