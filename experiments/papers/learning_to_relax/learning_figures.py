@@ -32,6 +32,7 @@ from claimlab.experiments.papers.learning_to_relax.sequences import (
     TSALLIS_CB,
     InstanceOptimal,
     Play,
+    counts,
     totals,
 )
 from claimlab.experiments.papers.learning_to_relax.sequences import fixed as fixed_sor
@@ -72,25 +73,25 @@ def cumulative_iterations() -> tuple[Figure, pd.DataFrame]:
     return fig, pd.DataFrame(rows)
 
 
-def _running_means(counts: Array, times: Ints) -> Array:
-    """Of int[runs, T], at `times`."""
-    return np.cumsum(counts, axis=1)[:, times - 1] / times
+def _running_means(found: Array, times: Ints) -> Array:
+    """Of float[runs, T], at `times`."""
+    return np.cumsum(found, axis=1)[:, times - 1] / times
 
 
 def other_families() -> tuple[Figure, pd.DataFrame]:
     """What `learning-to-relax/chebcb-elsewhere` speaks of, and the least of every system by trying all."""
     T, runs, rows = 1_000, 5, []
-    game = Play(T, runs, 2, 10 * T)  # a log grid so fine that it holds every system
+    game = Play(T, runs, 2)
     times = np.unique(np.geomspace(10, T, 40).round().astype(np.int64))
     fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.7))
     for ax, (family, title) in zip(axes, (("graph", "random geometric graph"), ("elements", "finite elements"))):
-        each = np.array([np.diff(fixed_sor(float(omega), family, game), prepend=0.0) for omega in OMEGAS])
+        each = np.array([counts(TSALLIS, family, game, np.array([omega])) for omega in OMEGAS])
         best = int(each.sum(axis=(1, 2)).argmin())
         shown = {rf"best fixed, $\omega = {OMEGAS[best]:g}$": each[best], "best of each system": each.min(axis=0)}
         for name, alg in zip(COLOURS, (TSALLIS, TSALLIS_CB, CHEB_CB)):
-            shown[name] = np.diff(totals(alg, family, game), prepend=0.0)
-        for name, counts in shown.items():
-            means = _running_means(counts, times)
+            shown[name] = counts(alg, family, game)
+        for name, found in shown.items():
+            means = _running_means(found, times)
             colour = OKABE_ITO[COLOURS[name]] if name in COLOURS else OTHERS.get(name, "0.5")
             ax.plot(times, means.mean(axis=0), color=colour, ls="-" if name in COLOURS else "--", label=name)
             low, high = means.min(axis=0), means.max(axis=0)

@@ -31,6 +31,11 @@ from claimlab.theory.evidence import Comparison, Inequality, Rate, comparison, r
 RUNS, PROGRAMMED = 24, 2**13
 
 
+def _seeds(budget: Budget, few: int = RUNS) -> int:
+    """Of a growth rate, and of what is compared on the same runs."""
+    return few if budget.name == "smoke" else 50
+
+
 def _below(value: Array, bound: Array, error: Array, trivial: Array) -> Inequality:
     """Evidence from runs: every `value` is at most its `bound`."""
     i = int(np.argmax(np.where(value > bound + error, value - bound, -np.inf)))
@@ -73,21 +78,21 @@ SLACKS = np.array([0.4, 0.28, 0.2, 0.14, 0.1])
 
 
 @lru_cache(maxsize=1)
-def _spent(seed: int) -> Array:
+def _spent(seed: int, runs: int) -> Array:
     """Episodes that are not plainly optimistic, float[runs, slacks]."""
-    records = [played("StepMix", 2**13, 20, seed, slack=float(slack)) for slack in SLACKS]
+    records = [played("StepMix", 2**13, runs, seed, slack=float(slack)) for slack in SLACKS]
     return np.array([2**13 - record.kinds[:, -1, 0] for record in records], dtype=float).T
 
 
 def _slack_rate(budget: Budget, exponent: float = 2.0) -> Rate:
     return rate(
-        1 / SLACKS, _spent(budget.seed), exponent=exponent, side="at most", resolution=0.35,
+        1 / SLACKS, _spent(budget.seed, _seeds(budget, 20)), exponent=exponent, side="at most", resolution=0.35,
         rng=budget.rng("bootstrap"),
     )  # fmt: skip
 
 
 def _long(budget: Budget, name: str, slack: float | None = None) -> EpisodeRecord:
-    return played(name, 2 * episodes(budget), RUNS, budget.seed, slack=slack)
+    return played(name, 2 * episodes(budget), _seeds(budget), budget.seed, slack=slack)
 
 
 def _after(record: EpisodeRecord, share: float) -> int:
