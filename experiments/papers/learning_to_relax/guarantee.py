@@ -134,7 +134,7 @@ def _chebcb_check(budget: Budget, learning: float = 1.0) -> Comparison:
     """The bound minus the regret against the best arm of each context; `learning` times the theorem's rate."""
     T, runs = (30_000, 12) if budget.name == "smoke" else (100_000, 50)
     alg = ChebCB(0, 1, GENTLE, DEGREE, learning * chebcb_rate(2, T, 1.0, GENTLE, DEGREE))
-    env = PiecewiseLinear([0, 1], [[0, GENTLE], [1, 1 - GENTLE]])
+    env = PiecewiseLinear(np.array([0.0, 1.0]), np.array([[0, GENTLE], [1, 1 - GENTLE]]))
     regret = play_contextual(alg, env, horizon=T, runs=runs, seed=_seed(budget), checkpoints=1).regret[:, -1]
     bound = chebcb_bound(2, T, GENTLE, DEGREE)
     found = comparison(np.full(runs, bound), regret, effect=0.0, rng=budget.rng("bootstrap"))
@@ -181,7 +181,7 @@ CLAIMS = (
     ),
     claim(
         id="learning-to-relax/chebcb-regret",
-        source="Theorems C.2 and C.4",
+        source="Theorem C.2, with Theorems C.1 and C.3 as in the proof of Theorem C.4",
         statement=(
             r"The expected regret of ChebCB with $\eta = 2\sqrt{dT/(R_T + 2\alpha^2T)}$ against the best arm of "
             r"every context is at most $N(2\sqrt{dTR_T} + 5\alpha T\sqrt d)$, $R_T$ of Theorem C.3, $\alpha N$ of C.1."
