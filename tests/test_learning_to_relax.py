@@ -186,6 +186,25 @@ def test_methods_meet_the_same_systems():
         np.testing.assert_array_equal(sequences.totals(alg, "low", game, np.array([1.5])), alone)
 
 
+@pytest.mark.parametrize("alg", [sequences.TSALLIS_CB, sequences.CHEB_CB], ids=str)
+def test_counts_of_single_systems_add_up(alg):
+    game = sequences.Play(60, 2, 5, 12)
+    single, sums = sequences.counts(alg, "graph", game), sequences.totals(alg, "graph", game)
+    times = np.unique(np.geomspace(1, 60, 12).round().astype(int))
+    np.testing.assert_allclose(np.cumsum(single, axis=1)[:, times - 1], sums, atol=1e-6)
+    np.testing.assert_array_equal(single, np.round(single))
+    assert single.min() >= 1
+
+
+def test_chebcb_bound_by_hand():
+    """d = 2, m = 1, CL = 0.01: N = 2.04, R_T = 4 (1 + log(T sqrt(4 (1 + 2 pi^2 / 30000)) / N))."""
+    T, N = 30_000, 2.04
+    square = 4 * (1 + np.log(T * np.sqrt(4 * (1 + 2 * np.pi**2 / 30_000)) / N))
+    bias = (np.pi + 2 / np.pi * np.log(3)) / 4 * 0.01
+    expected = N * 2 * np.sqrt(2 * T * square) + 5 * bias * T * np.sqrt(2)
+    np.testing.assert_allclose(guarantee.chebcb_bound(2, T, 0.01, 1), expected, rtol=1e-12)
+
+
 def test_the_instance_optimum_is_youngs():
     fine, rng = sequences.FINE, np.random.default_rng(0)
     alg = sequences.InstanceOptimal(fine)
@@ -260,6 +279,17 @@ def test_a_time_step_is_crank_nicolsons():
 def test_heat_counts_are_those_of_an_independent_reproduction(omega, total):
     """Iterations of 5000 steps with 25 cells, from a separate program; 0 is conjugate gradients alone."""
     assert abs(heat.fixed(omega, 25, 5_000) - total) <= 2
+
+
+def test_systems_of_a_simulation_are_those_that_a_fixed_omega_meets():
+    """Sampled counts, from solutions by sine transforms, against those of whole simulations by the solver."""
+    steps = 300
+    found = heat.instances(12, steps)
+    for arm in (0, 8, 19):
+        assert abs(found.counts[:, arm].sum() - heat.fixed(heat.GRID[arm], 12, steps)) <= 2
+    np.testing.assert_array_equal(heat.instances(12, steps, every=7).counts, found.counts[::7])
+    np.testing.assert_array_equal(found.kappa, [heat.diffusion(t * heat.STEP) for t in range(steps)])
+    assert (found.optimum[:, None] <= found.counts).all()
 
 
 def test_heat_runs_compiled_as_interpreted():

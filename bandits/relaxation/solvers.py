@@ -152,7 +152,7 @@ def red_black_sor(
 ) -> Solution:
     """:func:`grid_sor` with all points of even ``row + column`` before the others."""
     red_b, black_b = _coloured(_framed("b", b, A)[1:-1, 1:-1])
-    work = np.zeros((4, *red_b.shape))
+    work = np.zeros((5, *red_b.shape))
     if x0 is not None:
         work[:2] = _coloured(_framed("x0", x0, A)[1:-1, 1:-1])
     omega, cap, tol = _relaxation(omega), checks.integer("cap", cap, 0), checks.interval("tol", tol, 0, inf, "()")

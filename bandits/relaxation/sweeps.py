@@ -245,50 +245,64 @@ def red_black_sor(
     red_b, black_b : float[rows + 2, half + 2]
         Right-hand side with a frame of zeros, ``half = (columns + 1) // 2``; point ``(i, j)``, counted from 0, lies at
         ``[i + 1, j // 2 + 1]`` of its colour.  Where a row has no point, zero.
-    work : float[4, rows + 2, half + 2]
+    work : float[5, rows + 2, half + 2]
         ``work[0]`` and ``work[1]`` hold red and black: the start, overwritten by the solution.
     """
-    rows, half, limit = A.rows, red_b.shape[1] - 2, target * target
-    centre, side = A.centre + shift, A.side
-    gain, left_over = omega / centre, (1 - omega) * (1 - omega)
-    red, black, new = work[0], work[1], work[2]
-    squares = work[3, 0]
-    new[:] = 0.0
-    after = 0.0  # squared residual at the black points
-    for i in range(1, rows + 1):
-        first = i % 2  # 1-based rows: column of the first black point
-        for j in range(1, half + 1 - (A.columns % 2) * first):
-            sides = red[i, j] + red[i, j + 2 * first - 1] + red[i - 1, j] + red[i + 1, j]
-            residual = black_b[i, j] + side * sides - centre * black[i, j]
-            after += residual * residual
+    centre, limit, left_over = A.centre + shift, target * target, (1 - omega) * (1 - omega)
+    red, black, new_red, new_black, scratch = work[0], work[1], work[2], work[3], work[4]
+    new_red[:], new_black[:] = 0.0, 0.0
+    after = _relax(A, black, red, black_b, 0, centre, omega, new_black, scratch, True)
     total, count = 0.0, 0
     while True:
-        squares[:] = 0.0
-        for i in range(1, rows + 1):
-            first = 1 - i % 2
-            for j in range(1, half + 1 - (A.columns % 2) * first):
-                sides = black[i, j] + black[i, j + 2 * first - 1] + black[i - 1, j] + black[i + 1, j]
-                residual = red_b[i, j] + side * sides - centre * red[i, j]
-                squares[j] += residual * residual
-                new[i, j] = red[i, j] + gain * residual
-        total = after
-        for j in range(1, half + 1):
-            total += squares[j]
+        measure = after <= limit or count >= cap  # otherwise the black points alone show that it is not over
+        total = after + _relax(A, red, black, red_b, 1, centre, omega, new_red, scratch, measure)
         if total <= limit or count >= cap:
             break
-        squares[:] = 0.0
-        for i in range(1, rows + 1):
-            first = i % 2
-            for j in range(1, half + 1 - (A.columns % 2) * first):
-                sides = new[i, j] + new[i, j + 2 * first - 1] + new[i - 1, j] + new[i + 1, j]
-                residual = black_b[i, j] + side * sides - centre * black[i, j]
-                squares[j] += residual * residual
-                black[i, j] += gain * residual
-        after = 0.0
-        for j in range(1, half + 1):
-            after += squares[j]
-        after *= left_over
-        red, new, count = new, red, count + 1
+        after = left_over * _relax(A, black, new_red, black_b, 0, centre, omega, new_black, scratch, True)
+        red, new_red, black, new_black, count = new_red, red, new_black, black, count + 1
     if count % 2 == 1:
-        work[0] = red
+        work[0], work[1] = red, black
     return Stop(count, sqrt(total), total <= limit)
+
+
+@kernel
+def _relax(
+    A: Grid,
+    mine: Array,
+    other: Array,
+    b: Array,
+    parity: int,
+    centre: float,
+    omega: float,
+    new: Array,
+    scratch: Array,
+    measure: bool,
+) -> float:
+    """Relax all points of one colour into `new`; the sum of their squared residuals before, or 0 unless `measure`.
+
+    `parity` is 0 for black and 1 for red.  Each loop writes to few arrays: a compiler that needs many checks of what
+    overlaps takes points one by one.  Sums of squares are kept a column each, for vector registers.
+    """
+    side, gain, half = A.side, omega / centre, b.shape[1] - 2
+    squares, rest = scratch[0], scratch[1]
+    squares[:] = 0.0
+    for i in range(1, A.rows + 1):
+        first = (i + parity) % 2  # column of the row's first point
+        points = half - (A.columns % 2) * first
+        here, rhs, there = mine[i, 1:], b[i, 1:], new[i, 1:]
+        beside, across = other[i, 1:], other[i, 2 * first :]
+        above, below = other[i - 1, 1:], other[i + 1, 1:]
+        if measure:
+            for j in range(points):
+                rest[j] = rhs[j] + side * (beside[j] + across[j] + above[j] + below[j]) - centre * here[j]
+            for j in range(points):
+                squares[j] += rest[j] * rest[j]
+                there[j] = here[j] + gain * rest[j]
+        else:
+            for j in range(points):
+                residual = rhs[j] + side * (beside[j] + across[j] + above[j] + below[j]) - centre * here[j]
+                there[j] = here[j] + gain * residual
+    total = 0.0
+    for j in range(half):
+        total += squares[j]
+    return total

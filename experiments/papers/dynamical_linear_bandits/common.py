@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from math import ceil, inf, log, sqrt
+from math import ceil, inf, log, pow, sqrt
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
+from claimlab import checks
 from claimlab.bandits.dynamical import DynamicalLinear, budget_vertices
 from claimlab.bandits.dynlin import DynLinUCB
-from claimlab.bandits.linear import DLinUCB, Growth, LinUCB, longest
+from claimlab.bandits.linear import (
+    DLinUCB,
+    Growth,
+    LinUCB,
+    Ridge,
+    bounded_growth,
+    deviation,
+    longest,
+    optimistic,
+)
 from claimlab.bandits.memory import AR2, BatchedExp3
 from claimlab.bandits.play import Algorithm
 from claimlab.checks import Array
@@ -122,6 +134,41 @@ def released_dlinucb(env: DynamicalLinear, horizon: int, sigma: float = 0.01) ->
     return DLinUCB(env.arms, 1 - 1e-9, 1.0, sigma, norm, 1 / horizon, 1.5, growing=True, random_start=True)
 
 
+@dataclass(frozen=True, eq=False)
+class UndiscountedDLinUCB(Algorithm):
+    r"""D-LinUCB as released for :math:`\lambda = \log T`: Lin-UCB on all data alike, and only its radius knows gamma.
+
+    The radius has :math:`1 + \frac{tU^2}{d\lambda}\frac{1-\gamma^{2t}}{1-\gamma^2}` where `base` has
+    :math:`1 + \frac{tU^2}{d\lambda}`, that is, about :math:`t^2` for t; Russac, Vernade & Cappe (2019) have the
+    fraction without the t, and discount the data.
+    """
+
+    base: LinUCB
+    gamma: float
+
+    def __post_init__(self) -> None:
+        self._settle(gamma=checks.interval("gamma", self.gamma, 0, 1, "()"))
+
+    def init(self, n_arms: int, horizon: int) -> tuple[Ridge, Array]:
+        return self.base.init(n_arms, horizon)
+
+    def act(self, state: tuple[Ridge, Array], t: int, rng: Generator) -> int:
+        base = self.base
+        if t == 0 and base.random_start:
+            return int(rng.integers(0, base.columns.shape[1]))
+        weight = (1.0 - pow(self.gamma, 2.0 * t)) / (1.0 - self.gamma * self.gamma)
+        growth = bounded_growth(t * weight, base.bound, base.columns.shape[0], base.lam)
+        return optimistic(state[0], sqrt(base.lam) * base.norm + deviation(base.sigma**2, base.delta, growth))
+
+    def learn(self, state: tuple[Ridge, Array], t: int, arm: int, reward: float) -> None:
+        self.base.learn(state, t, arm, reward)
+
+
+def undiscounted_dlinucb(env: DynamicalLinear, horizon: int, sigma: float = 0.01) -> UndiscountedDLinUCB:
+    r"""With the authors' :math:`\gamma = 1 - 10^{-6}`."""
+    return UndiscountedDLinUCB(released_linucb(env, horizon, None, sigma), 1 - 1e-6)
+
+
 def exp3_scale(env: DynamicalLinear) -> float:
     """Half the bound on rewards of the experiments."""
     b = env.norms
@@ -142,6 +189,7 @@ def figure_algorithms(env: DynamicalLinear, horizon: int, sigma: float = 0.01) -
         r"DynLin-UCB, $\lambda=1$": released_dynlin(env, horizon, 1.0, sigma),
         r"Lin-UCB, $\lambda=\log T$": released_linucb(env, horizon, None, sigma),
         r"Lin-UCB, $\lambda=1$": released_linucb(env, horizon, 1.0, sigma),
+        r"D-Lin-UCB, $\lambda=\log T$": undiscounted_dlinucb(env, horizon, sigma),
         r"D-Lin-UCB, $\lambda=1$": released_dlinucb(env, horizon, sigma),
         "AR2": AR2.tuned(K, env.rho, sigma, released=True),
         "Exp3": BatchedExp3.tuned(K, horizon, M),

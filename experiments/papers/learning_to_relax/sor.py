@@ -162,7 +162,7 @@ SIDES = (8, 12, 18, 27)
 def _growth(budget: Budget, best: bool = True) -> Rate:
     """Sweeps on n x n points for random right-hand sides against :math:`1/(1 - \\beta^2)`."""
     betas = np.array([path_radius(n) for n in SIDES])
-    draws, columns = 12 if budget.name == "smoke" else 40, []
+    draws, columns = 12 if budget.name == "smoke" else 50, []
     for n, beta in zip(SIDES, betas):
         omega = float(optimal_omega(beta)) if best else 1.0
         seed = int(budget.rng("seed", n).integers(2**31))

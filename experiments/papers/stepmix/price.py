@@ -31,6 +31,11 @@ from claimlab.theory.evidence import Comparison, Inequality, Rate, comparison, r
 RUNS, PROGRAMMED = 24, 2**13
 
 
+def _seeds(budget: Budget, few: int = RUNS) -> int:
+    """Of a growth rate, and of what is compared on the same runs."""
+    return few if budget.name == "smoke" else 50
+
+
 def _below(value: Array, bound: Array, error: Array, trivial: Array) -> Inequality:
     """Evidence from runs: every `value` is at most its `bound`."""
     i = int(np.argmax(np.where(value > bound + error, value - bound, -np.inf)))
@@ -73,21 +78,21 @@ SLACKS = np.array([0.4, 0.28, 0.2, 0.14, 0.1])
 
 
 @lru_cache(maxsize=1)
-def _spent(seed: int) -> Array:
+def _spent(seed: int, runs: int) -> Array:
     """Episodes that are not plainly optimistic, float[runs, slacks]."""
-    records = [played("StepMix", 2**13, 20, seed, slack=float(slack)) for slack in SLACKS]
+    records = [played("StepMix", 2**13, runs, seed, slack=float(slack)) for slack in SLACKS]
     return np.array([2**13 - record.kinds[:, -1, 0] for record in records], dtype=float).T
 
 
 def _slack_rate(budget: Budget, exponent: float = 2.0) -> Rate:
     return rate(
-        1 / SLACKS, _spent(budget.seed), exponent=exponent, side="at most", resolution=0.35,
+        1 / SLACKS, _spent(budget.seed, _seeds(budget, 20)), exponent=exponent, side="at most", resolution=0.35,
         rng=budget.rng("bootstrap"),
     )  # fmt: skip
 
 
 def _long(budget: Budget, name: str, slack: float | None = None) -> EpisodeRecord:
-    return played(name, 2 * episodes(budget), RUNS, budget.seed, slack=slack)
+    return played(name, 2 * episodes(budget), _seeds(budget), budget.seed, slack=slack)
 
 
 def _after(record: EpisodeRecord, share: float) -> int:
@@ -197,7 +202,13 @@ CLAIMS = (
             r"for logarithms)."
         ),
         kind=Rate,
-        premises=(TABULAR, BASELINE, SETS, r"the sparse-terminal instance, $\kappa$ from 0.4 to 0.1"),
+        premises=(
+            TABULAR,
+            BASELINE,
+            SETS,
+            r"the sparse-terminal instance, $\kappa$ from 0.4 to 0.1",
+            "the resolution was set after a prototype; the claim then held at three new seeds",
+        ),
         check=_slack_rate,
         control=partial(_slack_rate, exponent=1.0),
         control_statement=r"it grows at most like $\kappa^{-1}$.",
@@ -210,7 +221,14 @@ CLAIMS = (
             "optimistic."
         ),
         kind=Comparison,
-        premises=(TABULAR, BASELINE, SETS, SPARSE, "at least 8192 episodes"),
+        premises=(
+            TABULAR,
+            BASELINE,
+            SETS,
+            SPARSE,
+            "at least 8192 episodes",
+            "worded anew after a first form was refuted; this one then held at three new seeds",
+        ),
         check=_still_paying,
         control=partial(_still_paying, start=0.01, stop=0.02),
         control_statement="so does the second hundredth to that of the first.",
@@ -244,7 +262,14 @@ CLAIMS = (
             source="Section on experiments, the comparison with linear programs for constrained MDPs",
             statement=f"StepMix has a regret at least 50 lower than {words} after 8192 episodes.",
             kind=Comparison,
-            premises=(TABULAR, BASELINE, SETS, SPARSE, "the program is solved whenever the episodes have doubled"),
+            premises=(
+                TABULAR,
+                BASELINE,
+                SETS,
+                SPARSE,
+                "the program is solved whenever the episodes have doubled",
+                "settings were changed after a first look; the claim then held at three new seeds",
+            ),
             check=partial(_beats, program=program),
             control=partial(_beats, program=program, swap=True),
             control_statement="the reverse.",
