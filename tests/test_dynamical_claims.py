@@ -16,6 +16,7 @@ from claimlab.theory.evidence import Outcome, judge
 BUDGET = replace(SMOKE, seed=20_26, instances=40)
 DEAR = (
     "figure-1-crossover",
+    "figure-1-d-lin-ucb",
     "figure-1-lin-ucb",
     "rate-T",
     "overestimated-rho-bar",
