@@ -15,6 +15,7 @@ DEAR = {
         f"dynamical-linear-bandits/{name}"
         for name in (
             "figure-1-crossover",
+            "figure-1-d-lin-ucb",
             "figure-1-lin-ucb",
             "overestimated-rho-bar",
             "rate-T",

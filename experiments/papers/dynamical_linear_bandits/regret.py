@@ -255,7 +255,7 @@ def _lock_in(budget: Budget, preset: Callable[[DynamicalLinear, int], Algorithm]
 
     Every constant action but the best costs ten times that.
     """
-    env, horizon, delta, runs = synthetic(), 30_000, 0.12, 100
+    env, horizon, delta, runs = synthetic(), 30_000, 0.12, {"smoke": 300}.get(budget.name, 600)
     record = play(preset(env, horizon), env, horizon=horizon, runs=runs, seed=budget.seed, checkpoints=400)
     half = int(np.searchsorted(record.times, horizon // 2))
     late = (record.regret[:, -1] - record.regret[:, half]) / (horizon - record.times[half])

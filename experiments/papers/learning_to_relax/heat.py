@@ -189,8 +189,8 @@ def trajectory(cells: int, steps: int, every: int) -> Array:
         if t % every == 0:
             kept.append(state.u.copy())
         weight = _right_hand_side(state, cells, (t + 0.5) * STEP)
-        rhs = dstn(state.b.reshape(side, side), type=1)
-        state.u[:] = dstn(rhs / (spectrum + 1 / weight), type=1).ravel() / (4 * cells * cells)
+        rhs = np.asarray(dstn(state.b.reshape(side, side), type=1))
+        state.u[:] = np.asarray(dstn(rhs / (spectrum + 1 / weight), type=1)).ravel() / (4 * cells * cells)
     return np.array(kept)
 
 

@@ -126,7 +126,7 @@ def heat() -> tuple[Figure, pd.DataFrame]:
     cells = list(SAMPLED)
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.7), width_ratios=(1.35, 1))
     greys = iter(("0.8", "0.68", "0.55", "0.4", "0.25"))
-    for name, part in data.groupby("method", sort=False):
+    for name, part in ((str(name), part) for name, part in data.groupby("method", sort=False)):
         known = COLOURS.get(str(name))
         colour = OKABE_ITO[known] if known else OTHERS[name] if name in OTHERS else next(greys)
         style = "o-" if known else ":" if name in OTHERS else "--"
