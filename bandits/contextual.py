@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from claimlab.bandits.play import Record, repeat
 from claimlab.checks import Array, Ints
-from claimlab.native import Native, interpreted, kernel
+from claimlab.native import Native, held, interpreted, kernel, lent
 
 
 class ContextualAlgorithm(Native):
@@ -68,13 +68,14 @@ def _run(
 ) -> Any:
     horizon = times[-1]
     state, world = alg.start(pulls.shape[1], dim, horizon), env.begin(horizon, rng)
+    alg, env, rng, known, hidden = lent(alg), lent(env), lent(rng), lent(state), lent(world)
     checkpoint, earned, lost = 0, 0.0, 0.0
     for t in range(horizon):
-        context = env.observe(world, t, rng)
-        arm = alg.choose(state, t, context, rng)
-        lost += env.shortfall(world, t, context, arm)
-        x = env.respond(world, t, context, arm, rng)
-        alg.update(state, t, context, arm, x)
+        context = env.observe(hidden, t, rng)
+        arm = alg.choose(known, t, context, rng)
+        lost += env.shortfall(hidden, t, context, arm)
+        x = env.respond(hidden, t, context, arm, rng)
+        alg.update(known, t, context, arm, x)
         pulls[checkpoint, arm] += 1
         earned += x
         if t + 1 == times[checkpoint]:
@@ -82,6 +83,7 @@ def _run(
             checkpoint += 1
             if checkpoint < times.size:
                 pulls[checkpoint] = pulls[checkpoint - 1]
+    held(world)
     return state
 
 

@@ -16,7 +16,7 @@ from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.average import gain_and_bias, relative_value_iteration
 from claimlab.mdps.tabular import AverageMDP
-from claimlab.native import Native, interpreted, kernel
+from claimlab.native import Native, interpreted, kernel, lent
 from claimlab.runs import each_run, log_times
 
 
@@ -107,11 +107,12 @@ def _live(
     switches: Ints,
 ) -> Any:
     state = learner.fresh(world.r, times[-1])
+    learner, world, rng, known = lent(learner), lent(world), lent(rng), lent(state)
     s, checkpoint, lost, short = draw(world.first, rng), 0, 0.0, 0.0
     for t in range(times[-1]):
-        a = learner.decide(state, t, s, rng)
+        a = learner.decide(known, t, s, rng)
         successor = draw(world.cumulative[s, a], rng)
-        learner.absorb(state, t, s, a, successor)
+        learner.absorb(known, t, s, a, successor)
         lost += world.gain - world.r[s, a]
         short += world.gap[s, a]
         s = successor

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.staged import StagedMDP, draw, evaluate, staged_optimum
-from claimlab.native import Native, interpreted, kernel
+from claimlab.native import Native, interpreted, kernel, lent
 from claimlab.runs import each_run, log_times
 
 
@@ -81,19 +81,22 @@ def _run(
     H, S, A = mdp.r.shape
     state = learner.ready(mdp.r, mdp.initial, times[-1])
     policy, evaluated, v = np.zeros((H, S, A)), np.zeros((H, S, A)), np.zeros((H + 1, S))
+    laws, weights, D = policy.ravel(), mdp.weights.ravel(), mdp.weights.shape[3]  # views: each is contiguous
     checkpoint, value, least, lost, earned, below = 0, 0.0, np.inf, 0.0, 0.0, 0
+    learner, mdp, rng, shown = lent(learner), lent(mdp), lent(rng), lent(state)
     for k in range(times[-1]):
-        kind = learner.plan(state, k, rng, policy)
+        kind = learner.plan(shown, k, rng, policy)
         if not _same(policy, evaluated):
             value = evaluate(mdp, policy, v)
             evaluated[:] = policy
-        s = draw(mdp.initial, rng)
+        s = draw(mdp.initial, 0, S, rng)
         for h in range(H):
-            a = draw(policy[h, s], rng)
-            j = draw(mdp.weights[h, s, a, : mdp.degree[h, s, a]], rng)
+            row = h * S + s
+            a = draw(laws, row * A, A, rng)
+            j = draw(weights, (row * A + a) * D, mdp.degree[h, s, a], rng)
             t = mdp.targets[h, s, a, j]
             earned += mdp.r[h, s, a]
-            learner.watch(state, h, s, a, t)
+            learner.watch(shown, h, s, a, t)
             s = t
         lost += optimum - value
         least = min(least, value)

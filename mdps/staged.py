@@ -163,19 +163,22 @@ def evaluate(mdp: StagedMDP, policy: Array, v: Array) -> float:
 
 
 @kernel
-def draw(law: Array, rng: Generator) -> int:
-    """An index with probabilities `law`; a sure one costs no random number."""
-    last = law.size - 1
-    while law[last] == 0:
+def draw(laws: Array, start: int, size: int, rng: Generator) -> int:
+    """An index with probabilities ``laws[start : start + size]``, float[any]; a sure one costs no random number.
+
+    A slice would do, but makes counts of references in the innermost loop of the simulations.
+    """
+    last = size - 1
+    while laws[start + last] == 0:
         last -= 1
     first = 0
-    while law[first] == 0:
+    while laws[start + first] == 0:
         first += 1
     if first == last:
         return first
     u, i = rng.random(), first
-    while i < last and u >= law[i]:
-        u -= law[i]
+    while i < last and u >= laws[start + i]:
+        u -= laws[start + i]
         i += 1
     return i
 

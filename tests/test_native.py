@@ -4,11 +4,15 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
+from numba.core.runtime import _nrt_python, rtsys
 
-from claimlab.bandits import UCB1
+from claimlab.bandits import UCB1, Algorithm, Environment, play
 from claimlab.fingerprint import fingerprint
 
 SRC = str(Path(__file__).parent.parent / "src")
@@ -126,3 +130,58 @@ def test_a_class_redefined_in_a_notebook_has_another_hash():
         return Mine
 
     assert fingerprint(define(0)) != fingerprint(define(1))
+
+
+class Notes(NamedTuple):
+    seen: np.ndarray
+
+
+@dataclass(frozen=True)
+class Jotting(Algorithm):
+    """Makes arrays in its methods, as code of users may."""
+
+    def init(self, n_arms, horizon):
+        return Notes(np.zeros(n_arms))
+
+    def act(self, state, t, rng):
+        return int(np.argmin(state.seen + np.zeros(state.seen.size)))
+
+    def learn(self, state, t, arm, reward):
+        fresh = np.zeros(state.seen.size)
+        fresh[arm] = 1.0
+        state.seen[:] = state.seen + fresh
+
+
+@dataclass(frozen=True)
+class Walk(Environment):
+    """Whose state is made for the run, and mentioned nowhere but in its methods."""
+
+    n_arms: int
+
+    def begin(self, horizon, rng):
+        return Notes(rng.random(horizon))
+
+    def gap(self, state, t, arm):
+        return 0.0
+
+    def pull(self, state, t, arm, rng):
+        return state.seen[t]
+
+
+def test_what_is_lent_lives_as_long_as_it_is_used():
+    record = play(Jotting(), Walk(3), horizon=3000, runs=40, seed=3, keep_states=True)
+    expected = [np.random.default_rng(child).random(3000).sum() for child in np.random.SeedSequence(3).spawn(40)]
+    np.testing.assert_allclose(record.reward[:, -1], expected)
+    np.testing.assert_array_equal([state.seen for state in record.states], np.full((40, 3), 1000.0))
+
+
+def test_lending_leaks_nothing():
+    def allocated():
+        stats = rtsys.get_allocation_stats()
+        return stats.alloc - stats.free
+
+    _nrt_python.memsys_enable_stats()
+    play(Jotting(), Walk(3), horizon=100, runs=2, seed=3)
+    before = allocated()
+    play(Jotting(), Walk(3), horizon=100, runs=20, seed=3)
+    assert allocated() == before

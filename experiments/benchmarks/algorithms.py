@@ -111,7 +111,7 @@ class Prepared(race.Prepared):
 
     def judge(self, answer: Array, task: Mapping[str, Any]) -> dict[str, Any]:
         """Chance is on the side of the answer: its error is what is proved at `DEVIATIONS` standard errors, at the
-        worst of the numbers of rounds."""
+        worst of the numbers of rounds; relative to the expected regret, where that is not 0."""
         runs, expected = task["judged"][0], self._curves(self.expected)
         if answer.shape != (runs * expected.shape[1],):
             return {"failure": f"an answer of shape {answer.shape}, not ({runs * expected.shape[1]},)"}
@@ -119,7 +119,8 @@ class Prepared(race.Prepared):
             return {"error": None, "wrong": True, "shown": "regret not finite"}
         curves, mean, spread = answer.reshape(runs, -1), expected.mean(axis=0), expected.std(axis=0, ddof=1)
         chance = DEVIATIONS * spread * np.sqrt(1 / runs + 1 / len(expected))
-        error = float((np.maximum(0.0, abs(curves.mean(axis=0) - mean) - chance) / mean).max())
+        scale = np.where(mean > 0, mean, 1.0)  # the first policies of a game may lose nothing
+        error = float((np.maximum(0.0, abs(curves.mean(axis=0) - mean) - chance) / scale).max())
         shown = f"regret {_told(curves[:, -1], spread[-1])}, expected {mean[-1]:.3g}"
         return {"error": error, "wrong": error > OFF and not task["differs"], "shown": shown}
 

@@ -10,18 +10,36 @@ import numpy as np
 from numpy.random import Generator
 
 from claimlab.checks import Array
-from claimlab.mdps.beliefs import Visits, add_visits, no_visits
 from claimlab.mdps.episodes import Learner
+from claimlab.native import fast_kernel
 
 
 class Twin(NamedTuple):
     """State of `RlberryUCBVI`."""
 
-    visits: Visits  # of all steps together
+    n: Array  # [S, A], visits, of all steps together
+    hits: Array  # [S, A, S], how many of them led where
+    model: Array  # [S, A, S], their shares, 1/S where nothing was seen
     r: Array  # [H, S, A]
-    bonus: Array  # [H, S, A], of the last visit at that step
-    q: Array  # [H, S, A]
+    gain: Array  # [H, S, A], the bonus of the last visit at that step, and the reward once it was seen at any
     v: Array  # [H + 1, S]
+
+
+@fast_kernel
+def _plan(gain: Array, model: Array, v: Array, policy: Array) -> None:
+    H, S, A = gain.shape
+    for h in range(H - 1, -1, -1):
+        for s in range(S):
+            best, chosen = -inf, 0
+            for a in range(A):
+                q = gain[h, s, a]
+                for t in range(S):
+                    q += model[s, a, t] * v[h + 1, t]
+                policy[h, s, a] = 0.0
+                if q > best:
+                    best, chosen = q, a
+            v[h, s] = min(best, 1.0 * H)
+            policy[h, s, chosen] = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,39 +55,28 @@ class RlberryUCBVI(Learner):
 
     def ready(self, r: Array, initial: Array, episodes: int) -> Twin:
         H, S, A = r.shape
-        bonus = np.zeros((H, S, A))
+        gain = np.zeros((H, S, A))
         for h in range(H):
-            bonus[h] = H - h
-        return Twin(no_visits(1, S, A), r, bonus, np.zeros((H, S, A)), np.zeros((H + 1, S)))
+            gain[h] = H - h
+        hits, model = np.zeros((S, A, S)), np.full((S, A, S), 1 / S)
+        return Twin(np.zeros((S, A)), hits, model, r, gain, np.zeros((H + 1, S)))
 
     def plan(self, state: Twin, k: int, rng: Generator, policy: Array) -> int:
-        H, S, A = policy.shape
-        for h in range(H - 1, -1, -1):
-            v, uniform = state.v[h + 1], 0.0
-            for t in range(S):
-                uniform += v[t] / S
-            for s in range(S):
-                best, chosen = -inf, 0
-                for a in range(A):
-                    n = state.visits.n[0, s, a]
-                    q = state.bonus[h, s, a] + (state.r[h, s, a] if n > 0 else uniform)
-                    if n > 0:
-                        total = 0.0
-                        for j in range(state.visits.seen[0, s, a]):
-                            t = state.visits.successors[0, s, a, j]
-                            total += state.visits.hits[0, s, a, t] * v[t]
-                        q += total / n
-                    if k == 0:  # it plans after episodes
-                        q = 0.0
-                    state.q[h, s, a] = q
-                    policy[h, s, a] = 0.0
-                    if q > best:
-                        best, chosen = q, a
-                state.v[h, s] = min(best, 1.0 * H)
-                policy[h, s, chosen] = 1.0
+        if k == 0:  # it plans after episodes
+            policy[:] = 0.0
+            policy[:, :, 0] = 1.0
+        else:
+            _plan(state.gain, state.model, state.v, policy)
         return 0
 
     def watch(self, state: Twin, h: int, s: int, a: int, t: int) -> None:
-        add_visits(state.visits, 0, s, a, t, 1.0)
-        n, left = state.visits.n[0, s, a], 1.0 * (state.r.shape[0] - h)
-        state.bonus[h, s, a] = min(self.scale / sqrt(n) + left / n, left)
+        H, S, _ = state.r.shape
+        if state.n[s, a] == 0:
+            for step in range(H):
+                state.gain[step, s, a] += state.r[step, s, a]
+        state.n[s, a] += 1
+        state.hits[s, a, t] += 1
+        share, left = 1 / state.n[s, a], 1.0 * (H - h)
+        state.gain[h, s, a] = min(self.scale * sqrt(share) + left * share, left) + state.r[h, s, a]
+        for j in range(S):
+            state.model[s, a, j] = state.hits[s, a, j] * share

@@ -22,14 +22,16 @@ from typing import Any, TypeVar, cast
 import numba
 from numba import typeof, types
 from numba.core import config
-from numba.core.cgutils import create_struct_proxy
+from numba.core.cgutils import create_struct_proxy, get_null_value
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
     NativeValue,
     infer_getattr,
+    intrinsic,
     lower_getattr_generic,
     models,
+    overload,
     overload_method,
     register_model,
     typeof_impl,
@@ -105,6 +107,57 @@ os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive 
 def interpreted(function: F) -> F:
     """The Python function behind a kernel: the oracle of the tests, and the way to debug."""
     return cast(Any, function).py_func
+
+
+def lent(value: T) -> T:
+    """`value` as compiled code may read and change it without counting references.
+
+    Each mention of an array inside a named tuple or a :class:`Native` value counts a reference up and down, in atomic
+    instructions: in the loop of a simulation half of the time.  Arrays that are lent are not counted.  Their owner must
+    outlive every use: lend in the function that got it as an argument, or that returns it or mentions it in a call of
+    :func:`held` afterwards.
+    """
+    return value
+
+
+def held(value: Any) -> None:
+    """Do nothing: compiled code frees what is not mentioned any more, and this mentions it."""
+
+
+@overload(lent)
+def _lent(value):  # type: ignore[no-untyped-def]  # numba compares annotations too
+    return lambda value: _uncounted(value)
+
+
+@overload(held)
+def _held(value):  # type: ignore[no-untyped-def]
+    return lambda value: None
+
+
+@intrinsic
+def _uncounted(context: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _without_owner(context, builder, value, arguments[0])
+
+    return value(value), generate
+
+
+def _without_owner(context: Any, builder: Any, type_: Any, value: Any) -> Any:
+    """The same value, whose arrays name no owner."""
+    if isinstance(type_, types.BaseTuple):
+        items = [
+            _without_owner(context, builder, member, builder.extract_value(value, i)) for i, member in enumerate(type_)
+        ]
+        return context.make_tuple(builder, type_, items)
+    if not isinstance(type_, (types.Array, types.NumPyRandomGeneratorType, _NativeType)):
+        return value
+    struct = create_struct_proxy(type_)(context, builder, value=value)
+    if isinstance(type_, _NativeType):
+        for name, member in type_.members:
+            setattr(struct, name, _without_owner(context, builder, member, getattr(struct, name)))
+    else:
+        struct.meminfo = get_null_value(struct.meminfo.type)
+    return struct._getvalue()
 
 
 class Native(ABC):

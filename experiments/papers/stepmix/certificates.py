@@ -95,7 +95,7 @@ def _escapes(law: Array, length: int, delta: float, scale: float, rng: Generator
     """Whether the frequencies of `length` draws ever lie further from `law` than the radius."""
     counts = np.zeros(law.size)
     for n in range(1, length + 1):
-        counts[draw(law, rng)] += 1
+        counts[draw(law, 0, law.size, rng)] += 1
         distance = 0.0
         for i in range(law.size):
             distance += abs(counts[i] / n - law[i])
