@@ -221,7 +221,7 @@ def _stages(short: Array, longer: Array, x: Array, *, short_wins: bool) -> Trial
 def _stages_check(budget: Budget, short_wins: bool = False) -> Inequality:
     space = Space({}, {"short": Box("", 0, 1), "longer": Box("", 0, 1), "x": Box("", -3, 3)})
     measure = partial(_stages, short_wins=short_wins)
-    return attack(space, measure, budget.with_instances(10 * budget.instances), batched=True)
+    return attack(space, measure, budget.with_instances(3 * budget.instances), batched=True)
 
 
 def _shorter(short: Array, longer: Array, x: Array, *, reverse: bool) -> Trials:
@@ -235,7 +235,7 @@ def _shorter(short: Array, longer: Array, x: Array, *, reverse: bool) -> Trials:
 def _shorter_check(budget: Budget, reverse: bool = False) -> Inequality:
     space = Space({}, {"short": Box("", 0, 1), "longer": Box("", 0, 1), "x": Box("", -3, 3)})
     measure = partial(_shorter, reverse=reverse)
-    return attack(space, measure, budget.with_instances(10 * budget.instances), batched=True)
+    return attack(space, measure, budget.with_instances(3 * budget.instances), batched=True)
 
 
 def _draw() -> tuple[Figure, pd.DataFrame]:
