@@ -47,7 +47,7 @@ WIDTH = 4  # actions an active node, as in the paper
 
 
 def advantages(r: Array, alone: str = "skip") -> Array:
-    """Group-normalised; without spread zeros; a group of one keeps its reward if `alone` is "raw" (a released habit)."""
+    """Group-normalised, zeros without spread; with `alone` "raw" a group of one keeps its reward, as in released code."""
     if len(r) == 1 and alone == "raw":
         return r.copy()
     spread = r.std()
@@ -217,8 +217,8 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
     left.set(xlabel="expected updates", ylabel="probability of a well-formed answer", ylim=(0, 1.03))
     left.legend(loc="lower left")
     spread = np.linspace(0, 1, 51)
-    law, mean = np.array([0.5, 0.5]), 0.1
-    q = np.stack([mean * (1 + spread), mean * (1 - spread)], axis=1)
+    law, mean = np.array([0.1, 0.9]), 0.1
+    q = np.stack([mean * (1 + 9 * spread), mean * (1 - spread)], axis=1)
     for y, label, style in (
         (finds(law, q, WIDTH), "tree: 16 leaves, 20 turns", "-"),
         (independent(law, q, TURNS // 2), "10 dialogues, 20 turns", "--"),
@@ -226,8 +226,8 @@ def _draw() -> tuple[Figure, pd.DataFrame]:
     ):
         right.plot(spread, y, style, label=label)
         rows += [{"panel": "search", "series": label, "x": d, "y": v} for d, v in zip(spread, y)]
-    right.set(xlabel="how much the first turn decides", ylabel="chance to find a success", ylim=(0.5, 0.95))
-    right.set_title("a dialogue wins with probability 0.1")
+    right.set(xlabel="how much the first turn decides", ylabel="chance to find a success", ylim=(0.3, 1.1))
+    right.set_title("one first turn in ten is promising")
     right.legend(loc="upper right")
     return fig, pd.DataFrame(rows)
 
