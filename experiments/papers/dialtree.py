@@ -47,7 +47,7 @@ WIDTH = 4  # actions an active node, as in the paper
 
 
 def advantages(r: Array, alone: str = "skip") -> Array:
-    """Group-normalised, zeros without spread; with `alone` "raw" a group of one keeps its reward, as in released code."""
+    """Group-normalised, zeros without spread; with `alone` "raw" a group of one keeps its reward, as released."""
     if len(r) == 1 and alone == "raw":
         return r.copy()
     spread = r.std()
