@@ -14,9 +14,13 @@ from scipy.optimize import minimize
 from claimlab.experiments.papers import (
     a_lol,
     bnpo,
+    campo,
+    dialtree,
+    dpo_implicit_reward,
     epo,
     group_relative_reinforce,
     igpo,
+    nlpo,
     pav,
     pg_rank,
     ps_grpo,
@@ -57,6 +61,10 @@ CLAIMS = [
         treepo,
         refuel,
         ps_grpo,
+        nlpo,
+        campo,
+        dialtree,
+        dpo_implicit_reward,
         group_relative_reinforce,
     )
     for claim in paper.CLAIMS
@@ -403,6 +411,103 @@ def test_agreement_by_hand():
     law = np.array([0.6, 0.4])
     assert 2 * law[0] * (law[0] - law @ law) == pytest.approx(0.096)
     assert ps_grpo.limit(law[None])[0, 0] > 0.99
+
+
+# NLPO, CAMPO, DialTree, DPO's implicit reward
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.floats(0.05, 0.95))
+def test_masks_are_the_smallest_sets_of_their_mass(weights, p):
+    """Against all subsets: none with fewer tokens has mass p, and none with as many has more mass."""
+    law = np.array(weights) / sum(weights)
+    mask = nlpo.top_p(law, p)
+    subsets = [np.array(s, dtype=bool) for s in product((False, True), repeat=len(law))]
+    enough = [s for s in subsets if law[s].sum() >= p - 1e-12]
+    assert law[mask].sum() >= p - 1e-12
+    assert mask.sum() <= min(s.sum() for s in enough if law[s].sum() >= p + 1e-12)
+    assert law[mask].sum() == pytest.approx(max(law[s].sum() for s in subsets if s.sum() == mask.sum()))
+    assert nlpo.top_p(law, 1.0).all()
+
+
+def test_the_best_token_is_never_tried():
+    """Golden numbers of the research notes: 0.2 inside the released mask, refreshed or not; 1 without."""
+    assert nlpo.top_p(nlpo.START, 0.9).tolist() == [True, True, True, False, False]
+    assert [nlpo.train(0.9, refresh)[-1] for refresh in (50, None)] == pytest.approx([0.2, 0.2], abs=1e-3)
+    assert nlpo.train(1.0, None)[-1] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "released", "share"),
+    [
+        ("abcabcabc", 1, 1),
+        ("xabab", 0.8, 0.8),
+        ("abcd", 0, 0),
+        ("aaaa", 1, 1),
+        ("aaaaa", 0.8, 1),
+        ("aaaaaaa", 6 / 7, 1),
+    ],
+)
+def test_loops_by_hand(text, released, share):
+    """The released rule keeps the longest period: five copies of a are two of aa, at the end of the word."""
+    tokens = np.array([ord(c) for c in text])
+    assert campo.loop_fraction(tokens) == pytest.approx(released)
+    assert campo.loop_fraction(tokens, "most") == pytest.approx(share)
+
+
+@given(st.text("ab", min_size=1, max_size=12))
+def test_loops_against_all_factorisations(text):
+    """The largest k |v| / n over all ways to write the text as u v^k with k >= 2."""
+    n = len(text)
+    ways = [k * m / n for m in range(1, n + 1) for k in range(2, n // m + 1) if text.endswith(text[n - m :] * k)]
+    assert campo.loop_fraction(np.array([ord(c) for c in text]), "most") == pytest.approx(max(ways, default=0))
+
+
+def test_a_penalty_on_a_number_shifts_all_alike():
+    """Right, and wrong with a loop: -0.1 belongs to the second; on numbers both scores stay."""
+    r, looped = np.array([1.0, 0.0]), np.array([False, True])
+    assert campo.released_scores(r, looped, view=True)[0] == pytest.approx([1, -0.1])
+    assert campo.released_scores(r, looped, view=False)[0] == pytest.approx([1, 0])
+    assert campo.released_scores(r, looped, view=False)[1] == pytest.approx([1, -0.1])
+
+
+def test_format_tokens_by_hand():
+    """A winner and a loser, advantages 1 and -1: 1/2 masked, 0 else, 1/4 with a loser twice as long."""
+    r = np.array([1.0, 0.0])
+    assert dialtree.push(r, np.ones(2), 0.5, False) == 0
+    assert dialtree.push(r, np.ones(2), 0.5, True) == pytest.approx(0.25)
+    assert dialtree.push(r, np.array([1, 1 / 2]), 0.5, False) == pytest.approx(0.125)
+    assert dialtree.format_probability("none", 0.95, 0.3, 200)[-1] == pytest.approx(0.95)  # the notes' simulation
+    assert dialtree.format_probability("adaptive", 0.95, 0.3, 200)[-1] > 0.98
+
+
+@given(st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_trees_of_two_turns_by_enumeration(width, seed):
+    """All first turns of a tree and all their replies, weighted."""
+    rng = np.random.default_rng(seed)
+    law, q, none = rng.dirichlet(np.ones(2)), rng.random(2), 0.0
+    for first in product(range(2), repeat=width):
+        none += np.prod([law[a] * (1 - q[a]) ** width for a in first])
+    assert dialtree.finds(law, q, width) == pytest.approx(1 - none)
+    assert dialtree.finds(np.array([0.5, 0.5]), np.array([1.0, 0.0]), 4) == 15 / 16
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 2))
+def test_dpo_on_a_table_by_a_general_solver(seed, beta):
+    rng = np.random.default_rng(seed)
+    ref, r = rng.dirichlet(np.ones(3)) * 0.9 + 0.1 / 3, rng.normal(size=3)
+    wins = 1 / (1 + np.exp(-np.subtract.outer(r, r)))
+
+    def loss(x):
+        return -(wins * np.log(1 / (1 + np.exp(-dpo_implicit_reward.margins(x, ref, beta))))).sum()
+
+    found = dpo_implicit_reward.margins(minimize(loss, np.zeros(3), options={"gtol": 1e-9}).x, ref, beta)
+    np.testing.assert_allclose(found, np.subtract.outer(r, r), atol=1e-4)
+
+
+def test_ties_are_right_half_the_time():
+    explicit, implicit = dpo_implicit_reward.accuracies("tokens", 1.0, 10, 3)
+    assert (implicit == 0.5).all()
+    assert explicit.mean() > 0.9
 
 
 # Group-relative REINFORCE
