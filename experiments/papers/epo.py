@@ -198,6 +198,29 @@ def _kept_check(budget: Budget, at_least: float = 0.0) -> Inequality:
     return attack(Space({"A": (2, 4)}, fields), partial(_kept, at_least=at_least), budget)
 
 
+def _lipschitz(H: Array, other: Array, mean: Array, low: Array, high: Array, *, factor: float) -> Trials:
+    gap = abs(penalty(H, mean, low, high) - penalty(other, mean, low, high))
+    return Trials(gap, factor * abs(H - other), 32 * EPS)
+
+
+ENTROPIES = {"H": Box("", 0, 4), "mean": Box("", 0.1, 2), "low": Box("", 0.1, 1), "high": Box("", 1, 2)}
+
+
+def _lipschitz_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    space = Space({}, ENTROPIES | {"other": Box("", 0, 4)})
+    return attack(space, partial(_lipschitz, factor=factor), budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _inside(H: Array, mean: Array, low: Array, high: Array, *, top: bool) -> Trial:
+    """Whether "no penalty" and "inside the corridor" differ; without `top`, only its lower end counts as an end."""
+    inside = low * mean <= H and (high * mean >= H or not top)
+    return Trial(float((float(penalty(H, mean, low, high)) == 0) != inside), 0.0)
+
+
+def _inside_check(budget: Budget, top: bool = True) -> Identity:
+    return equate(Space({}, ENTROPIES), partial(_inside, top=top), budget)
+
+
 def _draw() -> tuple[Figure, pd.DataFrame]:
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.3))
     H, rows = np.linspace(0, 2.5, 251), []
@@ -313,5 +336,25 @@ CLAIMS = (
         control=partial(_concave_check, logits=False),
         control_statement="it is concave in the probabilities.",
         expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="epo/penalty-is-lipschitz",
+        source="Lemma A.10",
+        statement=r"$|P(H)-P(H')|\le|H-H'|$.",
+        kind=Inequality,
+        premises=(CORRIDOR,),
+        check=_lipschitz_check,
+        control=partial(_lipschitz_check, factor=0.9),
+        control_statement=r"$|P(H)-P(H')|\le0.9\,|H-H'|$.",
+    ),
+    claim(
+        id="epo/penalty-vanishes-inside",
+        source="Lemma A.10",
+        statement=r"$P(H)=0$ iff $\kappa_l\bar H\le H\le\kappa_r\bar H$.",
+        kind=Identity,
+        premises=(CORRIDOR,),
+        check=_inside_check,
+        control=partial(_inside_check, top=False),
+        control_statement=r"$P(H)=0$ iff $\kappa_l\bar H\le H$.",
     ),
 )
