@@ -184,6 +184,40 @@ def test_complex_steps_are_the_gradient(seed, rho):
     np.testing.assert_allclose(found, differences, atol=1e-7)
 
 
+def test_costs_by_hand():
+    """Doors to one step that wins or loses, and to three that win, at 0.1 a step: 0.4 < 0.7, 0.9 is missed."""
+    reward = np.array([[[0.9], [-0.1]], [[0.7], [0.7]]])
+    exists = [np.ones(2), np.ones((2, 2)), np.ones((2, 2, 1))]
+    got = worst_value(reward, greedy(action_values(reward, uniform(exists)), exists))
+    assert (got, optimal_value(reward, exists)) == (0.7, 0.9)
+    length, cost = np.array([[[1.0], [1.0]], [[3.0], [3.0]]]), np.array([0.1])
+    won = np.array([[[1.0], [0.0]], [[1.0], [1.0]]])
+    trials = rover._costs(np.ones((1, 2)), np.ones((1, 2, 2)), np.ones((1, 2, 2, 1)), won[None], length[None], cost,
+                          paid=True)  # fmt: skip
+    assert (float(trials.value[0]), float(trials.bound[0])) == pytest.approx((0.9, 0.7))
+
+
+def test_cycles_by_hand():
+    """A node with an action that stays and one that wins: both are worth 1, or 0.82 and 1 with a discount."""
+    to = np.array([[0.0, 0.4]])
+    assert rover._cycles(to, gamma=1.0).value == 1
+    assert rover._cycles(to, gamma=0.9).value == 0
+    assert rover._cycles(np.array([[0.0, 0.99]]), gamma=1.0) is None  # nothing to be reached
+
+
+def test_merging_prefixes_by_unrolling():
+    """A graph's greedy value is that of the tree it unrolls to."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        to = [rng.integers(3, size=(3, 2)) for _ in range(2)]
+        won = rng.integers(2, size=(3, 2)).astype(float)
+        leaf = np.array([[won[to[1][to[0][0, a], b]] for b in range(2)] for a in range(2)])
+        exists = [np.ones(leaf.shape[: d + 1]) for d in range(3)]
+        unrolled = worst_value(leaf, greedy(action_values(leaf, uniform(exists)), exists))
+        trials = rover._merged(*(x[None] / 3 + 0.1 for x in to), won[None], np.zeros(1), np.zeros(1), binary=True)
+        assert float(trials.bound[0]) - 4 == pytest.approx(unrolled)
+
+
 # SPO and BNPO
 
 
@@ -227,6 +261,42 @@ def test_signal_to_noise_by_simulation(a, plain, normalised):
     assert signal.mean() ** 2 / (signal**2).mean() == pytest.approx(plain, abs=5e-3)
 
 
+def test_one_answer_can_miss_the_change():
+    """A third each to a third, two thirds and almost none: the first answer did not move at all, the KL is 1.1."""
+    case = {"old": np.full((1, 3), 1 / 3), "new": np.array([[1 / 3, 2 / 3, 0.0]]), "at": np.zeros(1)}
+    trials = spo._change(**case, stored=True)
+    assert float(trials.bound[0]) == pytest.approx(0, abs=1e-12)
+    assert float(trials.value[0]) > 1
+    assert spo.forgetting(0.0) == 0.96
+    assert spo.forgetting(1.0) == 0.875
+
+
+def test_priorities_by_hand():
+    """Two prompts, tracked at 1/2 and 0: weights 0.55 and 0.05 of 0.6, so the second prompt counts a twelfth."""
+    pi, r, v = np.full((2, 2), 0.5), np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0.5, 0.0])
+    assert spo._priority(pi, r, v, importance=False, stated="weighted").value == 0
+    off = spo._priority(pi, r, v, importance=False, stated="uniform").value
+    assert off == pytest.approx((11 / 12 - 1 / 2) * 0.25)
+
+
+def test_released_moments_by_hand():
+    """Group means 1/4 and 3/4: mean 1/2, unbiased variance 1/8, so a = b = 1/2; alike, they have no variance at all."""
+    assert bnpo.released_parameters(np.array([0.25, 0.75])) == pytest.approx((1 + 1 / 6, 1 + 1 / 6))
+    assert bnpo.released_parameters(np.array([0.0, 1.0])) == (1, 1)
+    assert bnpo.released_parameters(np.array([0.5, 0.5])) == (np.inf, np.inf)
+    assert np.isnan(bnpo.released_parameters(np.array([1.0, 1.0]))).all()
+
+
+def test_other_scores_by_simulation():
+    rng = np.random.default_rng(0)
+    p = rng.beta(4, 4, size=400_000)
+    r, v = rng.random(p.size) < p, p * (1 - p)
+    for power in (0.5, 0.0):
+        signal = (r - p) ** 2 * v ** (power - 1)
+        found = bnpo.signal_to_noise(np.array(4.0), np.array(4.0), np.array(1.0), np.array(1.0), power)
+        assert signal.mean() ** 2 / (signal**2).mean() == pytest.approx(float(found), abs=1e-2)
+
+
 # SPPO
 
 
@@ -260,6 +330,18 @@ def test_hedge_by_hand():
     np.testing.assert_allclose(mean, (np.array([[0.5, 0.5]]) + last) / 2)
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_nobody_beats_the_winner(seed):
+    P = sppo.preferences(np.random.default_rng(seed).uniform(-1, 1, (4, 4)))
+    assert sppo.exploitability(P[None], sppo.nash(P)[None])[0] == pytest.approx(0, abs=1e-8)
+
+
+def test_the_chosen_answer_may_fall():
+    """Features 1, 0 and 3, uniform law: the mean is 4/3, so the step of 1 lowers the chosen by 1/3 (unmixed)."""
+    trials = sppo._dpo(np.array([[[1.0], [0.0], [3.0]]]), np.full((1, 3), 1 / 3), table=False)
+    assert float(trials.value[0]) == pytest.approx(1 / 3)
+
+
 # PAV
 
 
@@ -283,6 +365,23 @@ def test_the_slope_is_the_derivative(seed):
     leaf, alpha, h = rng.random((1, 2, 2, 2)), np.array([rng.random() * 3]), 1e-5
     up, down = (value(leaf, pav.step(leaf, policy, prover, alpha, np.array([g]))) for g in (h, -h))
     assert pav.slope(leaf, policy, prover, alpha) == pytest.approx((up - down) / (2 * h), abs=1e-8)
+
+
+def test_a_prover_that_harms_by_hand():
+    """Values 1 and 0 of two actions, halves: Var(A^pi) is 1/4; the opposite prover's A^mu is -A^pi: (1 - alpha)/4."""
+    case = {name: x[None] for name, x in pav.opposite().items()}
+    policy, prover = [case[n] for n in pav.LAWS], [case[n] for n in pav.PROVER]
+    for alpha in (0.5, 1.0, 5.0):
+        assert pav.slope(case["leaf"], policy, prover, np.array([alpha]))[0] == pytest.approx((1 - alpha) / 4)
+
+
+def test_planted_symbols_by_enumeration():
+    """The chance that a uniform policy plants all symbols: at least 5 of 10 throws of a 15-sided die."""
+    from scipy.stats import binom
+
+    success, _ = pav._planted_values(np.full((pav.HORIZON, pav.LENGTH), 1 / pav.SYMBOLS))
+    assert success == pytest.approx(binom.sf(pav.LENGTH - 1, pav.HORIZON, 1 / pav.SYMBOLS))
+    assert pav.planted_steps(1.0, 0.0) > 10 * pav.planted_steps(8.0)
 
 
 # A-LoL, reward ensembles, PG-RANK
@@ -332,6 +431,28 @@ def test_gradients_of_rankings_by_differences(seed):
     np.testing.assert_allclose(pg_rank.gradient(s, g, d), differences, atol=1e-8)
 
 
+def test_a_baseline_can_add_variance():
+    """Two documents, gains 1 and -1, equal scores: utility times score is the same for both orders, no variance."""
+    s, g = np.zeros(2), np.array([1.0, -1.0])
+    assert pg_rank.paired_variance(s, g, False) == pytest.approx(0, abs=1e-12)
+    assert pg_rank.paired_variance(s, g, True) > 0.05
+
+
+def test_variances_of_four_documents():
+    """Golden numbers of the research notes had other scores; the order of the three variances is theirs."""
+    s, g = np.array([0.3, -0.2, 0.5, 0.0]), np.array([1.0, 0.0, 1.0, 0.5])
+    assert (
+        pg_rank.variance(s, g, "plain", centred=True)
+        < pg_rank.variance(s, g, "to-go")
+        < pg_rank.variance(s, g, "plain")
+    )
+
+
+def test_tilted_laws_have_their_divergence():
+    law = reward_ensembles._tilted(np.random.default_rng(0).normal(size=50), 1.5)
+    assert (law * np.log(law * 50)).sum() == pytest.approx(1.5, abs=1e-6)
+
+
 # EPO, TreePO
 
 
@@ -367,6 +488,15 @@ def test_advantages_of_eight_leaves():
     size = [1, 1, -0.714, -0.714, 1.286, -0.714, -0.571, -0.571]
     np.testing.assert_allclose(treepo.advantages(R).ravel(), average, atol=6e-4)
     np.testing.assert_allclose(treepo.advantages(R, "size").ravel(), size, atol=6e-4)
+
+
+def test_segments_of_trees_by_hand():
+    """The first segment decides, by a coin: two tosses for eight leaves, 14 segments; eight of them take 24."""
+    policy = [np.array([[0.5, 0.5]]), np.ones((1, 2, 1)), np.ones((1, 2, 1, 1))]
+    leaf = np.array([1.0, 0.0]).reshape(1, 2, 1, 1)
+    assert treepo.leaf_mean_variance(leaf, policy, 2)[0] * 14 == pytest.approx(1.75)
+    trials = treepo._per_segment(leaf, gain=True, last=False, p1=policy[0], p2=policy[1], p3=policy[2])
+    assert (float(trials.value[0]), float(trials.bound[0])) == pytest.approx((1.75, 0.75))
 
 
 # REFUEL, PS-GRPO
