@@ -55,8 +55,9 @@ def coverage(tokens: Ints, period: int) -> float:
 def loop_fraction(tokens: Ints, choice: str = "longest") -> float:
     """f by the longest period that repeats (as released), the shortest, or the one that covers most ("most")."""
     found = [c for period in range(1, len(tokens) // 2 + 1) if (c := coverage(tokens, period)) > 0]
-    pick = {"longest": lambda c: c[-1], "shortest": lambda c: c[0], "most": max}[choice]
-    return float(pick(found)) if found else 0.0
+    if not found:
+        return 0.0
+    return {"longest": found[-1], "shortest": found[0], "most": max(found)}[choice]
 
 
 def _loop(word: Array, before: Array, repeats: Array, *, choice: str) -> Trial:
@@ -136,7 +137,7 @@ def _released(r: Array, loops: Array, *, view: bool) -> Trial | None:
     if listed.std() < 1e-3:
         return None
     found = (scores - listed.mean()) / listed.std()
-    return Trial(float(abs(found - advantages(r, CONSTANT * (loops > 0.5))).max()), 1e-12)
+    return Trial(float(abs(found - advantages(r, np.where(loops > 0.5, CONSTANT, 0.0))).max()), 1e-12)
 
 
 def _released_check(budget: Budget, view: bool = True) -> Identity:
@@ -228,8 +229,9 @@ def _shorter(short: Array, longer: Array, x: Array, *, reverse: bool) -> Trials:
     """The probability of the longer answer with two stages against that with one."""
     success = np.stack([short, longer], axis=1)
     start = np.stack([x, np.zeros_like(x)], axis=1)
-    chance = [success_of(staged(start, success, n, STEPS), np.array([[0.0, 1.0]])) for n in (FIRST, 0)]
-    return Trials(*(chance[::-1] if reverse else chance), 1e-12)
+    two, direct = (success_of(staged(start, success, n, STEPS), np.array([[0.0, 1.0]])) for n in (FIRST, 0))
+    value, bound = (direct, two) if reverse else (two, direct)
+    return Trials(value, bound, 1e-12)
 
 
 def _shorter_check(budget: Budget, reverse: bool = False) -> Inequality:

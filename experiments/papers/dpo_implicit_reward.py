@@ -88,7 +88,7 @@ def _shifted_check(budget: Budget, each: bool = False) -> Identity:
     return equate(Space({"Y": (2, 5)}, fields), partial(_shifted, each=each), budget)
 
 
-def train(score: Array, pairs: Array, steps: int, size: float, start: Array) -> Array:
+def train(score: Array, pairs: Ints, steps: int, size: float, start: Array) -> Array:
     """Full-batch gradient descent of the pair loss for scores that are linear, ``score @ w``; pairs are (won, lost)."""
     w = start.copy()
     x = score[pairs[:, 0]] - score[pairs[:, 1]]

@@ -147,9 +147,9 @@ def train(p: float, refresh: int | None, steps: int = 20_000, size: float = 1.0)
 
     The mask is that of the current policy every `refresh` steps; with None it is that of the start.
     """
-    x, values = np.log(START), np.empty(steps)
+    x, values, mask = np.log(START), np.empty(steps), top_p(START, p)
     for t in range(steps):
-        if t == 0 or (refresh is not None and t % refresh == 0):
+        if refresh is not None and t % refresh == 0:
             weights = np.exp(x - x.max())
             mask = top_p(weights / weights.sum(), p)
         law = masked_law(x, mask)

@@ -7,6 +7,7 @@ One step is :math:`\pi'\propto\pi e^{\gamma(Q^\pi+\alpha A^\mu)}`, with the adva
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,8 +51,8 @@ def advantages(leaf: Array, policy: Levels) -> Levels:
     return [q - (p * q).sum(axis=-1, keepdims=True) for q, p in zip(action_values(leaf, policy), policy)]
 
 
-def step(leaf: Array, policy: Levels, prover: Levels, alpha: Array, gamma: Array) -> Levels:
-    """The policy after one natural policy gradient step; alpha and gamma are float[n]."""
+def step(leaf: Array, policy: Levels, prover: Levels, alpha: Array, gamma: Any) -> Levels:
+    """The policy after one natural policy gradient step; alpha and gamma are [n], gamma also complex."""
     out = []
     for p, q, a in zip(policy, action_values(leaf, policy), advantages(leaf, prover)):
         over = (len(alpha),) + (1,) * (p.ndim - 1)

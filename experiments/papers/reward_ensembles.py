@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from claimlab.checks import Array
+from claimlab.checks import Array, Ints
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
@@ -162,7 +162,8 @@ def _scaled_check(budget: Budget, how: str) -> Inequality:
 def _conservative_check(budget: Budget, reverse: bool = False) -> Inequality:
     def measure(r: Array) -> Trials:
         pair = merged(r, "worst").max(axis=1) + 2, merged(r, "mean").max(axis=1) + 2
-        return Trials(*(pair[::-1] if reverse else pair), 16 * EPS)
+        value, bound = pair[::-1] if reverse else pair
+        return Trials(value, bound, 16 * EPS)
 
     space = Space({"Y": (1, 4), "K": (2, 5)}, {"r": Box("YK")})
     return attack(space, measure, budget.with_instances(20 * budget.instances), batched=True)
@@ -185,7 +186,7 @@ def _degrees_check(budget: Budget, factor: bool = True) -> Identity:
 ARMS, WIDTH, COMPARISONS, FLIPS, TARGET_KL = 300, 6, 60, 0.25, 4.0
 
 
-def _fitted(x: Array, pairs: Array, ridge: float = 1.0) -> Array:
+def _fitted(x: Array, pairs: Ints, ridge: float = 1.0) -> Array:
     """Ridge-logistic regression on (won, lost) pairs by Newton's method, float[WIDTH]."""
     d, w = x[pairs[:, 0]] - x[pairs[:, 1]], np.zeros(x.shape[1])
     for _ in range(8):
@@ -198,6 +199,7 @@ def _fitted(x: Array, pairs: Array, ridge: float = 1.0) -> Array:
 def _tilted(proxy: Array, kl: float) -> Array:
     r"""The law :math:`\propto e^{\hat r/\beta}` over equally likely answers with the given divergence, by bisection."""
     low, high = 0.0, 1e3 / float(np.ptp(proxy))
+    law = np.full(len(proxy), 1 / len(proxy))
     for _ in range(60):
         inverse = (low + high) / 2
         weights = np.exp(inverse * (proxy - proxy.max()))
