@@ -2,7 +2,8 @@ r"""Beta Normalization Policy Optimization (BNPO): advantages divided by a Beta 
 
 :math:`A=(R-p)/f(p;\alpha,\beta)` with the Beta density f, where success probabilities of questions are taken as
 :math:`p\sim\mathrm{Beta}(a,b)`.  The theorem's text was not at hand; it is reconstructed from the reviews and the
-code, which sets :math:`\alpha=1+a/3`, :math:`\beta=1+b/3`.  Its criterion is :math:`V=E[(R-p)^2/f(p)^2]`.
+code, which sets :math:`\alpha=1+a/3`, :math:`\beta=1+b/3`.  Its criterion is :math:`V=E[(R-p)^2/f(p)^2]`.  The
+variation of gradient norms and accuracy on tasks need a model.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ r"""Entropy-regularized Policy Optimization (EPO) for agents: an entropy bonus w
 The loss adds :math:`-\lambda(L_H-\beta_kL_{smooth})`, with the entropy :math:`L_H=H` and the corridor penalty
 :math:`L_{smooth}=\alpha P`, :math:`P=[\kappa_l\bar H-H]_++[H-\kappa_r\bar H]_+`.  Assumption A.4 asks for
 :math:`\alpha\beta_k<1`.  The released code has a constant penalty outside the corridor instead.  Proposition 6.3 has
-constants that are not given and is not tested.
+constants that are not given and is not tested.  Entropy over the steps of a real run needs a model.
 """
 
 from __future__ import annotations
@@ -221,6 +221,22 @@ def _inside_check(budget: Budget, top: bool = True) -> Identity:
     return equate(Space({}, ENTROPIES), partial(_inside, top=top), budget)
 
 
+def strength(step: Array, middle: Array, decay: Array) -> Array:
+    r"""Algorithm 1's :math:`\beta_k=1+e^{-\gamma k/k_{mid}}`."""
+    return np.asarray(1 + np.exp(-decay * step / middle))
+
+
+def _later(step: Array, later: Array, middle: Array, decay: Array, *, grows: bool) -> Trials:
+    pair = strength(step, middle, decay), strength(step + later, middle, decay)
+    value, bound = pair if grows else pair[::-1]
+    return Trials(value, bound, 8 * EPS)
+
+
+def _later_check(budget: Budget, grows: bool = True) -> Inequality:
+    fields = {"step": Box("", 0, 100), "later": Box("", 1, 100), "middle": Box("", 10, 80), "decay": Box("", 0.1, 5)}
+    return attack(Space({}, fields), partial(_later, grows=grows), budget, batched=True)
+
+
 def _draw() -> tuple[Figure, pd.DataFrame]:
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.3))
     H, rows = np.linspace(0, 2.5, 251), []
@@ -356,5 +372,16 @@ CLAIMS = (
         check=_inside_check,
         control=partial(_inside_check, top=False),
         control_statement=r"$P(H)=0$ iff $\kappa_l\bar H\le H$.",
+    ),
+    claim(
+        id="epo/smoothing-grows",
+        source="Remark A.14 (weaker early, stronger later)",
+        statement=r"The weight of the smoothing, $\beta_k=1+e^{-\gamma k/k_{mid}}$, grows over training.",
+        kind=Inequality,
+        premises=(r"$\gamma>0$ (Algorithm 1)",),
+        check=_later_check,
+        control=partial(_later_check, grows=False),
+        control_statement=r"it falls, from 2 to 1, as Section 4.2 says.",
+        expected=Outcome.REFUTED,
     ),
 )

@@ -3,7 +3,8 @@ r"""Neural PG-RANK: policy gradient on rankings drawn from a Plackett-Luce law.
 :math:`\pi(\sigma)=\prod_i\frac{e^{s_{\sigma_i}}}{\sum_{j\ge i}e^{s_{\sigma_j}}}`, and the utility is a discounted gain
 :math:`\Delta(\sigma)=\sum_i d_i\,g_{\sigma_i}`.  Estimators of :math:`\nabla_s E\Delta`: REINFORCE,
 :math:`\Delta\nabla\log\pi`, with a leave-one-out baseline, and with reward-to-go (the choice at position k is credited
-with the gains from k on).  All rankings of up to four documents are enumerated.
+with the gains from k on).  All rankings of up to four documents are enumerated.  Ranking by an encoder against InfoNCE
+needs a model.
 """
 
 from __future__ import annotations

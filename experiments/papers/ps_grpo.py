@@ -2,7 +2,7 @@ r"""Group similarity rewards for consistent answers (PS-GRPO): answers are paid 
 
 The reward of an answer is its mean similarity to the answers of the other paraphrases.  The formulas were not at hand
 in full (reviews and summaries); what is tested follows from that definition with exact-match similarity and softmax
-policies on finitely many answers.
+policies on finitely many answers.  Consistency over templates of a task needs a model.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ r"""Reward model ensembles against overoptimization: best-of-n and three ways to
 The mean, the worst case :math:`\min_i r_i` (WCO), and :math:`\mathrm{mean}-\lambda\,\mathrm{Var}_i r_i` (UWO).
 The paper has experiments and no theorem; what is exact here is about the estimator, the divergence and the
 invariances, and the experiment is replaced by a bandit with heteroscedastic errors, which says what the conclusion
-needs.
+needs.  Heads on a trunk of their own need a model.
 """
 
 from __future__ import annotations

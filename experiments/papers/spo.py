@@ -2,8 +2,8 @@ r"""Single-stream Policy Optimization (SPO): one answer a prompt, and a value tr
 
 The tracker of a prompt counts successes and failures with forgetting: after a reward r in {0, 1},
 :math:`\alpha\leftarrow\rho\alpha+r`, :math:`\beta\leftarrow\rho\beta+1-r` (Eq. 4-5), and
-:math:`\hat v=\alpha/(\alpha+\beta)`.  Everything here is enumerated: trackers over all reward strings, groups over all
-answers.
+:math:`\hat v=\alpha/(\alpha+\beta)`.  Identities are enumerated: trackers over all reward strings, groups over all
+answers.  Accuracy at equal samples on tasks needs a model.
 """
 
 from __future__ import annotations
