@@ -170,12 +170,12 @@ def _noisy(leaf: Array, error: Array, s1: Array, s2: Array, s3: Array, *, rounds
 def _noisy_check(budget: Budget, factor: float = 1.0) -> Inequality:
     signs = {"s1": Box("A"), "s2": Box("AB"), "s3": Box("ABC")}
     fields = {"leaf": Box("ABC", 0, 1), "error": Box("", 0, 0.3)} | signs
-    gap = np.zeros((2, 1, 1))
-    gap[0] = 0.55  # less than twice the error, which favours the second action
-    flip = {"s1": np.array([-1.0, 1.0]), "s2": np.ones((2, 1)), "s3": np.ones((2, 1, 1))}
+    first = np.array([1.0, 0.0])  # each turn's first answer is worth a third, and the error favours the second
+    third = (first[:, None, None] + first[:, None] + first) / 3
+    flip = {name: np.broadcast_to(1 - 2 * first, (2,) * (d + 1)).copy() for d, name in enumerate(signs)}
     space = Space({"A": (2, 3), "B": (1, 3), "C": (1, 3)}, fields)
     measure = partial(_noisy, rounds=64, factor=factor)
-    hard = [{"leaf": gap, "error": np.array(0.3)} | flip]
+    hard = [{"leaf": third, "error": np.array(0.3)} | flip]
     return attack(space, measure, budget.with_instances(3 * budget.instances), batched=True, hard=hard)
 
 
