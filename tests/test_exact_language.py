@@ -384,6 +384,16 @@ def test_planted_symbols_by_enumeration():
     assert pav.planted_steps(1.0, 0.0) > 10 * pav.planted_steps(8.0)
 
 
+def test_the_planted_gradient_by_differences():
+    x, h = np.random.default_rng(0).normal(size=(pav.HORIZON, pav.LENGTH)), 1e-5
+    success = lambda y: pav._planted_values(1 / (1 + np.exp(-y)))[0]  # noqa: E731
+    found = pav.planted_gradient(x, np.zeros(x.shape))[1]
+    for at in ((0, 0), (3, 2), (9, 4), (5, 0)):
+        e = np.zeros(x.shape)
+        e[at] = h
+        assert found[at] == pytest.approx((success(x + e) - success(x - e)) / (2 * h), abs=1e-8)
+
+
 # A-LoL, reward ensembles, PG-RANK
 
 
@@ -436,6 +446,19 @@ def test_a_baseline_can_add_variance():
     s, g = np.zeros(2), np.array([1.0, -1.0])
     assert pg_rank.paired_variance(s, g, False) == pytest.approx(0, abs=1e-12)
     assert pg_rank.paired_variance(s, g, True) > 0.05
+
+
+def test_variances_of_pairs_by_enumeration():
+    s, g = np.array([0.5, -0.3, 0.1]), np.array([1.0, 0.2, 0.6])
+    p, order = pg_rank.law(s), pg_rank.rankings(3)
+    utility, score = (g[order] * pg_rank.discounts(3)).sum(axis=1), pg_rank.scores(s).sum(axis=1)
+    for loo in (False, True):
+        mean, square = np.zeros(3), 0.0
+        for i, j in product(range(6), repeat=2):
+            base = (utility[j], utility[i]) if loo else (0.0, 0.0)
+            x = ((utility[i] - base[0]) * score[i] + (utility[j] - base[1]) * score[j]) / 2
+            mean, square = mean + p[i] * p[j] * x, square + p[i] * p[j] * (x @ x)
+        assert pg_rank.paired_variance(s, g, loo) == pytest.approx(square - mean @ mean)
 
 
 def test_variances_of_four_documents():
@@ -630,8 +653,10 @@ def test_dpo_on_a_table_by_a_general_solver(seed, beta):
     def loss(x):
         return -(wins * np.log(1 / (1 + np.exp(-dpo_implicit_reward.margins(x, ref, beta))))).sum()
 
-    found = dpo_implicit_reward.margins(minimize(loss, np.zeros(3), options={"gtol": 1e-9}).x, ref, beta)
-    np.testing.assert_allclose(found, np.subtract.outer(r, r), atol=1e-4)
+    x = minimize(loss, np.zeros(3), options={"gtol": 1e-9}).x
+    np.testing.assert_allclose(dpo_implicit_reward.margins(x, ref, beta), np.subtract.outer(r, r), atol=1e-4)
+    law, stated = np.exp(x) / np.exp(x).sum(), ref * np.exp(r / beta)
+    np.testing.assert_allclose(law, stated / stated.sum(), atol=1e-4)
 
 
 def test_ties_are_right_half_the_time():

@@ -408,6 +408,18 @@ def _planted_values(right: Array) -> tuple[float, Array]:
     return float(v[0]), gap
 
 
+def planted_gradient(x: Array, bonus: Array) -> tuple[float, Array]:
+    """Success, and the policy gradient in the right symbol's logits, `bonus` added to how much better it is."""
+    right = 1 / (1 + np.exp(-x))
+    success, gap = _planted_values(right)
+    reached, direction = np.eye(LENGTH)[0], np.empty(x.shape)
+    for t in range(HORIZON):
+        direction[t] = reached * right[t] * (1 - right[t]) * (gap[t] + bonus[t])
+        moved = reached * right[t]
+        reached = reached - moved + np.append(0.0, moved[:-1])
+    return success, direction
+
+
 @lru_cache(maxsize=32)
 def planted_steps(strength: float, alpha: float = ALPHA, most: int = 2_000) -> int:
     r"""Exact policy gradient steps until the planted subsequence is found with probability 0.95.
@@ -416,18 +428,12 @@ def planted_steps(strength: float, alpha: float = ALPHA, most: int = 2_000) -> i
     the prover gives it with probability ``strength / 15``.  Each step is weighted by visits, with Q + alpha A^mu.
     """
     x = np.full((HORIZON, LENGTH), -np.log(SYMBOLS - 1.0))
-    _, help_ = _planted_values(np.full((HORIZON, LENGTH), strength / SYMBOLS))
+    _, its = _planted_values(np.full((HORIZON, LENGTH), strength / SYMBOLS))
     for steps in range(most):
-        right = 1 / (1 + np.exp(-x))
-        success, gap = _planted_values(right)
+        success, direction = planted_gradient(x, alpha * its)
         if success >= 0.95:
             return steps
-        reached, visits_ = np.eye(LENGTH)[0], np.empty((HORIZON, LENGTH))
-        for t in range(HORIZON):
-            visits_[t] = reached
-            moved = reached * right[t]
-            reached = reached - moved + np.append(0.0, moved[:-1])
-        x = x + SIZE * visits_ * right * (1 - right) * (gap + alpha * help_)
+        x = x + SIZE * direction
     return most
 
 

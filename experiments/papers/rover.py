@@ -488,10 +488,9 @@ def _tight(first: Array, second: Array, third: Array, leaf: Array, log_rho: Arra
         counts += list(alive[(dead > 0) & (alive > 0) & (reached > 0)])
     if not counts or (max(counts) > 1) == single or optimal_value(leaf[None], exists)[0] == 0:
         return None
-    trial = _soft(first[None], second[None], third[None], leaf[None], log_rho[None], factor=1.0, solvable=True).arrays(
-        1
-    )
-    return Trial(abs(float(trial.bound[0] - trial.value[0])), float(trial.error[0]))
+    block = (x[None] for x in (first, second, third, leaf, log_rho))
+    trials = _soft(*block, factor=1.0, solvable=True)
+    return Trial(abs(float(trials.bound[0] - trials.value[0])), float(trials.error[0]))
 
 
 def _tight_check(budget: Budget, single: bool = True) -> Identity:
