@@ -14,9 +14,13 @@ from scipy.optimize import minimize
 from claimlab.experiments.papers import (
     a_lol,
     bnpo,
+    campo,
+    dialtree,
+    dpo_implicit_reward,
     epo,
     group_relative_reinforce,
     igpo,
+    nlpo,
     pav,
     pg_rank,
     ps_grpo,
@@ -57,6 +61,10 @@ CLAIMS = [
         treepo,
         refuel,
         ps_grpo,
+        nlpo,
+        campo,
+        dialtree,
+        dpo_implicit_reward,
         group_relative_reinforce,
     )
     for claim in paper.CLAIMS
@@ -176,6 +184,40 @@ def test_complex_steps_are_the_gradient(seed, rho):
     np.testing.assert_allclose(found, differences, atol=1e-7)
 
 
+def test_costs_by_hand():
+    """Doors to one step that wins or loses, and to three that win, at 0.1 a step: 0.4 < 0.7, 0.9 is missed."""
+    reward = np.array([[[0.9], [-0.1]], [[0.7], [0.7]]])
+    exists = [np.ones(2), np.ones((2, 2)), np.ones((2, 2, 1))]
+    got = worst_value(reward, greedy(action_values(reward, uniform(exists)), exists))
+    assert (got, optimal_value(reward, exists)) == (0.7, 0.9)
+    length, cost = np.array([[[1.0], [1.0]], [[3.0], [3.0]]]), np.array([0.1])
+    won = np.array([[[1.0], [0.0]], [[1.0], [1.0]]])
+    trials = rover._costs(np.ones((1, 2)), np.ones((1, 2, 2)), np.ones((1, 2, 2, 1)), won[None], length[None], cost,
+                          paid=True)  # fmt: skip
+    assert (float(trials.value[0]), float(trials.bound[0])) == pytest.approx((0.9, 0.7))
+
+
+def test_cycles_by_hand():
+    """A node with an action that stays and one that wins: both are worth 1, or 0.82 and 1 with a discount."""
+    to = np.array([[0.0, 0.4]])
+    assert rover._cycles(to, gamma=1.0).value == 1
+    assert rover._cycles(to, gamma=0.9).value == 0
+    assert rover._cycles(np.array([[0.0, 0.99]]), gamma=1.0) is None  # nothing to be reached
+
+
+def test_merging_prefixes_by_unrolling():
+    """A graph's greedy value is that of the tree it unrolls to."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        to = [rng.integers(3, size=(3, 2)) for _ in range(2)]
+        won = rng.integers(2, size=(3, 2)).astype(float)
+        leaf = np.array([[won[to[1][to[0][0, a], b]] for b in range(2)] for a in range(2)])
+        exists = [np.ones(leaf.shape[: d + 1]) for d in range(3)]
+        unrolled = worst_value(leaf, greedy(action_values(leaf, uniform(exists)), exists))
+        trials = rover._merged(*(x[None] / 3 + 0.1 for x in to), won[None], np.zeros(1), np.zeros(1), binary=True)
+        assert float(trials.bound[0]) - 4 == pytest.approx(unrolled)
+
+
 # SPO and BNPO
 
 
@@ -219,6 +261,42 @@ def test_signal_to_noise_by_simulation(a, plain, normalised):
     assert signal.mean() ** 2 / (signal**2).mean() == pytest.approx(plain, abs=5e-3)
 
 
+def test_one_answer_can_miss_the_change():
+    """A third each to a third, two thirds and almost none: the first answer did not move at all, the KL is 1.1."""
+    case = {"old": np.full((1, 3), 1 / 3), "new": np.array([[1 / 3, 2 / 3, 0.0]]), "at": np.zeros(1)}
+    trials = spo._change(**case, stored=True)
+    assert float(trials.bound[0]) == pytest.approx(0, abs=1e-12)
+    assert float(trials.value[0]) > 1
+    assert spo.forgetting(0.0) == 0.96
+    assert spo.forgetting(1.0) == 0.875
+
+
+def test_priorities_by_hand():
+    """Two prompts, tracked at 1/2 and 0: weights 0.55 and 0.05 of 0.6, so the second prompt counts a twelfth."""
+    pi, r, v = np.full((2, 2), 0.5), np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0.5, 0.0])
+    assert spo._priority(pi, r, v, importance=False, stated="weighted").value == 0
+    off = spo._priority(pi, r, v, importance=False, stated="uniform").value
+    assert off == pytest.approx((11 / 12 - 1 / 2) * 0.25)
+
+
+def test_released_moments_by_hand():
+    """Group means 1/4 and 3/4: mean 1/2, unbiased variance 1/8, so a = b = 1/2; alike, they have no variance at all."""
+    assert bnpo.released_parameters(np.array([0.25, 0.75])) == pytest.approx((1 + 1 / 6, 1 + 1 / 6))
+    assert bnpo.released_parameters(np.array([0.0, 1.0])) == (1, 1)
+    assert bnpo.released_parameters(np.array([0.5, 0.5])) == (np.inf, np.inf)
+    assert np.isnan(bnpo.released_parameters(np.array([1.0, 1.0]))).all()
+
+
+def test_other_scores_by_simulation():
+    rng = np.random.default_rng(0)
+    p = rng.beta(4, 4, size=400_000)
+    r, v = rng.random(p.size) < p, p * (1 - p)
+    for power in (0.5, 0.0):
+        signal = (r - p) ** 2 * v ** (power - 1)
+        found = bnpo.signal_to_noise(np.array(4.0), np.array(4.0), np.array(1.0), np.array(1.0), power)
+        assert signal.mean() ** 2 / (signal**2).mean() == pytest.approx(float(found), abs=1e-2)
+
+
 # SPPO
 
 
@@ -252,6 +330,18 @@ def test_hedge_by_hand():
     np.testing.assert_allclose(mean, (np.array([[0.5, 0.5]]) + last) / 2)
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_nobody_beats_the_winner(seed):
+    P = sppo.preferences(np.random.default_rng(seed).uniform(-1, 1, (4, 4)))
+    assert sppo.exploitability(P[None], sppo.nash(P)[None])[0] == pytest.approx(0, abs=1e-8)
+
+
+def test_the_chosen_answer_may_fall():
+    """Features 1, 0 and 3, uniform law: the mean is 4/3, so the step of 1 lowers the chosen by 1/3 (unmixed)."""
+    trials = sppo._dpo(np.array([[[1.0], [0.0], [3.0]]]), np.full((1, 3), 1 / 3), table=False)
+    assert float(trials.value[0]) == pytest.approx(1 / 3)
+
+
 # PAV
 
 
@@ -275,6 +365,33 @@ def test_the_slope_is_the_derivative(seed):
     leaf, alpha, h = rng.random((1, 2, 2, 2)), np.array([rng.random() * 3]), 1e-5
     up, down = (value(leaf, pav.step(leaf, policy, prover, alpha, np.array([g]))) for g in (h, -h))
     assert pav.slope(leaf, policy, prover, alpha) == pytest.approx((up - down) / (2 * h), abs=1e-8)
+
+
+def test_a_prover_that_harms_by_hand():
+    """Values 1 and 0 of two actions, halves: Var(A^pi) is 1/4; the opposite prover's A^mu is -A^pi: (1 - alpha)/4."""
+    case = {name: x[None] for name, x in pav.opposite().items()}
+    policy, prover = [case[n] for n in pav.LAWS], [case[n] for n in pav.PROVER]
+    for alpha in (0.5, 1.0, 5.0):
+        assert pav.slope(case["leaf"], policy, prover, np.array([alpha]))[0] == pytest.approx((1 - alpha) / 4)
+
+
+def test_planted_symbols_by_enumeration():
+    """The chance that a uniform policy plants all symbols: at least 5 of 10 throws of a 15-sided die."""
+    from scipy.stats import binom
+
+    success, _ = pav._planted_values(np.full((pav.HORIZON, pav.LENGTH), 1 / pav.SYMBOLS))
+    assert success == pytest.approx(binom.sf(pav.LENGTH - 1, pav.HORIZON, 1 / pav.SYMBOLS))
+    assert pav.planted_steps(1.0, 0.0) > 10 * pav.planted_steps(8.0)
+
+
+def test_the_planted_gradient_by_differences():
+    x, h = np.random.default_rng(0).normal(size=(pav.HORIZON, pav.LENGTH)), 1e-5
+    success = lambda y: pav._planted_values(1 / (1 + np.exp(-y)))[0]  # noqa: E731
+    found = pav.planted_gradient(x, np.zeros(x.shape))[1]
+    for at in ((0, 0), (3, 2), (9, 4), (5, 0)):
+        e = np.zeros(x.shape)
+        e[at] = h
+        assert found[at] == pytest.approx((success(x + e) - success(x - e)) / (2 * h), abs=1e-8)
 
 
 # A-LoL, reward ensembles, PG-RANK
@@ -324,6 +441,41 @@ def test_gradients_of_rankings_by_differences(seed):
     np.testing.assert_allclose(pg_rank.gradient(s, g, d), differences, atol=1e-8)
 
 
+def test_a_baseline_can_add_variance():
+    """Two documents, gains 1 and -1, equal scores: utility times score is the same for both orders, no variance."""
+    s, g = np.zeros(2), np.array([1.0, -1.0])
+    assert pg_rank.paired_variance(s, g, False) == pytest.approx(0, abs=1e-12)
+    assert pg_rank.paired_variance(s, g, True) > 0.05
+
+
+def test_variances_of_pairs_by_enumeration():
+    s, g = np.array([0.5, -0.3, 0.1]), np.array([1.0, 0.2, 0.6])
+    p, order = pg_rank.law(s), pg_rank.rankings(3)
+    utility, score = (g[order] * pg_rank.discounts(3)).sum(axis=1), pg_rank.scores(s).sum(axis=1)
+    for loo in (False, True):
+        mean, square = np.zeros(3), 0.0
+        for i, j in product(range(6), repeat=2):
+            base = (utility[j], utility[i]) if loo else (0.0, 0.0)
+            x = ((utility[i] - base[0]) * score[i] + (utility[j] - base[1]) * score[j]) / 2
+            mean, square = mean + p[i] * p[j] * x, square + p[i] * p[j] * (x @ x)
+        assert pg_rank.paired_variance(s, g, loo) == pytest.approx(square - mean @ mean)
+
+
+def test_variances_of_four_documents():
+    """Golden numbers of the research notes had other scores; the order of the three variances is theirs."""
+    s, g = np.array([0.3, -0.2, 0.5, 0.0]), np.array([1.0, 0.0, 1.0, 0.5])
+    assert (
+        pg_rank.variance(s, g, "plain", centred=True)
+        < pg_rank.variance(s, g, "to-go")
+        < pg_rank.variance(s, g, "plain")
+    )
+
+
+def test_tilted_laws_have_their_divergence():
+    law = reward_ensembles._tilted(np.random.default_rng(0).normal(size=50), 1.5)
+    assert (law * np.log(law * 50)).sum() == pytest.approx(1.5, abs=1e-6)
+
+
 # EPO, TreePO
 
 
@@ -359,6 +511,15 @@ def test_advantages_of_eight_leaves():
     size = [1, 1, -0.714, -0.714, 1.286, -0.714, -0.571, -0.571]
     np.testing.assert_allclose(treepo.advantages(R).ravel(), average, atol=6e-4)
     np.testing.assert_allclose(treepo.advantages(R, "size").ravel(), size, atol=6e-4)
+
+
+def test_segments_of_trees_by_hand():
+    """The first segment decides, by a coin: two tosses for eight leaves, 14 segments; eight of them take 24."""
+    policy = [np.array([[0.5, 0.5]]), np.ones((1, 2, 1)), np.ones((1, 2, 1, 1))]
+    leaf = np.array([1.0, 0.0]).reshape(1, 2, 1, 1)
+    assert treepo.leaf_mean_variance(leaf, policy, 2)[0] * 14 == pytest.approx(1.75)
+    trials = treepo._per_segment(leaf, gain=True, last=False, p1=policy[0], p2=policy[1], p3=policy[2])
+    assert (float(trials.value[0]), float(trials.bound[0])) == pytest.approx((1.75, 0.75))
 
 
 # REFUEL, PS-GRPO
@@ -403,6 +564,105 @@ def test_agreement_by_hand():
     law = np.array([0.6, 0.4])
     assert 2 * law[0] * (law[0] - law @ law) == pytest.approx(0.096)
     assert ps_grpo.limit(law[None])[0, 0] > 0.99
+
+
+# NLPO, CAMPO, DialTree, DPO's implicit reward
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.floats(0.05, 0.95))
+def test_masks_are_the_smallest_sets_of_their_mass(weights, p):
+    """Against all subsets: none with fewer tokens has mass p, and none with as many has more mass."""
+    law = np.array(weights) / sum(weights)
+    mask = nlpo.top_p(law, p)
+    subsets = [np.array(s, dtype=bool) for s in product((False, True), repeat=len(law))]
+    enough = [s for s in subsets if law[s].sum() >= p - 1e-12]
+    assert law[mask].sum() >= p - 1e-12
+    assert mask.sum() <= min(s.sum() for s in enough if law[s].sum() >= p + 1e-12)
+    assert law[mask].sum() == pytest.approx(max(law[s].sum() for s in subsets if s.sum() == mask.sum()))
+    assert nlpo.top_p(law, 1.0).all()
+
+
+def test_the_best_token_is_never_tried():
+    """Golden numbers of the research notes: 0.2 inside the released mask, refreshed or not; 1 without."""
+    assert nlpo.top_p(nlpo.START, 0.9).tolist() == [True, True, True, False, False]
+    assert [nlpo.train(0.9, refresh)[-1] for refresh in (50, None)] == pytest.approx([0.2, 0.2], abs=1e-3)
+    assert nlpo.train(1.0, None)[-1] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "released", "share"),
+    [
+        ("abcabcabc", 1, 1),
+        ("xabab", 0.8, 0.8),
+        ("abcd", 0, 0),
+        ("aaaa", 1, 1),
+        ("aaaaa", 0.8, 1),
+        ("aaaaaaa", 6 / 7, 1),
+    ],
+)
+def test_loops_by_hand(text, released, share):
+    """The released rule keeps the longest period: five copies of a are two of aa, at the end of the word."""
+    tokens = np.array([ord(c) for c in text])
+    assert campo.loop_fraction(tokens) == pytest.approx(released)
+    assert campo.loop_fraction(tokens, "most") == pytest.approx(share)
+
+
+@given(st.text("ab", min_size=1, max_size=12))
+def test_loops_against_all_factorisations(text):
+    """The largest k |v| / n over all ways to write the text as u v^k with k >= 2."""
+    n = len(text)
+    ways = [k * m / n for m in range(1, n + 1) for k in range(2, n // m + 1) if text.endswith(text[n - m :] * k)]
+    assert campo.loop_fraction(np.array([ord(c) for c in text]), "most") == pytest.approx(max(ways, default=0))
+
+
+def test_a_penalty_on_a_number_shifts_all_alike():
+    """Right, and wrong with a loop: -0.1 belongs to the second; on numbers both scores stay."""
+    r, looped = np.array([1.0, 0.0]), np.array([False, True])
+    assert campo.released_scores(r, looped, view=True)[0] == pytest.approx([1, -0.1])
+    assert campo.released_scores(r, looped, view=False)[0] == pytest.approx([1, 0])
+    assert campo.released_scores(r, looped, view=False)[1] == pytest.approx([1, -0.1])
+
+
+def test_format_tokens_by_hand():
+    """A winner and a loser, advantages 1 and -1: 1/2 masked, 0 else, 1/4 with a loser twice as long."""
+    r = np.array([1.0, 0.0])
+    assert dialtree.push(r, np.ones(2), 0.5, False) == 0
+    assert dialtree.push(r, np.ones(2), 0.5, True) == pytest.approx(0.25)
+    assert dialtree.push(r, np.array([1, 1 / 2]), 0.5, False) == pytest.approx(0.125)
+    assert dialtree.format_probability("none", 0.95, 0.3, 200)[-1] == pytest.approx(0.95)  # the notes' simulation
+    assert dialtree.format_probability("adaptive", 0.95, 0.3, 200)[-1] > 0.98
+
+
+@given(st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_trees_of_two_turns_by_enumeration(width, seed):
+    """All first turns of a tree and all their replies, weighted."""
+    rng = np.random.default_rng(seed)
+    law, q, none = rng.dirichlet(np.ones(2)), rng.random(2), 0.0
+    for first in product(range(2), repeat=width):
+        none += np.prod([law[a] * (1 - q[a]) ** width for a in first])
+    assert dialtree.finds(law, q, width) == pytest.approx(1 - none)
+    assert dialtree.finds(np.array([0.5, 0.5]), np.array([1.0, 0.0]), 4) == 15 / 16
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 2))
+def test_dpo_on_a_table_by_a_general_solver(seed, beta):
+    rng = np.random.default_rng(seed)
+    ref, r = rng.dirichlet(np.ones(3)) * 0.9 + 0.1 / 3, rng.normal(size=3)
+    wins = 1 / (1 + np.exp(-np.subtract.outer(r, r)))
+
+    def loss(x):
+        return -(wins * np.log(1 / (1 + np.exp(-dpo_implicit_reward.margins(x, ref, beta))))).sum()
+
+    x = minimize(loss, np.zeros(3), options={"gtol": 1e-9}).x
+    np.testing.assert_allclose(dpo_implicit_reward.margins(x, ref, beta), np.subtract.outer(r, r), atol=1e-4)
+    law, stated = np.exp(x) / np.exp(x).sum(), ref * np.exp(r / beta)
+    np.testing.assert_allclose(law, stated / stated.sum(), atol=1e-4)
+
+
+def test_ties_are_right_half_the_time():
+    explicit, implicit = dpo_implicit_reward.accuracies("tokens", 1.0, 10, 3)
+    assert (implicit == 0.5).all()
+    assert explicit.mean() > 0.9
 
 
 # Group-relative REINFORCE

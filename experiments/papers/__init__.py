@@ -7,7 +7,10 @@ from types import ModuleType
 from claimlab.experiments.papers import (
     a_lol,
     bnpo,
+    campo,
     classic_bandits,
+    dialtree,
+    dpo_implicit_reward,
     dynamical_linear_bandits,
     epo,
     ftpedel,
@@ -15,6 +18,7 @@ from claimlab.experiments.papers import (
     igpo,
     learning_to_relax,
     loop,
+    nlpo,
     off_policy_evaluation,
     pav,
     pg_rank,
@@ -53,5 +57,9 @@ PAPERS: tuple[ModuleType, ...] = (
     treepo,
     refuel,
     ps_grpo,
+    nlpo,
+    campo,
+    dialtree,
+    dpo_implicit_reward,
     group_relative_reinforce,
 )

@@ -3,7 +3,7 @@ r"""Advantage-Leftover-Lunch (A-LoL): offline policy gradient with positive adva
 The update is :math:`E_{y\sim D}[A_+(y)\,w(y)\,\nabla\log\pi_\theta(y)]` with :math:`A=R-V^{ref}`, :math:`A_+=\max(A,0)`
 and a weight: the importance ratio, the ratio clipped to :math:`1\pm\epsilon` and held fixed (A-LoL), or one
 (A-LoL ref-free).  The paper states no theorem beyond the derivation; fixed points are ours.  Softmax over finitely many
-answers, data from the reference policy.
+answers, data from the reference policy.  Training on a corrupted log of texts needs a model.
 """
 
 from __future__ import annotations
@@ -141,6 +141,33 @@ def _shift_check(budget: Budget, divergence: bool = False) -> Identity:
     return equate(SPACE, partial(_shift, divergence=divergence), budget)
 
 
+def _filtered(ref: Array, pi: Array, r: Array, beta: Array, *, of_reward: bool) -> Trial:
+    """With exact ratios and the filter: against the gradient of E_pi[A_+], or of E_pi[R]."""
+    ref, pi = full(ref), full(pi)
+    gain = positive(ref, r)
+    target = r if of_reward else gain
+    found = score_mean(ref * gain * (pi / ref), pi)
+    return Trial(float(abs(found - pi * (target - pi @ target)).max()), 64 * EPS)
+
+
+def _filtered_check(budget: Budget, of_reward: bool = False) -> Identity:
+    return equate(SPACE, partial(_filtered, of_reward=of_reward), budget)
+
+
+def _flips(ref: Array, r: Array, error: Array, *, share: float) -> Trials:
+    """Answers that the filter keeps or drops otherwise when the value is off by `error`, with |A| above its share."""
+    ref = full(ref)
+    A = r - (ref * r).sum(axis=1, keepdims=True)
+    flipped = (A > 0) != (A - error[:, None] > 0)
+    outside = flipped & (abs(A) > share * abs(error)[:, None] + 1e-12)
+    return Trials(outside.sum(axis=1), 0.0, 0.5)
+
+
+def _flips_check(budget: Budget, share: float = 1.0) -> Inequality:
+    space = Space({"Y": (1, 5)}, {"ref": Simplex("Y"), "r": Box("Y", 0, 1), "error": Box("", -0.5, 0.5)})
+    return attack(space, partial(_flips, share=share), budget.with_instances(20 * budget.instances), batched=True)
+
+
 def _draw() -> tuple[Figure, pd.DataFrame]:
     ref, r = EXAMPLE
     gain = positive(ref, r)
@@ -246,5 +273,25 @@ CLAIMS = (
         check=_shift_check,
         control=partial(_shift_check, divergence=True),
         control_statement=r"it is the gradient of $\beta\,KL(\pi_\theta\|\pi_{ref})$.",
+    ),
+    claim(
+        id="a-lol/filter-changes-the-reward",
+        source="ours, on Section 3 (positive advantages)",
+        statement=r"With exact ratios and the filter the update is the gradient of $E_\pi A_+$.",
+        kind=Identity,
+        premises=(TABLE, DATA),
+        check=_filtered_check,
+        control=partial(_filtered_check, of_reward=True),
+        control_statement=r"it is that of $E_\pi R$.",
+    ),
+    claim(
+        id="a-lol/biased-value-flips-the-close",
+        source="ours, on the value estimated by a head",
+        statement=r"A value that is off by $\delta$ changes the filter only for answers with $|A|\le|\delta|$.",
+        kind=Inequality,
+        premises=(TABLE,),
+        check=_flips_check,
+        control=partial(_flips_check, share=0.5),
+        control_statement=r"only for those with $|A|\le|\delta|/2$.",
     ),
 )

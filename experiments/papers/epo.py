@@ -3,7 +3,7 @@ r"""Entropy-regularized Policy Optimization (EPO) for agents: an entropy bonus w
 The loss adds :math:`-\lambda(L_H-\beta_kL_{smooth})`, with the entropy :math:`L_H=H` and the corridor penalty
 :math:`L_{smooth}=\alpha P`, :math:`P=[\kappa_l\bar H-H]_++[H-\kappa_r\bar H]_+`.  Assumption A.4 asks for
 :math:`\alpha\beta_k<1`.  The released code has a constant penalty outside the corridor instead.  Proposition 6.3 has
-constants that are not given and is not tested.
+constants that are not given and is not tested.  Entropy over the steps of a real run needs a model.
 """
 
 from __future__ import annotations
@@ -198,6 +198,45 @@ def _kept_check(budget: Budget, at_least: float = 0.0) -> Inequality:
     return attack(Space({"A": (2, 4)}, fields), partial(_kept, at_least=at_least), budget)
 
 
+def _lipschitz(H: Array, other: Array, mean: Array, low: Array, high: Array, *, factor: float) -> Trials:
+    gap = abs(penalty(H, mean, low, high) - penalty(other, mean, low, high))
+    return Trials(gap, factor * abs(H - other), 32 * EPS)
+
+
+ENTROPIES = {"H": Box("", 0, 4), "mean": Box("", 0.1, 2), "low": Box("", 0.1, 1), "high": Box("", 1, 2)}
+
+
+def _lipschitz_check(budget: Budget, factor: float = 1.0) -> Inequality:
+    space = Space({}, ENTROPIES | {"other": Box("", 0, 4)})
+    return attack(space, partial(_lipschitz, factor=factor), budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _inside(H: Array, mean: Array, low: Array, high: Array, *, top: bool) -> Trial:
+    """Whether "no penalty" and "inside the corridor" differ; without `top`, only its lower end counts as an end."""
+    inside = low * mean <= H and (high * mean >= H or not top)
+    return Trial(float((float(penalty(H, mean, low, high)) == 0) != inside), 0.0)
+
+
+def _inside_check(budget: Budget, top: bool = True) -> Identity:
+    return equate(Space({}, ENTROPIES), partial(_inside, top=top), budget)
+
+
+def strength(step: Array, middle: Array, decay: Array) -> Array:
+    r"""Algorithm 1's :math:`\beta_k=1+e^{-\gamma k/k_{mid}}`."""
+    return np.asarray(1 + np.exp(-decay * step / middle))
+
+
+def _later(step: Array, later: Array, middle: Array, decay: Array, *, grows: bool) -> Trials:
+    pair = strength(step, middle, decay), strength(step + later, middle, decay)
+    value, bound = pair if grows else pair[::-1]
+    return Trials(value, bound, 8 * EPS)
+
+
+def _later_check(budget: Budget, grows: bool = True) -> Inequality:
+    fields = {"step": Box("", 0, 100), "later": Box("", 1, 100), "middle": Box("", 10, 80), "decay": Box("", 0.1, 5)}
+    return attack(Space({}, fields), partial(_later, grows=grows), budget, batched=True)
+
+
 def _draw() -> tuple[Figure, pd.DataFrame]:
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.3))
     H, rows = np.linspace(0, 2.5, 251), []
@@ -312,6 +351,37 @@ CLAIMS = (
         check=_concave_check,
         control=partial(_concave_check, logits=False),
         control_statement="it is concave in the probabilities.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="epo/penalty-is-lipschitz",
+        source="Lemma A.10",
+        statement=r"$|P(H)-P(H')|\le|H-H'|$.",
+        kind=Inequality,
+        premises=(CORRIDOR,),
+        check=_lipschitz_check,
+        control=partial(_lipschitz_check, factor=0.9),
+        control_statement=r"$|P(H)-P(H')|\le0.9\,|H-H'|$.",
+    ),
+    claim(
+        id="epo/penalty-vanishes-inside",
+        source="Lemma A.10",
+        statement=r"$P(H)=0$ iff $\kappa_l\bar H\le H\le\kappa_r\bar H$.",
+        kind=Identity,
+        premises=(CORRIDOR,),
+        check=_inside_check,
+        control=partial(_inside_check, top=False),
+        control_statement=r"$P(H)=0$ iff $\kappa_l\bar H\le H$.",
+    ),
+    claim(
+        id="epo/smoothing-grows",
+        source="Remark A.14 (weaker early, stronger later)",
+        statement=r"The weight of the smoothing, $\beta_k=1+e^{-\gamma k/k_{mid}}$, grows over training.",
+        kind=Inequality,
+        premises=(r"$\gamma>0$ (Algorithm 1)",),
+        check=_later_check,
+        control=partial(_later_check, grows=False),
+        control_statement=r"it falls, from 2 to 1, as Section 4.2 says.",
         expected=Outcome.REFUTED,
     ),
 )

@@ -3,8 +3,8 @@ r"""Information Gain-based Policy Optimization (IGPO): turns are rewarded by wha
 With a potential :math:`\Phi_t` of the belief after turn t, turns get :math:`r_t=\Phi_t-\Phi_{t-1}`, the last one the
 outcome; rewards are normalised in the group and summed to the end of the dialogue (:math:`\gamma=1`).  Dialogues of
 three turns are leaves of a tree with an arbitrary potential at each node, and gradients are enumerated.  Theorem A.4
-bounds the success of no policy from above (it joins an upper bound on one error with a lower bound on another), so it
-has no claim.
+joins an upper bound on one error with a lower bound on another and bounds the success of no policy; what it is read as
+is refuted below.  That all turns' gains can be computed in one pass with a block mask needs a model.
 """
 
 from __future__ import annotations
@@ -104,6 +104,55 @@ def _longer_check(budget: Budget, low: float = -1.0) -> Inequality:
     return attack(Space({}, fields), _longer, budget.with_instances(20 * budget.instances), batched=True)
 
 
+def _drowned(gains: Array, out: Array, scale: Array, *, joint: bool) -> Trials:
+    r"""The deviation that outcomes keep after normalisation, against what the gains' deviation leaves them.
+
+    A joint variance is at least the share of the gains times theirs, so outcomes keep at most
+    :math:`\frac{\sigma_{out}}{\sigma_{IG}}\sqrt{n/n_{IG}}`; normalised separately they keep one.
+    """
+    many = gains * scale[:, None]
+    together = np.concatenate([many, out], axis=1)
+    own, other = out.std(axis=1), many.std(axis=1)
+    holds = (own > 1e-3) & (other > 1e-3)
+    kept = own / np.where(holds, together.std(axis=1) if joint else own, 1.0)
+    bound = own / np.where(holds, other, 1.0) * np.sqrt(together.shape[1] / many.shape[1])
+    return Trials(kept, bound, 1e-9, holds=holds)
+
+
+def _drowned_check(budget: Budget, joint: bool = True) -> Inequality:
+    fields = {"gains": Box("N"), "out": Box("G", 0, 1), "scale": Box("", 1, 20)}
+    space = Space({"N": (2, 8), "G": (2, 4)}, fields)
+    return attack(space, partial(_drowned, joint=joint), budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _failing(gains: Array, reward: Array, *, informed: bool) -> Trial:
+    """Whether a group whose outcomes are all equal has a signal, against whether its gains differ; in one turn each."""
+    spread, outcomes = gains.std() > 1e-12, np.full(len(gains), float(reward))
+    z = (gains - gains.mean()) / gains.std() if spread and informed else np.zeros(len(gains))
+    return Trial(float((abs(z + (outcomes - outcomes.mean())).max() > 1e-9) != spread), 0.0)
+
+
+def _failing_check(budget: Budget, informed: bool = True) -> Identity:
+    space = Space({"G": (1, 5)}, {"gains": Box("G", -1, 1, step=0.5), "reward": Box("", 0, 1, step=1)})
+    return equate(space, partial(_failing, informed=informed), budget)
+
+
+def _error_bound(belief: Array, out: Array, *, sincere: bool) -> Trials:
+    """The probability of a wrong answer against one less the total gain of a dialogue of T potentials.
+
+    `sincere`: the answer is drawn from the belief itself, so the last potential is its chance to be right.
+    """
+    right = belief[:, -1] if sincere else out
+    return Trials(1 - right, 1 - (belief[:, -1] - belief[:, 0]), 16 * EPS, trivial=1.0)
+
+
+def _error_bound_check(budget: Budget, sincere: bool = False) -> Inequality:
+    space = Space({"T": (2, 4)}, {"belief": Box("T", 0, 1), "out": Box("", 0, 1)})
+    wrong = {"belief": np.array([0.0, 1.0]), "out": np.array(0.0)}
+    many = budget.with_instances(20 * budget.instances)
+    return attack(space, partial(_error_bound, sincere=sincere), many, batched=True, hard=[wrong])
+
+
 def _draw() -> tuple[Figure, pd.DataFrame]:
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.2))
     turns, rows = np.arange(1, 11), []
@@ -173,5 +222,47 @@ CLAIMS = (
         control=partial(_longer_check, low=0.0),
         control_statement=r"the same where the group's mean gain is not negative.",
         expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="igpo/joint-normalisation-drowns-outcomes",
+        source="ours, on Section 3 (separate normalisation)",
+        statement=r"Normalised jointly, outcomes keep a deviation of at most "
+        r"$\frac{\sigma_{out}}{\sigma_{IG}}\sqrt{n/n_{IG}}$: wide log-probability gains drown them.",
+        kind=Inequality,
+        premises=("$n_{IG}$ gains among the $n$ rewards of a group",),
+        check=_drowned_check,
+        control=partial(_drowned_check, joint=False),
+        control_statement="the same where they are normalised separately.",
+    ),
+    claim(
+        id="igpo/signal-without-success",
+        source="abstract (dense signal where all answers fail)",
+        statement="A group with equal outcomes has a signal iff its gains differ.",
+        kind=Identity,
+        premises=("one turn of information each, separate normalisation",),
+        check=_failing_check,
+        control=partial(_failing_check, informed=False),
+        control_statement="the same for outcomes alone.",
+    ),
+    claim(
+        id="igpo/gain-bounds-the-error",
+        source="Theorem A.4, as the bound on errors that it is read as",
+        statement="The probability of a wrong answer is at most one less the total information gain.",
+        kind=Inequality,
+        premises=("potentials are probabilities of the right answer (version 1)", "any policy for the last turn"),
+        check=_error_bound_check,
+        control=partial(_error_bound_check, sincere=True),
+        control_statement="the same where the answer is drawn from the belief.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="igpo/gain-bounds-the-error-of-sincere-answers",
+        source="ours, corrects the last",
+        statement="It is where the answer is drawn from the belief.",
+        kind=Inequality,
+        premises=("potentials are probabilities of the right answer (version 1)",),
+        check=partial(_error_bound_check, sincere=True),
+        control=_error_bound_check,
+        control_statement="it is for any policy for the last turn.",
     ),
 )

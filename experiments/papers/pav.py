@@ -1,12 +1,14 @@
 r"""Rewarding Progress (PAV): natural policy gradient on outcome plus a prover's advantage, in decision trees.
 
 One step is :math:`\pi'\propto\pi e^{\gamma(Q^\pi+\alpha A^\mu)}`, with the advantage :math:`A^\mu` of a prover policy
-(Section 3, Eq. 5).  Trees of three steps with rewards at the leaves, so that every quantity is a finite sum.
+(Section 3, Eq. 5).  Trees of three steps with rewards at the leaves, so that every quantity is a finite sum.  Monte
+Carlo provers of texts need a model.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +21,7 @@ from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.decision_trees import action_values, value, visits
-from claimlab.theory.evidence import Identity, Inequality, Outcome, Rate, rate
+from claimlab.theory.evidence import Comparison, Identity, Inequality, Outcome, Rate, comparison, rate
 from claimlab.theory.falsify import Trial, Trials, attack, equate
 from claimlab.theory.spaces import Box, Case, Simplex, Space
 
@@ -50,8 +52,8 @@ def advantages(leaf: Array, policy: Levels) -> Levels:
     return [q - (p * q).sum(axis=-1, keepdims=True) for q, p in zip(action_values(leaf, policy), policy)]
 
 
-def step(leaf: Array, policy: Levels, prover: Levels, alpha: Array, gamma: Array) -> Levels:
-    """The policy after one natural policy gradient step; alpha and gamma are float[n]."""
+def step(leaf: Array, policy: Levels, prover: Levels, alpha: Array, gamma: Any) -> Levels:
+    """The policy after one natural policy gradient step; alpha and gamma are [n], gamma also complex."""
     out = []
     for p, q, a in zip(policy, action_values(leaf, policy), advantages(leaf, prover)):
         over = (len(alpha),) + (1,) * (p.ndim - 1)
@@ -235,6 +237,213 @@ def _misaligned(q: Array, pi: Array, K: Array, m: Array) -> Trials:
     return Trials(-(pi * own * its).sum(axis=1), 0.0, 64 * EPS)
 
 
+# Provers
+
+
+def _own_prover(leaf: Array, alpha: Array, *, own: bool, **laws: Array) -> Trial:
+    """The derivative of the gain of a step, by a complex step, with the policy as its own prover, against (1 + alpha)
+    times that of the outcome alone."""
+    policy, prover = [laws[n][None] for n in LAWS], [laws[n][None] for n in PROVER]
+    h, one = 1j * 1e-30, np.ones(1)
+
+    def derivative(its: Levels, weight: Array) -> float:
+        return float(value(leaf[None], step(leaf[None], policy, its, weight, h * one))[0].imag / 1e-30)
+
+    found = derivative(policy if own else prover, alpha * one)
+    return Trial(abs(found - (1 + float(alpha)) * derivative(policy, 0 * one)), 256 * EPS * (1 + float(alpha)))
+
+
+def _own_prover_check(budget: Budget, own: bool = True) -> Identity:
+    space = Space(SIZES, LAWS | PROVER | {"leaf": Box("ABC", 0, 1), "alpha": Box("", 0, 5)})
+    return equate(space, partial(_own_prover, own=own), budget)
+
+
+def _harmless(leaf: Array, *, own: bool, **laws: Array) -> Trials:
+    """Minus the first-order gain at alpha = 5, the paper's."""
+    policy, prover = [laws[n] for n in LAWS], [laws[n] for n in (LAWS if own else PROVER)]
+    return Trials(-slope(leaf, policy, prover, np.full(len(leaf), 5.0)), 0.0, 256 * EPS)
+
+
+def opposite() -> Case:
+    """The policy succeeds for certain after the first action and never after the second, the prover the other way."""
+    leaf, half = np.zeros((2, 2, 2)), np.array([0.5, 0.5])
+    leaf[:, 0, 0] = 1  # success: the first action in the second and third step
+    rows = np.array([[1.0, 0.0], [0.0, 1.0]])
+    third = np.broadcast_to(np.array([1.0, 0.0]), (2, 2, 2)).copy()
+    return {"p1": half, "p2": rows, "p3": third, "m1": half, "m2": rows[::-1].copy(), "m3": third, "leaf": leaf}
+
+
+def _harmless_check(budget: Budget, own: bool = False) -> Inequality:
+    many = budget.with_instances(10 * budget.instances)
+    return attack(SLOPES, partial(_harmless, own=own), many, batched=True, hard=[opposite()])
+
+
+def _best_of_variance(q: Array, pi: Array, K: Array, *, factor: float) -> Trials:
+    n = K[:, None]
+    its = 1 - (1 - q) ** n
+    spread = [(pi * x**2).sum(axis=1) - (pi * x).sum(axis=1) ** 2 for x in (its, q)]
+    return Trials(spread[0], factor * K**2 * spread[1], 64 * EPS * K**2)
+
+
+def _best_of_alignment(q: Array, pi: Array, K: Array, *, factor: float) -> Trials:
+    r"""Ours: both differences of :math:`1-(1-q)^K` and of q have one sign and a ratio of at least
+    :math:`K(1-q_{max})^{K-1}`, the least slope; so has the covariance."""
+    n = K[:, None]
+    its = 1 - (1 - q) ** n
+    own, other = (x - (pi * x).sum(axis=1, keepdims=True) for x in (q, its))
+    least = K * (1 - q.max(axis=1)) ** (K - 1)
+    return Trials(factor * least * (pi * own**2).sum(axis=1), (pi * own * other).sum(axis=1), 64 * EPS * K)
+
+
+def _best_of_factors_check(budget: Budget, measure: str, factor: float = 1.0) -> Inequality:
+    fields = {"q": Box("A", 0, 1), "pi": Simplex("A"), "K": Box("", 1, 16, step=1)}
+    small = {"q": np.array([1e-4, 2e-4]), "pi": np.array([0.5, 0.5]), "K": np.array(4.0)}
+    chosen = {"variance": _best_of_variance, "alignment": _best_of_alignment}[measure]
+    many = budget.with_instances(20 * budget.instances)
+    return attack(Space({"A": (1, 4)}, fields), partial(chosen, factor=factor), many, batched=True, hard=[small])
+
+
+def _certain(leaf: Array, share: Array, *, leaves: bool) -> Trial | None:
+    """The largest action value of a policy of full support, at 0/1 outcomes, against 1/K with K = 2."""
+    if leaf.max() == 0:
+        return None
+    policy = [np.full((1, *leaf.shape[: d + 1]), 1 / leaf.shape[d]) for d in range(3)]
+    q = action_values(leaf[None], policy)
+    return Trial(float(max(x.max() for x in (q if leaves else q[:1]))), 0.5, 0.0)
+
+
+def _certain_check(budget: Budget, leaves: bool = True) -> Inequality:
+    """`leaves` False keeps the root's actions of trees in which at most half of all leaves below each succeed."""
+    space = Space({"A": (1, 3), "B": (1, 3), "C": (2, 3)}, {"leaf": Box("ABC", 0, 1, step=1), "share": Box("", 0, 1)})
+    if leaves:
+        return attack(space, partial(_certain, leaves=True), budget)
+
+    def sparse(leaf: Array, share: Array) -> Trial | None:
+        thin = leaf * (np.arange(leaf.shape[2]) == 0)
+        return _certain(thin, share, leaves=False)
+
+    return attack(space, sparse, budget)
+
+
+def _values_or_advantages(leaf: Array, alpha: Array, gamma: Array, *, sampled: bool, **laws: Array) -> Trial:
+    """The step with Q^mu for A^mu, or the sampled estimate's mean square at the root with either."""
+    policy, prover = [laws[n][None] for n in LAWS], [laws[n][None] for n in PROVER]
+    a, g = float(alpha), float(gamma)
+    q, values, its = (
+        action_values(leaf[None], policy),
+        action_values(leaf[None], prover),
+        advantages(leaf[None], prover),
+    )
+    if sampled:
+        norms = 1 - 2 * policy[0] + (policy[0] ** 2).sum()
+        squares = [float((policy[0] * norms * (q[0] + a * x[0]) ** 2).sum()) for x in (values, its)]
+        return Trial(abs(squares[0] - squares[1]), 256 * EPS * (1 + a) ** 2)
+    worst = 0.0
+    for p, own, v, new in zip(policy, q, values, step(leaf[None], policy, prover, np.array([a]), np.array([g]))):
+        weights = p * np.exp(g * (own + a * v))
+        worst = max(worst, float(abs(weights / weights.sum(axis=-1, keepdims=True) - new).max()))
+    return Trial(worst, 256 * EPS * (1 + g * (1 + a)))
+
+
+def _values_or_advantages_check(budget: Budget, sampled: bool = False) -> Identity:
+    return equate(TREES, partial(_values_or_advantages, sampled=sampled), budget)
+
+
+def best_of_gains(K: int, runs: int, scale: float, rng: np.random.Generator) -> Array:
+    """The gain of a small step with the best-of-K prover, alpha = 1, over that of the outcome alone, float[runs].
+
+    Uniform policies on trees of 27 leaves, 0 or `scale` with equal chances, and at least one gap at the root.
+    """
+    leaf = scale * rng.integers(2, size=(runs, 3, 3, 3)).astype(float)
+    leaf[:, 0, 0, :] = np.array([scale, 0.0, 0.0])  # some signal in every tree
+    policy = [np.full((runs, *(3,) * (d + 1)), 1 / 3) for d in range(3)]
+    q, own = action_values(leaf, policy), advantages(leaf, policy)
+    its = [x - x.mean(axis=-1, keepdims=True) for x in (1 - (1 - y) ** K for y in q)]
+    alone = _expected(policy, _variance(policy, own))
+    return np.asarray(1 + _expected(policy, _inner(policy, its, own)) / alone)
+
+
+def _saturates_check(budget: Budget, scale: float = 1.0) -> Comparison:
+    """The ratio at K = 64 less that at K = 1, which is two; `scale` makes all values small."""
+    runs = {"smoke": 200, "standard": 1_000}.get(budget.name, 5_000)
+    many, one = (best_of_gains(K, runs, scale, budget.rng("trees")) for K in (64, 1))
+    return comparison(many, one, effect=2.0, rng=budget.rng("bootstrap"))
+
+
+# Beam search
+
+
+def beam(q: Levels, score: Levels, width: int = 2) -> float:
+    """How likely the policy finishes the best of the prefixes that a beam of two steps keeps; ties by index."""
+    first = np.argsort(-score[0], kind="stable")[:width]
+    pairs = [(a, b) for a in first for b in range(score[1].shape[1])]
+    kept = sorted(pairs, key=lambda x: -score[1][x])[:width]
+    return float(max(q[1][x] for x in kept))
+
+
+def _beam(leaf: Array, *, better: str, worse: str, **laws: Array) -> Trial:
+    """What the beam by one score reaches against what that by the other does; "best" looks a step ahead."""
+    policy, prover = [laws[n][None] for n in LAWS], [laws[n][None] for n in PROVER]
+    q, a = ([x[0] for x in levels] for levels in (action_values(leaf[None], policy), advantages(leaf[None], prover)))
+    scores = {"outcome": q, "pav": [x + 5 * y for x, y in zip(q, a)], "best": [q[1].max(axis=1), q[1]]}
+    return Trial(beam(q, scores[worse]), beam(q, scores[better]), 64 * EPS)
+
+
+def _beam_check(budget: Budget, better: str, worse: str) -> Inequality:
+    space = Space({"A": (3, 4), "B": (2, 3), "C": (2, 3)}, LAWS | PROVER | {"leaf": Box("ABC", 0, 1, step=1)})
+    return attack(space, partial(_beam, better=better, worse=worse), budget.with_instances(5 * budget.instances))
+
+
+# The planted subsequence, exactly
+
+SYMBOLS, LENGTH, HORIZON, ALPHA, SIZE = 15, 5, 10, 3.0, 20.0
+
+
+def _planted_values(right: Array) -> tuple[float, Array]:
+    """Value of the start and how much better the next symbol of the plan is than another, float[time, matched]."""
+    v, gap = np.append(np.zeros(LENGTH), 1.0), np.empty((HORIZON, LENGTH))
+    for t in range(HORIZON - 1, -1, -1):
+        gap[t] = v[1:] - v[:-1]
+        v = np.append(v[:-1] + right[t] * gap[t], 1.0)
+    return float(v[0]), gap
+
+
+def planted_gradient(x: Array, bonus: Array) -> tuple[float, Array]:
+    """Success, and the policy gradient in the right symbol's logits, `bonus` added to how much better it is."""
+    right = 1 / (1 + np.exp(-x))
+    success, gap = _planted_values(right)
+    reached, direction = np.eye(LENGTH)[0], np.empty(x.shape)
+    for t in range(HORIZON):
+        direction[t] = reached * right[t] * (1 - right[t]) * (gap[t] + bonus[t])
+        moved = reached * right[t]
+        reached = reached - moved + np.append(0.0, moved[:-1])
+    return success, direction
+
+
+@lru_cache(maxsize=32)
+def planted_steps(strength: float, alpha: float = ALPHA, most: int = 2_000) -> int:
+    r"""Exact policy gradient steps until the planted subsequence is found with probability 0.95.
+
+    The policy knows time and how much is matched, starts uniform over 15 symbols, and has one logit for the right one;
+    the prover gives it with probability ``strength / 15``.  Each step is weighted by visits, with Q + alpha A^mu.
+    """
+    x = np.full((HORIZON, LENGTH), -np.log(SYMBOLS - 1.0))
+    _, its = _planted_values(np.full((HORIZON, LENGTH), strength / SYMBOLS))
+    for steps in range(most):
+        success, direction = planted_gradient(x, alpha * its)
+        if success >= 0.95:
+            return steps
+        x = x + SIZE * direction
+    return most
+
+
+def _planted_check(budget: Budget, first: tuple[float, float], second: tuple[float, float], share: float) -> Inequality:
+    """One instance: steps with (strength, alpha) `first` against a share of those with `second`."""
+    fast, slow = planted_steps(*first), planted_steps(*second)
+    witness = {"steps": fast, "against": slow, "strength and alpha": [first, second]}
+    return Inequality(fast / (share * slow), fast - share * slow, 0.0, 1, 1, 1, 1, witness)
+
+
 # Figure
 
 
@@ -367,5 +576,131 @@ CLAIMS = (
         check=partial(_best_of_check, side="upper"),
         control=partial(_best_of_check, side="upper", factor=0.95),
         control_statement=r"the same with $0.95\,K$.",
+    ),
+    claim(
+        id="pav/own-prover-only-scales",
+        source="Section 3 (base policy as prover)",
+        statement=r"With $\mu=\pi$ the gradient is $1+\alpha$ times that of the outcome alone.",
+        kind=Identity,
+        premises=(TREE, NPG),
+        check=_own_prover_check,
+        control=partial(_own_prover_check, own=False),
+        control_statement="the same for any prover.",
+    ),
+    claim(
+        id="pav/no-prover-harms",
+        source="Section 3 (which provers help), its contrary",
+        statement="No prover makes a small step lower the value.",
+        kind=Inequality,
+        premises=(TREE, NPG, r"$\alpha=5$, to first order"),
+        check=_harmless_check,
+        control=partial(_harmless_check, own=True),
+        control_statement=r"the same for $\mu=\pi$.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="pav/best-of-k-variance",
+        source="Remark 3.1 (constants ours)",
+        statement=r"$\mathrm{Var}_\pi(A^\mu)\le K^2\,\mathrm{Var}_\pi(A^\pi)$, reached for small $Q^\pi$.",
+        kind=Inequality,
+        premises=(r"$Q^\mu=1-(1-Q^\pi)^K$",),
+        check=partial(_best_of_factors_check, measure="variance"),
+        control=partial(_best_of_factors_check, measure="variance", factor=0.95),
+        control_statement=r"the same with $0.95\,K^2$.",
+    ),
+    claim(
+        id="pav/best-of-k-alignment-grows",
+        source="ours, on Remark 3.1 (where alignment is said to get worse)",
+        statement=r"$\langle A^\mu,A^\pi\rangle_\pi\ge K(1-\max Q^\pi)^{K-1}\,\mathrm{Var}_\pi(A^\pi)$: where "
+        r"$Q^\pi\ll1/K$ alignment gets better, by a factor of $K$.",
+        kind=Inequality,
+        premises=(r"$Q^\mu=1-(1-Q^\pi)^K$",),
+        check=partial(_best_of_factors_check, measure="alignment"),
+        control=partial(_best_of_factors_check, measure="alignment", factor=1.1),
+        control_statement=r"the same with $1.1\,K$.",
+    ),
+    claim(
+        id="pav/small-values-everywhere",
+        source=r"Remark 3.1 (its premise $Q^\pi=O(1/K)$ for all states and actions)",
+        statement=r"$Q^\pi\le\frac12$ for every state and action of a tree that can be solved.",
+        kind=Inequality,
+        premises=("three steps, outcomes 0 or 1", "uniform policy, $K=2$"),
+        check=_certain_check,
+        control=partial(_certain_check, leaves=False),
+        control_statement="the same at the root, where at most half of the last actions succeed: at the last step "
+        r"$Q^\pi$ is 0 or 1.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="pav/beam-search-never-loses",
+        source="Figure 2 and Section 4 (beam search)",
+        statement=r"A beam of two by $Q^\pi+5A^\mu$ keeps a prefix at least as sure to be finished as one by $Q^\pi$.",
+        kind=Inequality,
+        premises=("three steps, outcomes 0 or 1", "any prover"),
+        check=partial(_beam_check, better="pav", worse="outcome"),
+        control=partial(_beam_check, better="best", worse="outcome"),
+        control_statement=r"one whose first step is scored by the best second one does.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="pav/beam-search-never-gains",
+        source="Figure 2 and Section 4 (beam search), the contrary of what is claimed",
+        statement=r"A beam of two by $Q^\pi$ keeps a prefix at least as sure to be finished as one by $Q^\pi+5A^\mu$.",
+        kind=Inequality,
+        premises=("three steps, outcomes 0 or 1", "any prover"),
+        check=partial(_beam_check, better="outcome", worse="pav"),
+        control=partial(_beam_check, better="best", worse="pav"),
+        control_statement=r"one whose first step is scored by the best second one does.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="pav/provers-save-steps",
+        source="Section 5 (the didactic task), with exact gradients",
+        statement="With a prover of strength 8 policy gradient finds the planted subsequence in half of the steps "
+        "that the outcome alone takes.",
+        kind=Inequality,
+        premises=(
+            f"{SYMBOLS} symbols, {LENGTH} planted in {HORIZON} steps, $\\alpha={ALPHA:g}$, steps of size {SIZE:g}",
+            "exact gradients: nothing is sampled",
+        ),
+        check=partial(_planted_check, first=(8.0, ALPHA), second=(1.0, 0.0), share=0.5),
+        control=partial(_planted_check, first=(1.0, ALPHA), second=(8.0, ALPHA), share=0.5),
+        control_statement="with the uniform prover in half of those with strength 8.",
+    ),
+    claim(
+        id="pav/perfect-provers-are-slower",
+        source="Section 5 (provers of middling strength are best), with exact gradients",
+        statement="A prover that is always right takes more steps than one of strength 8.",
+        kind=Inequality,
+        premises=(
+            f"{SYMBOLS} symbols, {LENGTH} planted in {HORIZON} steps, $\\alpha={ALPHA:g}$, steps of size {SIZE:g}",
+            "exact gradients: nothing is sampled, and late states, where time is short, are seen from the start",
+        ),
+        check=partial(_planted_check, first=(8.0, ALPHA), second=(15.0, ALPHA), share=1.0),
+        control=partial(_planted_check, first=(8.0, ALPHA), second=(1.0, ALPHA), share=1.0),
+        control_statement="the uniform prover does.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="pav/values-or-advantages",
+        source="Section 3 (advantages instead of values), in the exact step",
+        statement=r"$Q^\mu$ in the place of $A^\mu$ gives the same natural policy gradient step.",
+        kind=Identity,
+        premises=(TREE, NPG),
+        check=_values_or_advantages_check,
+        control=partial(_values_or_advantages_check, sampled=True),
+        control_statement="a sampled estimate of the gradient has the same mean square with the one and the other.",
+    ),
+    claim(
+        id="pav/best-of-k-keeps-growing",
+        source="Remark 3.1 (strength grows with $K$), on full trees",
+        statement="On average the prover with $K=64$ multiplies the gain of the outcome by 2 more than that with $K=1$ "
+        "does.",
+        kind=Comparison,
+        premises=("random trees of 27 leaves with outcomes 0 or 1, uniform policy", r"$\alpha=1$"),
+        check=_saturates_check,
+        control=partial(_saturates_check, scale=1e-3),
+        control_statement="the same where all values are below 0.001.",
+        expected=Outcome.REFUTED,
     ),
 )

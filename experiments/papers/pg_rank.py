@@ -3,7 +3,8 @@ r"""Neural PG-RANK: policy gradient on rankings drawn from a Plackett-Luce law.
 :math:`\pi(\sigma)=\prod_i\frac{e^{s_{\sigma_i}}}{\sum_{j\ge i}e^{s_{\sigma_j}}}`, and the utility is a discounted gain
 :math:`\Delta(\sigma)=\sum_i d_i\,g_{\sigma_i}`.  Estimators of :math:`\nabla_s E\Delta`: REINFORCE,
 :math:`\Delta\nabla\log\pi`, with a leave-one-out baseline, and with reward-to-go (the choice at position k is credited
-with the gains from k on).  All rankings of up to four documents are enumerated.
+with the gains from k on).  All rankings of up to four documents are enumerated.  Ranking by an encoder against InfoNCE
+needs a model.
 """
 
 from __future__ import annotations
@@ -174,6 +175,51 @@ def _gumbel_check(budget: Budget, scale: float = 1.0) -> Probability:
     return probability(int(failures), runs, level)
 
 
+def paired_variance(s: Array, g: Array, loo: bool) -> float:
+    """The trace of the covariance of the mean of two estimates, with each other's utility as baseline or without."""
+    d, p = discounts(len(s)), law(s)
+    utility, total = (g[rankings(len(s))] * d).sum(axis=1), scores(s).sum(axis=1)
+    weighted = utility[:, None] * total
+    if not loo:
+        return float((p[:, None] * (weighted - p @ weighted) ** 2).sum() / 2)
+    # the mean of the pair is (u - u')(t - t')/2
+    gap, apart = np.subtract.outer(utility, utility), total[:, None, :] - total[None]
+    square = (np.multiply.outer(p, p) * gap**2 * (apart**2).sum(axis=2)).sum() / 4
+    return float(square - ((p @ weighted) ** 2).sum())
+
+
+def _paired(s: Array, g: Array) -> Trial:
+    return Trial(paired_variance(s, g, True), paired_variance(s, g, False), 4096 * EPS)
+
+
+def _paired_check(budget: Budget, least: float = 0.0) -> Inequality:
+    space = Space({"D": (1, 4)}, {"s": Box("D", -3, 3), "g": Box("D", least, 1)})
+    rare = {"s": np.array([3.0, -3.0]), "g": np.array([0.0, 1.0])}
+    return attack(space, _paired, budget, hard=[rare])
+
+
+def _shifted(s: Array, g: Array, c: Array, *, scale: bool) -> Trial:
+    """The law after a constant was added to all scores, or after they were all multiplied."""
+    moved = s * (1 + abs(float(c))) if scale else s + float(c)
+    return Trial(float(abs(law(moved) - law(s)).max()), 256 * EPS)
+
+
+def _shifted_check(budget: Budget, scale: bool = False) -> Identity:
+    space = Space({"D": (1, 4)}, {"s": Box("D", -3, 3), "g": Box("D", 0, 1), "c": Box("", -5, 5)})
+    return equate(space, partial(_shifted, scale=scale), budget)
+
+
+def _total(s: Array, g: Array, *, tails: bool) -> Trial:
+    """The sum of the law over all rankings; without `tails` every choice is normalised over all documents."""
+    weights = np.exp(s - s.max())[rankings(len(s))]
+    p = law(s) if tails else (weights / weights.sum(axis=1, keepdims=True)).prod(axis=1)
+    return Trial(abs(float(p.sum()) - 1), 256 * EPS)
+
+
+def _total_check(budget: Budget, tails: bool = True) -> Identity:
+    return equate(SPACE, partial(_total, tails=tails), budget)
+
+
 def _draw() -> tuple[Figure, pd.DataFrame]:
     rng, rows = np.random.default_rng(0), []
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.4))
@@ -282,5 +328,35 @@ CLAIMS = (
         check=_gumbel_check,
         control=partial(_gumbel_check, scale=1.2),
         control_statement="the same with noise that is a fifth too large.",
+    ),
+    claim(
+        id="pg-rank/law-sums-to-one",
+        source="Section 3 (the ranking policy)",
+        statement="The probabilities of all rankings sum to one.",
+        kind=Identity,
+        premises=(LAW,),
+        check=_total_check,
+        control=partial(_total_check, tails=False),
+        control_statement="the same when each choice is normalised over all documents.",
+    ),
+    claim(
+        id="pg-rank/scores-up-to-a-constant",
+        source="ours, on Section 3 (the ranking policy)",
+        statement="A constant added to all scores does not change the law.",
+        kind=Identity,
+        premises=(LAW,),
+        check=_shifted_check,
+        control=partial(_shifted_check, scale=True),
+        control_statement="a common factor does not.",
+    ),
+    claim(
+        id="pg-rank/leave-one-out-lowers-variance",
+        source="Section 3 (baseline)",
+        statement="The mean of two leave-one-out estimates never has a larger variance than that of two of REINFORCE.",
+        kind=Inequality,
+        premises=(LAW, GAIN, "trace of the covariance, all pairs of rankings"),
+        check=_paired_check,
+        control=partial(_paired_check, least=-1.0),
+        control_statement="the same for gains of either sign.",
     ),
 )

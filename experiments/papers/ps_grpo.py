@@ -2,7 +2,7 @@ r"""Group similarity rewards for consistent answers (PS-GRPO): answers are paid 
 
 The reward of an answer is its mean similarity to the answers of the other paraphrases.  The formulas were not at hand
 in full (reviews and summaries); what is tested follows from that definition with exact-match similarity and softmax
-policies on finitely many answers.
+policies on finitely many answers.  Consistency over templates of a task needs a model.
 """
 
 from __future__ import annotations
@@ -144,6 +144,28 @@ def _basin_check(budget: Budget, rule: str = "sum") -> Identity:
     return equate(space, partial(_basin, rule=rule), budget.with_instances(min(budget.instances, 40)))
 
 
+def _unanimous(answers: Array, *, all_but_one: bool) -> Trial:
+    """The largest advantage in the groups of n paraphrases with one answer each group agrees on (exact match).
+
+    All answers of all paraphrases are the same; or one of them is not.
+    """
+    given = np.full(answers.shape, float(answers.flat[0]))
+    if all_but_one:
+        given[0, 0] += 1
+    n = len(given)
+    reward = np.array([
+        [np.mean([(given[other] == x).mean() for other in range(n) if other != i]) for x in given[i]] for i in range(n)
+    ])  # fmt: skip
+    spread = reward.std(axis=1, keepdims=True)
+    A = np.where(spread > 1e-12, (reward - reward.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1), 0)
+    return Trial(float(abs(A).max()), 0.0)
+
+
+def _unanimous_check(budget: Budget, all_but_one: bool = False) -> Identity:
+    space = Space({"N": (2, 4), "G": (2, 4)}, {"answers": Box("NG", 0, 3, step=1)})
+    return equate(space, partial(_unanimous, all_but_one=all_but_one), budget)
+
+
 def _draw() -> tuple[Figure, pd.DataFrame]:
     grid, rows = np.linspace(0.05, 0.95, 19), []
     fig = plt.figure(figsize=(COLUMN, 2.6))
@@ -223,5 +245,15 @@ CLAIMS = (
         check=_basin_check,
         control=partial(_basin_check, rule="first"),
         control_statement="iff the first paraphrase prefers it.",
+    ),
+    claim(
+        id="ps-grpo/unanimity-is-silent",
+        source="ours, on the reward",
+        statement="Where all answers agree, right or wrong, there is no signal.",
+        kind=Identity,
+        premises=("exact-match similarity, advantages normalised within a paraphrase",),
+        check=_unanimous_check,
+        control=partial(_unanimous_check, all_but_one=True),
+        control_statement="the same where one answer differs.",
     ),
 )

@@ -3,7 +3,7 @@ r"""Reward model ensembles against overoptimization: best-of-n and three ways to
 The mean, the worst case :math:`\min_i r_i` (WCO), and :math:`\mathrm{mean}-\lambda\,\mathrm{Var}_i r_i` (UWO).
 The paper has experiments and no theorem; what is exact here is about the estimator, the divergence and the
 invariances, and the experiment is replaced by a bandit with heteroscedastic errors, which says what the conclusion
-needs.
+needs.  Heads on a trunk of their own need a model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from claimlab.checks import Array
+from claimlab.checks import Array, Ints
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
@@ -101,10 +101,6 @@ def _divergence_check(budget: Budget, factor: float = 1.0) -> Inequality:
 # Invariances
 
 
-def _conservative(r: Array) -> Trials:
-    return Trials(r.min(axis=2).max(axis=1), r.mean(axis=2).max(axis=1), 16 * EPS)
-
-
 def _offsets(r: Array, offset: Array, *, how: str) -> Trials:
     """The proxy value of the best answer against that of the answer chosen after each member's constant is added."""
     proxy, shifted = merged(r, how), merged(r + offset[:, None, :], how)
@@ -150,6 +146,99 @@ def _no_decline_check(budget: Budget, how: str = "worst", correlation: float = 0
     runs = {"smoke": 1_500, "standard": 6_000}.get(budget.name, 20_000)
     found = picks(how, correlation, runs, budget.seed)
     return comparison(found[:, 4], found[:, 2], effect=0.0, rng=budget.rng("bootstrap"))
+
+
+def _scaled(r: Array, scale: Array, *, how: str) -> Trials:
+    """The proxy value of the best answer against that of the one chosen after a common factor, in old units."""
+    proxy, chosen = merged(r, how), merged(r * scale[:, None, None], how).argmax(axis=1)
+    return Trials(proxy.max(axis=1) + 8, proxy[np.arange(len(r)), chosen] + 8, 1e-9)
+
+
+def _scaled_check(budget: Budget, how: str) -> Inequality:
+    space = Space({"Y": (2, 4), "K": (2, 5)}, {"r": Box("YK"), "scale": Box("", 0.1, 10)})
+    return attack(space, partial(_scaled, how=how), budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _conservative_check(budget: Budget, reverse: bool = False) -> Inequality:
+    def measure(r: Array) -> Trials:
+        pair = merged(r, "worst").max(axis=1) + 2, merged(r, "mean").max(axis=1) + 2
+        value, bound = pair[::-1] if reverse else pair
+        return Trials(value, bound, 16 * EPS)
+
+    space = Space({"Y": (1, 4), "K": (2, 5)}, {"r": Box("YK")})
+    return attack(space, measure, budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _degrees(r: Array, *, factor: bool) -> Trial:
+    """The unbiased variance (policy optimisation) against k/(k - 1) times the population one (best of n), exactly."""
+    values, k = [Fraction(float(v)).limit_denominator(1000) for v in r], len(r)
+    mean = sum(values, Fraction(0)) / k
+    square = sum(((v - mean) ** 2 for v in values), Fraction(0))
+    return Trial(float(abs(square / (k - 1) - square / k * (Fraction(k, k - 1) if factor else 1))), 0.0)
+
+
+def _degrees_check(budget: Budget, factor: bool = True) -> Identity:
+    return equate(Space({"K": (2, 6)}, {"r": Box("K")}), partial(_degrees, factor=factor), budget, proof="rational")
+
+
+# A KL-regularised optimum over reward models that were fitted to noisy preferences
+
+ARMS, WIDTH, COMPARISONS, FLIPS, TARGET_KL = 300, 6, 60, 0.25, 4.0
+
+
+def _fitted(x: Array, pairs: Ints, ridge: float = 1.0) -> Array:
+    """Ridge-logistic regression on (won, lost) pairs by Newton's method, float[WIDTH]."""
+    d, w = x[pairs[:, 0]] - x[pairs[:, 1]], np.zeros(x.shape[1])
+    for _ in range(8):
+        p = 1 / (1 + np.exp(-d @ w))
+        hessian = (d * (p * (1 - p))[:, None]).T @ d + ridge * np.eye(len(w))
+        w = w + np.linalg.solve(hessian, d.T @ (1 - p) - ridge * w)
+    return np.asarray(w)
+
+
+def _tilted(proxy: Array, kl: float) -> Array:
+    r"""The law :math:`\propto e^{\hat r/\beta}` over equally likely answers with the given divergence, by bisection."""
+    low, high = 0.0, 1e3 / float(np.ptp(proxy))
+    law = np.full(len(proxy), 1 / len(proxy))
+    for _ in range(60):
+        inverse = (low + high) / 2
+        weights = np.exp(inverse * (proxy - proxy.max()))
+        law = weights / weights.sum()
+        found = float((law[law > 0] * np.log(law[law > 0] * len(law))).sum())
+        low, high = (inverse, high) if found < kl else (low, inverse)
+    return np.asarray(law)
+
+
+@lru_cache(maxsize=4)
+def optima(runs: int, seed: int) -> dict[str, Array]:
+    """Gold reward of the KL-regularised optimum of each merged proxy, float[runs] each.
+
+    300 answers with six features, gold linear in them and of unit deviation; each of five members is fitted to 60
+    Bradley-Terry comparisons of its own with a quarter of the labels flipped; members are centred over the answers.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 6]))
+    out: dict[str, list[float]] = {how: [] for how in ("single", "mean", "worst", "uncertainty")}
+    for _ in range(runs):
+        x, w = rng.standard_normal((ARMS, WIDTH)), rng.standard_normal(WIDTH)
+        gold = x @ (w / np.linalg.norm(w))
+        members = []
+        for _ in range(MEMBERS):
+            pairs = rng.integers(ARMS, size=(COMPARISONS, 2))
+            wrong = rng.random(COMPARISONS) > 1 / (1 + np.exp(-2 * (gold[pairs[:, 0]] - gold[pairs[:, 1]])))
+            wrong ^= rng.random(COMPARISONS) < FLIPS
+            pairs[wrong] = pairs[wrong][:, ::-1]
+            members.append(x @ _fitted(x, pairs))
+        r = np.array(members).T
+        r = r - r.mean(axis=0)
+        for how, values in out.items():
+            values.append(float(_tilted(merged(r, how), TARGET_KL) @ gold))
+    return {how: np.array(values) for how, values in out.items()}
+
+
+def _optima_check(budget: Budget, better: str, worse: str, effect: float = 0.1) -> Comparison:
+    runs = {"smoke": 100, "standard": 400}.get(budget.name, 2_000)
+    found = optima(runs, budget.seed)
+    return comparison(found[better], found[worse], effect=effect, rng=budget.rng("bootstrap"))
 
 
 def _draw() -> tuple[Figure, pd.DataFrame]:
@@ -270,6 +359,75 @@ CLAIMS = (
         check=partial(_no_decline_check, how="single"),
         control=_no_decline_check,
         control_statement="with WCO over five it is.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="reward-ensembles/worst-case-is-conservative",
+        source="Section 4 (WCO)",
+        statement="The best worst-case reward is at most the best mean reward.",
+        kind=Inequality,
+        premises=("finitely many answers and members",),
+        check=_conservative_check,
+        control=partial(_conservative_check, reverse=True),
+        control_statement="at least.",
+    ),
+    claim(
+        id="reward-ensembles/uncertainty-scale",
+        source="ours, on Section 4 (UWO)",
+        statement="The answer that UWO chooses does not depend on the unit of reward.",
+        kind=Inequality,
+        premises=("a common factor between 0.1 and 10", rf"$\lambda={WEIGHT}$"),
+        check=partial(_scaled_check, how="uncertainty"),
+        control=partial(_scaled_check, how="worst"),
+        control_statement="the answer that WCO chooses does not.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="reward-ensembles/worst-case-scale",
+        source="ours, on Section 4 (WCO)",
+        statement="The answer that WCO chooses does not depend on the unit of reward.",
+        kind=Inequality,
+        premises=("a common factor between 0.1 and 10",),
+        check=partial(_scaled_check, how="worst"),
+        control=partial(_scaled_check, how="uncertainty"),
+        control_statement="the answer that UWO chooses does not.",
+    ),
+    claim(
+        id="reward-ensembles/two-variances",
+        source="ours, on the released code",
+        statement=r"The unbiased variance of policy optimisation is $\frac{k}{k-1}$ times the population one of best "
+        r"of $n$: with five members the same $\lambda$ weighs 1.25 times as much.",
+        kind=Identity,
+        premises=("$k$ members",),
+        check=_degrees_check,
+        control=partial(_degrees_check, factor=False),
+        control_statement="the two are equal.",
+    ),
+    claim(
+        id="reward-ensembles/ensembles-beat-single-models",
+        source="abstract, for the KL-regularised optimum in a bandit",
+        statement=f"At a divergence of {TARGET_KL:g} the optimum for the mean has at least 0.1 more gold reward than "
+        "for one model.",
+        kind=Comparison,
+        premises=(
+            f"{ARMS} answers, gold linear in {WIDTH} features; {MEMBERS} ridge-logistic members on {COMPARISONS} "
+            "comparisons each, a quarter of them flipped",
+            "first looked at for WCO: 0.18 more in 100 runs, which does not exclude 0.1",
+        ),
+        check=partial(_optima_check, better="mean", worse="single"),
+        control=partial(_optima_check, better="single", worse="mean"),
+        control_statement="for one model it has at least 0.1 more than for the mean.",
+    ),
+    claim(
+        id="reward-ensembles/worst-case-beats-the-mean",
+        source="abstract (the mean alone is insufficient under noise), for the KL-regularised optimum in a bandit",
+        statement=f"At a divergence of {TARGET_KL:g} the optimum for WCO has at least 0.1 more gold reward than for "
+        "the mean.",
+        kind=Comparison,
+        premises=("the bandit of the last claim: nothing is hackable, errors are of fitted linear models",),
+        check=partial(_optima_check, better="worst", worse="mean"),
+        control=partial(_optima_check, better="mean", worse="single"),
+        control_statement="the optimum for the mean has at least 0.1 more than for one model.",
         expected=Outcome.REFUTED,
     ),
 )

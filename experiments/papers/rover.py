@@ -3,7 +3,9 @@ r"""Random Policy Valuation is Enough (ROVER): act greedily, or softly, on the v
 The setting of Section 3.1: a finite tree with deterministic moves and no discount, in which only complete answers are
 rewarded, with 0 or R.  :math:`Q^u` are the action values of the uniform policy, and the sampler of Theorem 3.2 is
 :math:`\pi_s(a|s)\propto e^{Q^u(s,a)/\rho}`.  The practical algorithm (Algorithm 1) fits
-:math:`\rho\log(\pi_\theta/\pi_{old})` to the centred reward plus its own mean at the next prefix.
+:math:`\rho\log(\pi_\theta/\pi_{old})` to the centred reward plus its own mean at the next prefix.  The comparison with
+clipped policy gradient is at one setting of answers and inner steps; accuracy, entropy and distinct solutions on
+countdown need a model.
 """
 
 from __future__ import annotations
@@ -34,7 +36,15 @@ from claimlab.theory.decision_trees import (
     visits,
     worst_value,
 )
-from claimlab.theory.evidence import Comparison, Identity, Inequality, Outcome, comparison
+from claimlab.theory.evidence import (
+    Comparison,
+    Identity,
+    Inequality,
+    Outcome,
+    Probability,
+    comparison,
+    probability,
+)
 from claimlab.theory.falsify import Trial, Trials, attack, equate
 from claimlab.theory.spaces import Box, Case, Simplex, Space
 
@@ -314,16 +324,20 @@ def _log_law(logits: Array, out: Array) -> None:
 
 
 @kernel
-def _modes_at_success(rover: bool, answers: int, inner: int, rho: float, step: float, rng: Generator) -> float:
+def _modes_at_success(
+    rover: bool, answers: int, inner: int, rho: float, step: float, broadcast: bool, share: float, updates: int,
+    rng: Generator,
+) -> float:  # fmt: skip
     """exp of the entropy over the four correct answers when success first reaches 0.95; 0 if it never does.
 
-    Algorithm 1, or clipped policy gradient with the same centred rewards (Dr. GRPO); plain gradient steps.
+    Algorithm 1, or clipped policy gradient with the same centred rewards (Dr. GRPO); plain gradient steps.  Without
+    `broadcast` the reward is in the target of the last token only; `share` scales the bootstrap.
     """
     one, two, three = np.zeros(4), np.zeros((4, 4)), np.zeros((4, 4, 4))
     old = np.zeros((answers, 3, 4))
     a = np.zeros((answers, 3), dtype=np.int64)
     reward, law = np.zeros(answers), np.zeros(4)
-    for _ in range(UPDATES):
+    for _ in range(updates):
         for i in range(answers):
             for t in range(3):
                 logits = one if t == 0 else (two[a[i, 0]] if t == 1 else three[a[i, 0], a[i, 1]])
@@ -345,12 +359,12 @@ def _modes_at_success(rover: bool, answers: int, inner: int, rho: float, step: f
                     chosen = a[i, t]
                     moved = law[chosen] - old[i, t, chosen]
                     if rover:
-                        target = centred[i]
+                        target = centred[i] if broadcast or t == 2 else 0.0
                         if t < 2:
                             after = two[a[i, 0]] if t == 0 else three[a[i, 0], a[i, 1]]
                             ahead = np.zeros(4)
                             _log_law(after, ahead)
-                            target += rho * (ahead - old[i, t + 1]).mean()
+                            target += share * rho * (ahead - old[i, t + 1]).mean()
                         weight = 2 * rho * (target - rho * moved)
                     else:
                         ratio = np.exp(moved)
@@ -380,11 +394,14 @@ def _modes_at_success(rover: bool, answers: int, inner: int, rho: float, step: f
 
 
 @lru_cache(maxsize=8)
-def modes(rover: bool, runs: int, seed: int, answers: int = ANSWERS, inner: int = INNER) -> Array:
+def modes(
+    rover: bool, runs: int, seed: int, broadcast: bool = True, share: float = 1.0, updates: int = UPDATES
+) -> Array:
     """Modes kept by each run, float[runs]; runs of the two methods with the same number share their uniforms."""
     children = np.random.SeedSequence(seed).spawn(runs)
     return np.array([
-        _modes_at_success(rover, answers, inner, 1.0, STEP, np.random.default_rng(child)) for child in children
+        _modes_at_success(rover, ANSWERS, INNER, 1.0, STEP, broadcast, share, updates, np.random.default_rng(child))
+        for child in children
     ])  # fmt: skip
 
 
@@ -393,6 +410,116 @@ def _diversity_check(budget: Budget, handicap: float = 0.0) -> Comparison:
     "interest."""
     runs = {"smoke": 64, "standard": 512}.get(budget.name, 4096)
     first, second = modes(True, runs, budget.seed), modes(False, runs, budget.seed)
+    return comparison(first, second - handicap, effect=0.5, rng=budget.rng("bootstrap"))
+
+
+# Beyond the premises: graphs, costs, cycles
+
+
+def _merged(next1: Array, next2: Array, leaf: Array, low: Array, gain: Array, *, binary: bool) -> Trials:
+    """Layers of nodes with several parents, rewards low and low + gain: the optimum against the worst greedy choice."""
+    n, S = leaf.shape[:2]
+    to = [np.minimum((x * S).astype(int), S - 1) for x in (next1, next2)]
+    rows = np.arange(n)[:, None, None]
+    won = (leaf > 0.5) if binary else leaf
+    reward = low[:, None, None] + (1 + gain)[:, None, None] * won
+    q3 = reward
+    v3 = q3.mean(axis=2)
+    q2 = v3[rows, to[1]]
+    q1 = q2.mean(axis=2)[rows, to[0]]
+    best, worst = reward.max(axis=2), np.where(q3 >= q3.max(axis=2, keepdims=True), reward, np.inf).min(axis=2)
+    for q, step in ((q2, to[1]), (q1, to[0])):
+        best = best[rows, step].max(axis=2)
+        worst = np.where(q >= q.max(axis=2, keepdims=True) - 1e-9, worst[rows, step], np.inf).min(axis=2)
+    return Trials(best[:, 0] + 4, worst[:, 0] + 4, 1e-9)  # rewards are above -2
+
+
+def _merged_check(budget: Budget, binary: bool = True) -> Inequality:
+    fields = {"next1": Box("SA", 0, 0.999), "next2": Box("SA", 0, 0.999), "leaf": Box("SA", 0, 1)}
+    space = Space({"S": (1, 4), "A": (1, 3)}, fields | {"low": Box("", -2, 2), "gain": Box("", 0, 2)})
+    return attack(space, partial(_merged, binary=binary), budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _costs(first: Array, second: Array, third: Array, leaf: Array, length: Array, cost: Array, *, paid: bool) -> Trials:
+    """Answers of one to three steps, each step at a cost; `paid` takes it from the reward."""
+    charge = cost[:, None, None, None] * length * paid
+    return _greedy(first, second, third, leaf - charge)
+
+
+def _costs_check(budget: Budget, paid: bool = True) -> Inequality:
+    fields = {"leaf": Box("ABC", 0, 1, step=1), "length": Box("ABC", 1, 3, step=1), "cost": Box("", 0.05, 0.3)}
+    space = Space(SIZES, EXISTS | fields)
+    return attack(space, partial(_costs, paid=paid), budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _cycles(to: Array, *, gamma: float) -> Trial | None:
+    """Whether every greedy policy reaches the goal from node 0, where some policy does: 1 - that, against 0.
+
+    Actions lead to nodes 0 to S - 1, to the goal, S, or to failure, S + 1.  Values are the least fixed point.
+    """
+    S = len(to)
+    step = np.minimum((to * (S + 2)).astype(int), S + 1)
+    reach, sure = np.zeros(S + 2), np.zeros(S + 2)
+    reach[S] = sure[S] = 1.0
+    move = np.eye(S + 2)
+    move[:S] = gamma * np.eye(S + 2)[step].mean(axis=1)
+    v = np.linalg.matrix_power(move, 2**14)[:, S]
+    q = v[step]
+    for _ in range(S + 1):
+        reach[:S] = reach[step].max(axis=1)
+        sure[:S] = np.where(q >= q.max(axis=1, keepdims=True) - 1e-9, sure[step], 1.0).min(axis=1)
+    return Trial(1 - float(sure[0]), 0.0) if reach[0] > 0 else None
+
+
+def _cycles_check(budget: Budget, gamma: float = 1.0) -> Inequality:
+    """By hand: one node, one action that stays and one that reaches the goal have the same value, 1."""
+    stay = {"to": np.array([[0.0, 0.4]])}
+    return attack(Space({"S": (1, 3), "A": (1, 3)}, {"to": Box("SA", 0, 0.999)}), partial(_cycles, gamma=gamma),
+                  budget, hard=[stay])  # fmt: skip
+
+
+def _tight(first: Array, second: Array, third: Array, leaf: Array, log_rho: Array, *, single: bool) -> Trial | None:
+    """The slack of Theorem 3.2 where every key state that is reached has one action of positive value, or two."""
+    exists = _masks(first[None], second[None], third[None])
+    q = action_values(leaf[None], uniform(exists))
+    counts = []
+    for values, mask, reached in zip(q, exists, visits(softmax(q, exists, np.exp(log_rho)[None]))):
+        dead, alive = ((values == 0) & (mask > 0)).sum(axis=-1), ((values > 0) & (mask > 0)).sum(axis=-1)
+        counts += list(alive[(dead > 0) & (alive > 0) & (reached > 0)])
+    if not counts or (max(counts) > 1) == single or optimal_value(leaf[None], exists)[0] == 0:
+        return None
+    block = (x[None] for x in (first, second, third, leaf, log_rho))
+    trials = _soft(*block, factor=1.0, solvable=True)
+    return Trial(abs(float(trials.bound[0] - trials.value[0])), float(trials.error[0]))
+
+
+def _tight_check(budget: Budget, single: bool = True) -> Identity:
+    return equate(SOFT_TREES, partial(_tight, single=single), budget)
+
+
+def _roll_outs(A: Array, H: Array, delta: Array, *, share: float) -> Trial:
+    """The chance that N roll-outs after the right first action miss the one correct answer of depth H."""
+    chance = float(A) ** -(float(H) - 1)
+    N = np.ceil(share * np.log(1 / float(delta)) / chance)
+    return Trial(float(np.exp(N * np.log1p(-chance))) if chance < 1 else 0.0, float(delta), 1e-12)
+
+
+def _roll_outs_check(budget: Budget, share: float = 1.0) -> Inequality:
+    fields = {"A": Box("", 2, 10, step=1), "H": Box("", 1, 6, step=1), "delta": Box("", 0.001, 0.5)}
+    return attack(Space({}, fields), partial(_roll_outs, share=share), budget)
+
+
+def _terminal_check(budget: Budget, broadcast: bool = False) -> Probability:
+    """Runs that reach success 0.95 within 500 updates when the reward is at the last token only."""
+    runs = {"smoke": 30, "standard": 100}.get(budget.name, 400)
+    found = modes(True, runs, budget.seed, broadcast=broadcast, updates=500)
+    return probability(int((found > 0).sum()), runs, 0.5)
+
+
+def _ablation_check(budget: Budget, handicap: float = 0.0) -> Comparison:
+    """Modes with the bootstrap against those without it."""
+    runs = {"smoke": 64, "standard": 512}.get(budget.name, 4096)
+    first, second = modes(True, runs, budget.seed), modes(True, runs, budget.seed, share=0.0)
     return comparison(first, second - handicap, effect=0.5, rng=budget.rng("bootstrap"))
 
 
@@ -583,6 +710,84 @@ CLAIMS = (
         ),
         check=_diversity_check,
         control=partial(_diversity_check, handicap=2.0),
+        control_statement="the same when two modes are taken from the other arm.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="rover/greedy-on-graphs",
+        source="ours, extends Theorem 3.1",
+        statement=r"Greedy for $Q^u$ is optimal where prefixes merge (any layered graph), for rewards $c$, $c+R$.",
+        kind=Inequality,
+        premises=("three layers of up to four nodes, up to three actions", "two terminal rewards", UNIFORM),
+        check=_merged_check,
+        control=partial(_merged_check, binary=False),
+        control_statement=r"the same with rewards between $c$ and $c+R$.",
+    ),
+    claim(
+        id="rover/step-costs",
+        source="ours, on the premises of Theorem 3.1",
+        statement=r"Greedy for $Q^u$ stays optimal when every step has a cost.",
+        kind=Inequality,
+        premises=(TREE, "answers of one to three steps, rewards 0 or 1 less a cost of 0.05 to 0.3 a step", UNIFORM),
+        check=_costs_check,
+        control=partial(_costs_check, paid=False),
+        control_statement="the same without the cost.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="rover/cycles",
+        source="ours, on the premises of Theorem 3.1",
+        statement=r"Where a state can come again, a policy greedy for $Q^u$ still reaches a goal that can be reached.",
+        kind=Inequality,
+        premises=("up to three nodes, deterministic moves, no clock and no discount", UNIFORM),
+        check=_cycles_check,
+        control=partial(_cycles_check, gamma=0.9),
+        control_statement=r"the same with $\gamma=0.9$.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="rover/soft-bound-is-tight",
+        source="ours, on Theorem 3.2",
+        statement="The bound of Theorem 3.2 is an equality where every key state has one action of positive value.",
+        kind=Identity,
+        premises=(TREE, BINARY, UNIFORM, SOLVABLE),
+        check=_tight_check,
+        control=partial(_tight_check, single=False),
+        control_statement="the same where some key state has two.",
+    ),
+    claim(
+        id="rover/roll-outs",
+        source="ours, on estimating $Q^u$ by uniform roll-outs",
+        statement=r"With one correct answer in $|A|^H$, $|A|^{H-1}\log\frac1\delta$ roll-outs after the right first "
+        r"action see it but with probability $\delta$.",
+        kind=Inequality,
+        premises=(r"$|A|\le10$, $H\le6$; without it all first actions look alike",),
+        check=_roll_outs_check,
+        control=partial(_roll_outs_check, share=0.5),
+        control_statement="half as many do.",
+    ),
+    claim(
+        id="rover/reward-at-the-last-token",
+        source="Algorithm 1 (the reward at every token), ablated",
+        statement="With the reward at the last token only, as the backup has it, success reaches 0.95 in at most half "
+        "of the runs: the bootstrap gives earlier tokens no credit.",
+        kind=Probability,
+        premises=(f"the didactic tree, 500 updates of {ANSWERS} answers and {INNER} inner steps, $\\rho=1$",),
+        check=_terminal_check,
+        control=partial(_terminal_check, broadcast=True),
+        control_statement="the same with the reward at every token.",
+    ),
+    claim(
+        id="rover/bootstrap-keeps-modes",
+        source="ablation of the bootstrap, in the didactic example",
+        statement="When success first reaches 0.95, ROVER has kept at least half a mode more than without bootstrap.",
+        kind=Comparison,
+        premises=(
+            f"{ANSWERS} answers and {INNER} inner steps an update, step size {STEP:g}, $\\rho=1$, uniform start",
+            "an analogue: a table of logits, not a network",
+        ),
+        check=_ablation_check,
+        control=partial(_ablation_check, handicap=2.0),
         control_statement="the same when two modes are taken from the other arm.",
         expected=Outcome.REFUTED,
     ),

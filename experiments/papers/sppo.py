@@ -4,6 +4,7 @@ A preference matrix has :math:`P_{ij}+P_{ji}=1`; :math:`P(y\succ\pi)=\sum_j P_{y
 :math:`\pi_{t+1}\propto\pi_t e^{\eta P(y\succ\pi_t)}`, implemented by regressing :math:`\log(\pi/\pi_t)` on
 :math:`\eta(P(y\succ\pi_t)-\frac12)`, which takes the logarithm of the normaliser for :math:`\eta/2`.  The wording of
 Theorem 4.1 is from summaries; its instance form with constants is ours (Freund & Schapire 1999, Hoeffding's lemma).
+Preferences over styles, with the mean or the last iterate kept, need a model.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.optimize import root_scalar
+from scipy.optimize import linprog, root_scalar
 
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
@@ -267,6 +268,73 @@ def _transitive_check(budget: Budget, consistent: bool = True) -> Inequality:
     return attack(space, measure, budget.with_instances(20 * budget.instances), batched=True)
 
 
+def _rises(P: Array, pi: Array, *, population: bool) -> Trials:
+    r"""The first step's change of log pi(y), for each answer with a win rate above one half: at least zero.
+
+    On one sampled answer the logits move along :math:`(P_y-\frac12)(e_y-\pi)`; on the population along
+    :math:`\pi_y(P_y-\frac12)`, whose mean is zero.
+    """
+    law = 0.98 * pi + 0.02 / pi.shape[1]
+    edge = np.einsum("nij,nj->ni", preferences(P), law) - 0.5
+    if population:
+        move = law * edge
+        change = move - (law * move).sum(axis=1, keepdims=True)
+    else:
+        change = edge * (1 - 2 * law + (law**2).sum(axis=1, keepdims=True))
+    wrong = np.where(edge > 1e-9, -change, 0.0).max(axis=1)
+    return Trials(wrong, 0.0, 64 * EPS)
+
+
+def _rises_check(budget: Budget, population: bool = False) -> Inequality:
+    space = Space({"Y": (2, 5)}, {"P": Box("YY"), "pi": Simplex("Y")})
+    measure = partial(_rises, population=population)
+    return attack(space, measure, budget.with_instances(20 * budget.instances), batched=True)
+
+
+def _dpo(features: Array, pi: Array, *, table: bool) -> Trials:
+    """How much a first DPO step on (answer 0 over answer 1) lowers log pi of the chosen answer, to first order.
+
+    The logits are linear in features that answers share, or, as a `table`, each answer's own.
+    """
+    law = 0.98 * pi + 0.02 / pi.shape[1]
+    phi = np.broadcast_to(np.eye(pi.shape[1]), (len(pi), *2 * pi.shape[1:])) if table else features
+    step = phi[:, 0] - phi[:, 1]
+    centred = phi[:, 0] - np.einsum("ny,nyd->nd", law, phi)
+    return Trials(-(centred * step).sum(axis=1), 0.0, 64 * EPS * phi.shape[2])
+
+
+def _dpo_check(budget: Budget, table: bool = False) -> Inequality:
+    """By hand: features 1, 0 and 3, laws (1/3, 1/3, 1/3): the chosen answer is below the mean 4/3, and falls by 1/3."""
+    space = Space({"Y": (2, 4), "D": (1, 3)}, {"features": Box("YD", -3, 3), "pi": Simplex("Y")})
+    shared = {"features": np.array([[1.0], [0.0], [3.0]]), "pi": np.full(3, 1 / 3)}
+    many = budget.with_instances(20 * budget.instances)
+    return attack(space, partial(_dpo, table=table), many, batched=True, hard=[shared])
+
+
+def nash(P: Array) -> Array:
+    """A law that no answer beats, by a linear program, float[Y]."""
+    Y = len(P)
+    beaten = np.column_stack([P, -np.ones(Y)])
+    found = linprog(
+        np.eye(Y + 1)[Y], beaten, np.zeros(Y), np.append(np.ones(Y), 0.0)[None], [1.0],
+        bounds=[(0, 1)] * Y + [(None, None)],
+    ).x[:Y]  # fmt: skip
+    law = np.maximum(found, 0.0)
+    return np.asarray(law / law.sum())
+
+
+def _winner_exists(x: Array, *, mixed: bool) -> Trial:
+    """Exploitability of the program's law, or of the best single answer."""
+    P = preferences(x)
+    laws = [nash(P)] if mixed else list(np.eye(len(P)))
+    return Trial(min(float(exploitability(P[None], law[None])[0]) for law in laws), 0.0, 1e-7)
+
+
+def _winner_exists_check(budget: Budget, mixed: bool = True) -> Inequality:
+    cycle = {"x": rock_paper_scissors()}
+    return attack(Space({"Y": (1, 5)}, {"x": Box("YY")}), partial(_winner_exists, mixed=mixed), budget, hard=[cycle])
+
+
 # Figure
 
 
@@ -432,5 +500,36 @@ CLAIMS = (
         check=_transitive_check,
         control=partial(_transitive_check, consistent=False),
         control_statement="the same for any preference matrix.",
+    ),
+    claim(
+        id="sppo/von-neumann-winner",
+        source="Section 3 (the von Neumann winner)",
+        statement="Some law of answers is beaten by no answer.",
+        kind=Inequality,
+        premises=(GAME, "found by a linear program, to its tolerance $10^{-7}$"),
+        check=_winner_exists_check,
+        control=partial(_winner_exists_check, mixed=False),
+        control_statement="some single answer is.",
+    ),
+    claim(
+        id="sppo/winners-rise",
+        source="Section 4 (raises the likelihood of the chosen, lowers that of the rejected)",
+        statement=r"A first step on a sampled answer with $P(y\succ\pi_t)>\frac12$ raises its likelihood.",
+        kind=Inequality,
+        premises=(GAME, "a table of logits, exact win rates, to first order"),
+        check=_rises_check,
+        control=partial(_rises_check, population=True),
+        control_statement="a first step on the mean over all answers raises that of all such answers.",
+    ),
+    claim(
+        id="sppo/dpo-raises-the-chosen",
+        source="Section 4 (DPO may lower both likelihoods), its contrary",
+        statement="A first DPO step on a pair does not lower the likelihood of the chosen answer.",
+        kind=Inequality,
+        premises=("logits linear in up to three features that answers share", "to first order"),
+        check=_dpo_check,
+        control=partial(_dpo_check, table=True),
+        control_statement="the same on a table of logits.",
+        expected=Outcome.REFUTED,
     ),
 )

@@ -1,7 +1,8 @@
 r"""TreePO: answers sampled as a tree of segments, and advantages averaged over the groups of all ancestors.
 
 Eq. 5: :math:`\hat A_{ij}=R_i-\mathrm{mean}(R\text{ over the leaves below the ancestor at depth }j)`, averaged over the
-depths of the ancestors; Eq. 6 weights by group size.  Full binary or b-ary trees, enumerated.
+depths of the ancestors; Eq. 6 weights by group size.  Full binary or b-ary trees, enumerated.  Gradient variance per
+generated token needs a model.
 """
 
 from __future__ import annotations
@@ -160,6 +161,75 @@ def _fallback_check(budget: Budget, weighted: bool = True) -> Identity:
     return equate(space, partial(_fallback, weighted=weighted), budget)
 
 
+def _per_segment(leaf: Array, *, gain: bool, last: bool, **laws: Array) -> Trials:
+    """Variance times generated segments: 14 of a binary tree of three levels, 24 of as many independent answers.
+
+    With `last`, only the third segment matters, and its law is the same everywhere.
+    """
+    policy = [laws[name] for name in LAWS]
+    if last:
+        policy[2] = np.broadcast_to(policy[2][:, :1, :1], policy[2].shape)
+        leaf = np.broadcast_to(leaf[:, :1, :1], leaf.shape)
+    independent = (value(leaf**2, policy) - value(leaf, policy) ** 2) / 8 * 24
+    tree = leaf_mean_variance(leaf, policy, 2) * 14
+    return Trials(*((tree, independent) if gain else (independent, tree)), 1e-12)
+
+
+def _per_segment_check(budget: Budget, gain: bool = True, last: bool = False) -> Inequality:
+    """By hand: if the first segment decides, with chance 1/2, the tree has 14/8 and independent answers 24/32."""
+    first = {
+        "p1": np.array([0.5, 0.5]), "p2": np.ones((2, 1)), "p3": np.ones((2, 1, 1)),
+        "leaf": np.array([1.0, 0.0]).reshape(2, 1, 1),
+    }  # fmt: skip
+    third = {"p1": np.ones(1), "p2": np.ones((1, 1)), "p3": np.full((1, 1, 2), 0.5), "leaf": np.array([[[1.0, 0.0]]])}
+    many = budget.with_instances(20 * budget.instances)
+    return attack(SAMPLED, partial(_per_segment, gain=gain, last=last), many, batched=True, hard=[first, third])
+
+
+def _segments(p: Array, q: Array, leaf: Array, *, others: bool) -> Trial:
+    """Two sampled children with two leaves each: the mean of (value of the child less the parent's) times score.
+
+    The parent's value is the mean of the *other* child's leaves, or of all four; against the gradient at the parent.
+    """
+    A, C = leaf.shape
+    mean = (q * leaf).sum(axis=1)
+    found = np.zeros(A)
+    for first, second in product(range(A), repeat=2):
+        for leaves in product(range(C), repeat=4):
+            chance = p[first] * p[second] * np.prod([q[first, c] for c in leaves[:2]])
+            chance *= np.prod([q[second, c] for c in leaves[2:]])
+            children = leaf[first, list(leaves[:2])].mean(), leaf[second, list(leaves[2:])].mean()
+            for child, own, other in ((first, *children), (second, *children[::-1])):
+                parent = other if others else (own + other) / 2
+                found += chance * (own - parent) * (np.eye(A)[child] - p) / 2
+    return Trial(float(abs(found - p * (mean - p @ mean)).max()), 4096 * EPS)
+
+
+def _segments_check(budget: Budget, others: bool = True) -> Identity:
+    space = Space({"A": (1, 2), "C": (1, 2)}, {"p": Simplex("A"), "q": Simplex("AC"), "leaf": Box("AC", 0, 1)})
+    return equate(space, partial(_segments, others=others), budget)
+
+
+def _prefix(R: Array, *, segment: bool) -> Trial:
+    r"""What the token of a node at depth d gets from the leaves below it, against ours:
+
+    :math:`\frac{n}{D}\sum_{j<d}(\hat V(\text{node})-\hat V(\text{its ancestor at }j))`, n its leaves; or n times the
+    difference to its parent, which a segment-level estimate would give.
+    """
+    A, D, worst = advantages(R), R.ndim, 0.0
+    means = [R.mean(axis=tuple(range(d, D)), keepdims=True) for d in range(D)]
+    for d in range(1, D):
+        below = tuple(range(d, D))
+        found, n = A.sum(axis=below, keepdims=True), float(np.prod(R.shape[d:]))
+        stated = means[d] - means[d - 1] if segment else sum(means[d] - means[j] for j in range(d)) / D
+        worst = max(worst, float(abs(found - n * stated).max()))
+    return Trial(worst, 256 * EPS * R.size)
+
+
+def _prefix_check(budget: Budget, segment: bool = False) -> Identity:
+    return equate(TREES, partial(_prefix, segment=segment), budget)
+
+
 def _draw() -> tuple[Figure, pd.DataFrame]:
     rng, fig = np.random.default_rng(0), plt.figure(figsize=(COLUMN, 2.4))
     ax, rows = fig.subplots(), []
@@ -251,5 +321,47 @@ CLAIMS = (
         control=_fallback_check,
         control_statement="the same if each leaf counts for one over the number of its copies.",
         expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="treepo/sharing-saves-by-segment",
+        source="Section 3 (efficiency of tree sampling), as variance per generated segment",
+        statement="Per generated segment a binary tree's mean reward has at most the variance of independent answers.",
+        kind=Inequality,
+        premises=("three levels: 14 segments against 24 for eight leaves", "branching that does not look at outcomes"),
+        check=_per_segment_check,
+        control=partial(_per_segment_check, last=True),
+        control_statement="the same where the last segment alone matters.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="treepo/sharing-saves-late-noise",
+        source="ours, corrects the last",
+        statement="It has where the last segment alone matters.",
+        kind=Inequality,
+        premises=("three levels: 14 segments against 24 for eight leaves",),
+        check=partial(_per_segment_check, last=True),
+        control=_per_segment_check,
+        control_statement="it has in any case.",
+    ),
+    claim(
+        id="treepo/prefixes-count-by-leaf",
+        source="ours, on Eq. 5 summed over answers",
+        statement=r"A shared token at depth $d$ with $n$ leaves below gets $\frac nD\sum_{j<d}(\hat V-\hat V_j)$, the "
+        r"mean of its leaves less those of its ancestors.",
+        kind=Identity,
+        premises=(FULL,),
+        check=_prefix_check,
+        control=partial(_prefix_check, segment=True),
+        control_statement=r"it gets $n$ times the difference to its parent.",
+    ),
+    claim(
+        id="treepo/segment-estimate",
+        source="ours, on the released segment-level estimator (child less parent)",
+        statement="Child's value less the mean of the other children is unbiased for the gradient at the parent.",
+        kind=Identity,
+        premises=("two children of two leaves each, all trees enumerated",),
+        check=_segments_check,
+        control=partial(_segments_check, others=False),
+        control_statement="child's value less the mean over all children is.",
     ),
 )
