@@ -1,0 +1,1 @@
+from claimlab.experiments.papers.policy_smoothing.lemma import CLAIMS
