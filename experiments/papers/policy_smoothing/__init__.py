@@ -1,1 +1,2 @@
-from claimlab.experiments.papers.policy_smoothing.lemma import CLAIMS
+from claimlab.experiments.papers.policy_smoothing import lemma, premises
+CLAIMS = (*lemma.CLAIMS, *premises.CLAIMS)
