@@ -173,6 +173,5 @@ def middle_game(horizon: int, reach: int = 3, gap: float = 1.0, sigma: float = 1
     P[[0, -1], :, [0, -1]], r[[0, -1]] = 1, 0
     for s in range(1, S - 1):
         P[s, 0, s + 1] = P[s, 1, s - 1] = 1  # seen left of the middle: go right
-    start = np.eye(S)[k]
-    cuts = np.broadcast_to((-gap * (np.arange(S) - k))[:, None], (H, S, 1))
-    return SmoothedGame(StagedMDP(np.tile(P, (H, 1, 1, 1)), np.tile(r, (H, 1, 1)), start), cuts, sigma)
+    cuts = np.tile(-gap * (np.arange(S) - k), (H, 1))[..., None]
+    return SmoothedGame(StagedMDP(np.tile(P, (H, 1, 1, 1)), np.tile(r, (H, 1, 1)), np.eye(S)[k]), cuts, sigma)

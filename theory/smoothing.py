@@ -100,7 +100,7 @@ def certified_mean(values: ArrayLike, law: ArrayLike, budget: ArrayLike, sigma: 
 def certified_mean_from_mean(mean: float, low: float, high: float, budget: ArrayLike, sigma: float) -> Any:
     r"""What the mean alone certifies for returns in [`low`, `high`]: :math:`l + (h-l) f_b((m-l)/(h-l))`.
 
-    Never more than :func:`certified_mean` (ours): :math:`f_b` is convex, so Jensen's inequality applies to the integral.
+    Never more than :func:`certified_mean` (ours): :math:`f_b` is convex, and Jensen's inequality applies.
     """
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f"low and high must be finite with low < high, got {low!r} and {high!r}.")
@@ -121,9 +121,7 @@ def clopper_pearson_lower(successes: ArrayLike, n: int, level: float) -> Any:
     return np.where(k > 0, betaincinv(np.maximum(k, 1), n - np.maximum(k, 1) + 1, level), 0.0)
 
 
-def certify_grid(
-    returns: ArrayLike, grid: ArrayLike, budget: ArrayLike, sigma: float, level: float = 0.05
-) -> Any:
+def certify_grid(returns: ArrayLike, grid: ArrayLike, budget: ArrayLike, sigma: float, level: float = 0.05) -> Any:
     r"""Lower confidence bound on the mean return under every attack, for returns on a known finite grid.
 
     Each :math:`P(R \ge v_i)` gets a one-sided Clopper-Pearson bound at level :math:`\alpha/(n-1)`, so that all hold

@@ -19,6 +19,7 @@ from claimlab.experiments.papers import (
     pav,
     pg_rank,
     policy_cliff,
+    policy_smoothing,
     ps_grpo,
     realizability,
     refuel,
@@ -54,4 +55,5 @@ PAPERS: tuple[ModuleType, ...] = (
     refuel,
     ps_grpo,
     group_relative_reinforce,
+    policy_smoothing,
 )

@@ -1,8 +1,8 @@
 r"""CartPole with noisy observations, a linear policy on its last five noisy frames, and a searched attack.
 
-The agent pushes right if :math:`\langle w, \bar z_t\rangle>0`, where :math:`\bar z_t` is the geometric average of the last five
-noisy frames; each frame is noised once.  The attack moves the current frame along `w`, the
-gradient of the score, within a total l2 budget: unused budget is carried over, and it strikes only where its rule says.
+The agent pushes right if :math:`\langle w, \bar z_t\rangle>0`, where :math:`\bar z_t` averages the last five noisy
+frames with geometric weights; each frame is noised once.  The attack moves the current frame along `w`, the gradient of
+the score, within a total l2 budget: what is not used is carried over, and it strikes only where its rule says.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _check(budget: Budget, factor: float = 1.0) -> Comparison:
 CLAIMS = (
     claim(
         id="policy-smoothing/cartpole",
-        source="Section 6, Figure 2 (CartPole), with a linear policy",
+        source="experiments on CartPole, with a linear policy",
         statement="The mean return of CartPole under attack stays above its certificate.",
         kind=Comparison,
         premises=(

@@ -23,7 +23,7 @@ from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Outcome
 from claimlab.theory.falsify import Trial, attack, equate
-from claimlab.theory.smoothing import certified_probability, shifted
+from claimlab.theory.smoothing import certified_probability
 from claimlab.theory.spaces import Box, Case, Space
 
 LEVELS = 16  # units of squared budget of the adversary in a search: it is exact for what it may do
@@ -53,7 +53,7 @@ def _half_space(budget: Budget, *, power: int) -> Identity:
     return Identity(worst, 1.0, instances, "float", witness)
 
 
-def _tests_of_one_step(cuts: Array, leaves: Array, b: Array, *, factor: float) -> Trial:
+def _tests_of_one_step(cuts: Array, leaves: Array, b: float, *, factor: float) -> Trial:
     """One step, five intervals: the mass of a test after a shift by b against the bound."""
     game = tree_game(np.sort(cuts)[None], leaves)
     p, error = game.value(), game.rounding
@@ -70,7 +70,7 @@ def _tests_check(budget: Budget, factor: float = 1.0) -> Inequality:
 # Adaptive adversaries
 
 
-def _tree(cuts: Array, leaves: Array, b: Array, *, factor: float) -> Trial:
+def _tree(cuts: Array, leaves: Array, b: float, *, factor: float) -> Trial:
     game = tree_game(np.sort(cuts, axis=1), leaves)
     p, error = game.value(), game.rounding
     kept, slack = certificate(p, factor * float(b), error)
@@ -96,7 +96,7 @@ def _tree_check(budget: Budget, factor: float = 1.0) -> Inequality:
     return attack(space, partial(_tree, factor=factor), budget, hard=hard)
 
 
-def _walk(horizon: Array, gap: Array, b: Array, *, factor: float) -> Trial:
+def _walk(horizon: float, gap: float, b: float, *, factor: float) -> Trial:
     game = surviving(middle_game(int(horizon), gap=float(gap)))
     p, error = game.value(), game.rounding
     kept, slack = certificate(p, factor * float(b), error)
@@ -131,10 +131,17 @@ def _grid_error(b: float) -> float:
     return 0.4 * sqrt(2) * b * np.pi / (DIRECTIONS - 1)
 
 
-def _xor(m: Array, b: Array, *, adaptive: bool, half_space: bool = False) -> Trial:
+def _two_steps(m: float, half_space: bool) -> SmoothedGame:
+    """The XOR game, or the half-space above -m of the first number."""
+    if half_space:
+        return tree_game(np.array([[-m], [0], [0]]), [0, 0, 1, 1])
+    return tree_game(np.array([[0], [m], [-m]]), [1, 0, 0, 1])
+
+
+def _xor(m: float, b: float, *, adaptive: bool, half_space: bool = False) -> Trial:
     """Distance of an adversary's success on the XOR game, or on a half-space of step one, from the certificate."""
     m, b = float(m), float(b)
-    game = tree_game([[0.0], [m], [-m]], [1, 0, 0, 1]) if not half_space else tree_game([[-m], [0], [0]], [0, 0, 1, 1])
+    game = _two_steps(m, half_space)
     kept, slack = certificate(game.value(), b, game.rounding)
     found = best_attack(game, b, LEVELS).value if adaptive else _best_fixed(game, b)
     return Trial(abs(found - float(kept)), float(slack) + game.rounding)
@@ -148,10 +155,10 @@ def _xor_check(budget: Budget, adaptive: bool = True, half_space: bool = False) 
     return equate(XOR_SPACE, measure, budget.with_instances(max(100, budget.instances // 10)))
 
 
-def _fixed_suffices(m: Array, b: Array, *, half_space: bool) -> Trial:
+def _fixed_suffices(m: float, b: float, *, half_space: bool) -> Trial:
     """The best plan made in advance against the best adaptive adversary."""
     m, b = float(m), float(b)
-    game = tree_game([[0.0], [m], [-m]], [1, 0, 0, 1]) if not half_space else tree_game([[-m], [0], [0]], [0, 0, 1, 1])
+    game = _two_steps(m, half_space)
     return Trial(_best_fixed(game, b), best_attack(game, b, LEVELS).value, 2 * game.rounding + _grid_error(b))
 
 
@@ -184,7 +191,7 @@ def _directions(budget: Budget, *, root: bool) -> Identity:
 # Composition
 
 
-def _composed(p: Array, e: Array, b: Array, *, spent: bool) -> Trial:
+def _composed(p: Array, e: float, b: float, *, spent: bool) -> Trial:
     """One step with shift e, then the certificate of what is left, against that of the whole budget.
 
     The first noise is seen through eight intervals; `p` holds the event's probability after each.
@@ -210,7 +217,7 @@ def _composed_check(budget: Budget, spent: bool = True) -> Inequality:
     return attack(space, partial(_composed, spent=spent), budget, hard=hard)
 
 
-def _split(alpha: Array, e: Array, b: Array, *, squares: bool) -> Trial:
+def _split(alpha: float, e: float, b: float, *, squares: bool) -> Trial:
     r"""The worst continuation, :math:`p(z)=\Phi((\alpha\sqrt{e^2+b'^2} + e z)/b')`, and however the budget is split.
 
     Both integrals are normal probabilities: :math:`E\Phi((x + e z)/b') = \Phi(x/\sqrt{b'^2+e^2})`.
@@ -232,8 +239,9 @@ def _split_check(budget: Budget, squares: bool = True) -> Identity:
 CLAIMS = (
     claim(
         id="policy-smoothing/half-space",
-        source="Lemma 1 (Neyman-Pearson), as in Cohen et al. (2019)",
-        statement=rf"A half-space of probability $p$ has probability ${CERTIFICATE}$ after a shift of norm $B$ against it.",
+        source="Neyman-Pearson lemma, as in Cohen, Rosenfeld & Kolter (2019)",
+        statement=rf"A half-space of probability $p$ has probability ${CERTIFICATE}$ after a shift of norm $B$ "
+        rf"against it.",
         kind=Identity,
         premises=("probabilities from 1e-160 to 1 - 1e-9, in 60 digits",),
         check=partial(_half_space, power=1),
@@ -242,7 +250,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/static-lemma",
-        source="Lemma 1 (Neyman-Pearson), as in Cohen et al. (2019)",
+        source="Neyman-Pearson lemma, as in Cohen, Rosenfeld & Kolter (2019)",
         statement=rf"Every test of mass $p$ under $N(0,\sigma^2)$ has at least ${CERTIFICATE}$ under $N(B,\sigma^2)$.",
         kind=Inequality,
         premises=("tests with values in [0, 1] on five intervals",),
@@ -252,7 +260,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/adaptive-lemma",
-        source="Theorem 1 (adaptive Neyman-Pearson lemma)",
+        source="adaptive Neyman-Pearson lemma (abstract)",
         statement=rf"An event of probability $p$ without attack keeps ${CERTIFICATE}$ under every adaptive adversary.",
         kind=Inequality,
         premises=(SMOOTHED, ADAPTIVE, "two steps, three actions, payoffs in [0, 1] at the leaves; exact optimum"),
@@ -262,7 +270,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/adaptive-lemma-long",
-        source="Theorem 1 (adaptive Neyman-Pearson lemma)",
+        source="adaptive Neyman-Pearson lemma (abstract)",
         statement=rf"An event of probability $p$ keeps ${CERTIFICATE}$ over horizons of 4 to 100 steps.",
         kind=Inequality,
         premises=(SMOOTHED, ADAPTIVE, "keeping a walk in the middle; exact optimum over the adversary's grid"),
@@ -292,7 +300,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/plan-in-advance",
-        source="Introduction (what certificates for non-adaptive adversaries assume)",
+        source="ours, on the abstract (certificates against non-adaptive adversaries do not suffice)",
         statement="The best perturbations fixed in advance do as much harm as the best adaptive ones.",
         kind=Inequality,
         premises=("two steps; all directions of the budget on a grid of two degrees, whose error is certified",),
@@ -303,8 +311,9 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/horizon-and-dimension",
-        source="Theorem 1 (no dependence on the horizon or the dimension)",
-        statement=rf"For half-spaces over $T$ steps of $d$ numbers the plan $-Bu$ attains ${CERTIFICATE}$, for all $T$, $d$.",
+        source="adaptive Neyman-Pearson lemma (no dependence on the horizon or the dimension)",
+        statement=rf"For half-spaces over $T$ steps of $d$ numbers the plan $-Bu$ attains ${CERTIFICATE}$, for all "
+        rf"$T$, $d$.",
         kind=Identity,
         premises=(r"$T\in\{1,10,100\}$, $d\in\{1,10\}$",),
         check=partial(_directions, root=False),
@@ -313,7 +322,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/composition",
-        source="ours, the induction step of Theorem 1",
+        source="ours, the induction step of a proof of the lemma",
         statement=r"$E f_{b'}(p(z+e))\ge f_b(E p(z))$ for $f_b(p)=\Phi(\Phi^{-1}(p)-b)$, $e^2+b'^2=b^2$.",
         kind=Inequality,
         premises=(r"$p(\cdot)$ constant on eight intervals",),
@@ -323,8 +332,9 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/any-split",
-        source="ours, equality in the induction step of Theorem 1",
-        statement=r"Where $\Phi^{-1}(p(z))$ is linear in $z$ with slope $e/b'$, every split $e^2+b'^2=b^2$ attains $f_b(p)$.",
+        source="ours, equality in the induction step",
+        statement=r"Where $\Phi^{-1}(p(z))$ is linear in $z$ with slope $e/b'$, every split $e^2+b'^2=b^2$ attains "
+        r"$f_b(p)$.",
         kind=Identity,
         premises=("closed form of the normal integral",),
         check=_split_check,

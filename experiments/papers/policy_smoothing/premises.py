@@ -10,18 +10,18 @@ from scipy.special import ndtr
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.policy_smoothing.common import ADAPTIVE, CERTIFICATE, SMOOTHED, certificate, claim
+from claimlab.mdps.smoothed_games import middle_game
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Inequality, Outcome
 from claimlab.theory.falsify import Trial, attack
 from claimlab.theory.smoothing import certified_steps
 from claimlab.theory.spaces import Box, Space
-from claimlab.mdps.smoothed_games import middle_game
 
 SHIFT = Box("", 0.05, 3)
 
 
-def _seen(c: Array, b: Array, *, sees: bool) -> Trial:
+def _seen(c: float, b: float, *, sees: bool) -> Trial:
     r"""One step, won if :math:`|\epsilon+\delta|<c`: an adversary who sees the noise pushes it outwards by b.
 
     It wins unless :math:`|\delta|<c-b`; one who does not see it shifts the interval, best by b.
@@ -38,7 +38,7 @@ def _seen_check(budget: Budget, sees: bool = True) -> Inequality:
     return attack(Space({}, {"c": Box("", 0.05, 3), "b": SHIFT}), partial(_seen, sees=sees), budget, hard=hard)
 
 
-def _clipped(cuts: Array, leaves: Array, ends: Array, b: Array, *, noise: bool) -> Trial:
+def _clipped(cuts: Array, leaves: Array, ends: Array, b: float, *, noise: bool) -> Trial:
     """One step, five intervals: the noisy observation clipped to a range, or the noise itself; best shift of a grid."""
     cuts, (low, high) = np.sort(cuts), np.sort(ends)
     shifts = np.linspace(-float(b), float(b), 33)[:, None]
@@ -70,8 +70,8 @@ def _clipped_check(budget: Budget, noise: bool = False) -> Inequality:
     return attack(space, partial(_clipped, noise=noise), budget.with_instances(5 * budget.instances), hard=hard)
 
 
-def _copies(u: Array, c: Array, b: Array, *, root: bool) -> Trial:
-    r"""One frame in k copies, each with noise of its own: the event :math:`\langle u, z\rangle > -c`, `u` a unit vector.
+def _copies(u: Array, c: float, b: float, *, root: bool) -> Trial:
+    r"""One frame in k copies, each with noise of its own: the event :math:`\langle u, z\rangle > -c`, :math:`\|u\|=1`.
 
     A perturbation of the frame moves all copies alike, so the half-space by :math:`b\,|\sum_i u_i|`.
     """
@@ -90,7 +90,7 @@ def _copies_check(budget: Budget, root: bool = False) -> Inequality:
     return attack(space, partial(_copies, root=root), budget.with_instances(5 * budget.instances), hard=hard)
 
 
-def _steps(horizon: Array, gap: Array, e: Array, *, root: bool) -> Trial:
+def _steps(horizon: float, gap: float, e: float, *, root: bool) -> Trial:
     """Keeping a walk in the middle against e at every step: the exact optimum against the sum of certificates."""
     game = middle_game(int(horizon), gap=float(gap))
     H, S, _ = game.mdp.r.shape
@@ -120,7 +120,7 @@ def _steps_check(budget: Budget, root: bool = True) -> Inequality:
 CLAIMS = (
     claim(
         id="policy-smoothing/noise-seen",
-        source="ours, on the order of moves in Section 3 (the adversary acts before the noise is drawn)",
+        source="ours, on the order of moves (the adversary acts before the noise is drawn)",
         statement=rf"${CERTIFICATE}$ also holds against an adversary who sees the noise before it acts.",
         kind=Inequality,
         premises=("one step, won if the noisy number lies in an interval around 0",),
@@ -131,7 +131,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/clipped-observation",
-        source="ours, on the pixel environments of Section 6 (observations have a range)",
+        source="ours, on the experiments with pixels (observations have a range)",
         statement=rf"${CERTIFICATE}$ holds if the noisy observation is clipped to a range before the agent sees it.",
         kind=Inequality,
         premises=("one step, five intervals; shifts on a grid of 33",),
@@ -141,8 +141,9 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/copies-noised-anew",
-        source="ours, on the stacked frames of Section 6",
-        statement=rf"${CERTIFICATE}$ with the frame's budget holds if each of $k$ copies of a frame has noise of its own.",
+        source="ours, on the experiments with stacked frames",
+        statement=rf"${CERTIFICATE}$ with the frame's budget holds if each of $k$ copies of a frame has noise of its "
+        rf"own.",
         kind=Inequality,
         premises=("half-spaces of one to five copies",),
         check=_copies_check,
@@ -152,8 +153,9 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/per-step-budget",
-        source="Section 5 (budgets for each step) and the released scripts",
-        statement=r"If $|\epsilon_t|\le e$, the mean return is at least $\sum_t\Phi(\Phi^{-1}(m_t)-\sqrt{t+1}\,e/\sigma)$.",
+        source="released scripts (a budget for each step)",
+        statement=r"If $|\epsilon_t|\le e$, the mean return is at least "
+        r"$\sum_t\Phi(\Phi^{-1}(m_t)-\sqrt{t+1}\,e/\sigma)$.",
         kind=Inequality,
         premises=(SMOOTHED, "rewards in [0, 1] with clean means $m_t$; a walk kept in the middle, exact optimum"),
         check=_steps_check,
@@ -163,7 +165,8 @@ CLAIMS = (
     claim(
         id="policy-smoothing/copies-noised-anew-budget",
         source="ours, repairing the claim on copies",
-        statement=r"With $k$ noised copies of a frame, $\Phi(\Phi^{-1}(p)-\sqrt k\,B/\sigma)$ holds, with equality for equal weights.",
+        statement=r"With $k$ noised copies of a frame, $\Phi(\Phi^{-1}(p)-\sqrt k\,B/\sigma)$ holds, with equality "
+        r"for equal weights.",
         kind=Inequality,
         premises=("half-spaces of one to five copies", ADAPTIVE),
         check=partial(_copies_check, root=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import log, sqrt
 
@@ -16,7 +17,7 @@ from claimlab.mdps.smoothed_games import best_attack, tree_game
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Outcome, Probability, probability
-from claimlab.theory.falsify import Trial, Trials, attack, equate
+from claimlab.theory.falsify import Trial, attack, equate
 from claimlab.theory.smoothing import (
     certified_mean,
     certified_mean_from_mean,
@@ -40,14 +41,21 @@ def _slack(law: Array, values: Array, b: float, error: float) -> float:
     return float(certificate(survival, b, error)[1] @ np.diff(values)) + 64 * EPS
 
 
-def _total(cuts: Array, leaves: Array, b: Array, *, factor: float) -> Trial:
+def _law(returns: Array, weights: Array) -> tuple[Array, Array]:
+    """The distinct returns, increasing, and their probabilities."""
+    values, at = np.unique(returns, return_inverse=True)
+    law = np.zeros(len(values))
+    np.add.at(law, at.ravel(), weights)
+    return values, law / law.sum()
+
+
+def _total(cuts: Array, leaves: Array, b: float, *, factor: float) -> Trial:
     """Two steps, three actions, returns at the leaves: the integral against the best adaptive adversary."""
     game = tree_game(np.sort(cuts, axis=1), leaves)
     policy, b = game.policy(), factor * float(b)
     reached = (policy[0, 0][:, None] * policy[1, 1:]).ravel()
-    values, at = np.unique(leaves, return_inverse=True)
-    law = np.bincount(at.ravel(), reached)
-    stated = float(certified_mean(values, law / law.sum(), b, 1.0))
+    values, law = _law(leaves, reached)
+    stated = float(certified_mean(values, law, b, 1.0))
     slack = _slack(law, values, b, 64 * EPS) + game.rounding
     return Trial(stated, best_attack(game, b / factor, 16).value, slack, float(law @ values))
 
@@ -59,13 +67,12 @@ def _total_check(budget: Budget, factor: float = 1.0) -> Inequality:
     return attack(space, partial(_total, factor=factor), budget, hard=[stairs])
 
 
-def _attained(cuts: Array, leaves: Array, b: Array, *, ordered: bool) -> Trial:
+def _attained(cuts: Array, leaves: Array, b: float, *, ordered: bool) -> Trial:
     """One step whose return grows with the noisy number, shifted by -b, against the integral."""
     leaves = np.sort(leaves) if ordered else leaves
     game, b = tree_game(np.sort(cuts)[None], leaves), float(b)
-    values, at = np.unique(leaves, return_inverse=True)
-    law = np.bincount(at.ravel(), game.policy()[0, 0])
-    stated = float(certified_mean(values, law / law.sum(), b, 1.0))
+    values, law = _law(leaves, game.policy()[0, 0])
+    stated = float(certified_mean(values, law, b, 1.0))
     return Trial(abs(game.value(-b) - stated), _slack(law, values, b, 16 * EPS) + game.rounding)
 
 
@@ -74,12 +81,11 @@ def _attained_check(budget: Budget, ordered: bool = True) -> Identity:
     return equate(space, partial(_attained, ordered=ordered), budget)
 
 
-def _jensen(law: Array, returns: Array, b: Array, *, weaker: bool) -> Trial:
+def _jensen(law: Array, returns: Array, b: float, *, weaker: bool) -> Trial:
     """What the mean certifies against what the whole law does."""
-    values, at = np.unique(np.concatenate([[0.0], returns, [1.0]]), return_inverse=True)
-    weights, b = np.bincount(at.ravel(), np.concatenate([[0.0], law, [0.0]])), float(b)
-    mean = float(min(weights @ values, 1.0))
-    from_law = float(certified_mean(values, weights / weights.sum(), b, 1.0))
+    values, weights = _law(np.concatenate([[0.0], returns, [1.0]]), np.concatenate([[0.0], law, [0.0]]))
+    mean, b = min(float(weights @ values), 1.0), float(b)
+    from_law = float(certified_mean(values, weights, b, 1.0))
     from_mean = float(certified_mean_from_mean(mean, 0, 1, b, 1.0))
     error = _slack(weights, values, b, 16 * EPS) + float(certificate(mean, b, 16 * EPS)[1])
     return Trial(from_mean, from_law, error, mean) if weaker else Trial(from_law, from_mean, error, mean)
@@ -93,7 +99,7 @@ def _jensen_check(budget: Budget, weaker: bool = True) -> Inequality:
 # Samples
 
 
-def _misses(n: Array, p: Array, level: Array, *, exact: bool) -> Trial:
+def _misses(n: float, p: float, level: float, *, exact: bool) -> Trial:
     """Probability, summed over all counts, that the lower bound lies above p."""
     size, p, level = int(n), float(p), float(level)
     k = np.arange(size + 1)
@@ -127,13 +133,13 @@ FINE = np.linspace(0, 1, 1001)
 SPREAD = np.append(np.full(1000, 0.3 / 1000), 0.7)  # of returns on FINE: uniform, and an atom of 0.7 on top
 
 
-def _coverage(budget: Budget, values: Array, law: Array, construct: object) -> Probability:
+def _coverage(budget: Budget, values: Array, law: Array, construct: Callable[[Array], float]) -> Probability:
     """How often a construction from 500 episodes certifies more than the exact law of the return does."""
     rng: Generator = budget.rng("samples")
     truth, failures = float(certified_mean(values, law, SMOOTHING, 1.0)), 0
     for _ in range(budget.runs):
         sample = values[rng.choice(len(values), size=EPISODES, p=law)]
-        failures += float(construct(sample)) > truth + 1e-9  # type: ignore[operator]
+        failures += construct(sample) > truth + 1e-9
     witness = {"episodes": EPISODES, "B / sigma": SMOOTHING, "exact certificate": truth}
     return probability(failures, budget.runs, 0.05, witness)
 
@@ -183,7 +189,7 @@ def _negative_check(budget: Budget, released: bool = True) -> Probability:
 CLAIMS = (
     claim(
         id="policy-smoothing/total-reward",
-        source="Section 5 (certified total reward)",
+        source="certified total reward (abstract)",
         statement=rf"The mean return in $[0,R_{{max}}]$ under every adaptive adversary is at least ${INTEGRAL}$.",
         kind=Inequality,
         premises=(SMOOTHED, ADAPTIVE, "two steps, three actions, returns in [0, 1] at the leaves; exact optimum"),
@@ -193,7 +199,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/total-reward-attained",
-        source="ours, sharpening Section 5",
+        source="ours, sharpening the certified total reward",
         statement=rf"Where the return grows with one noisy number, shifting it by $-B$ attains ${INTEGRAL}$.",
         kind=Identity,
         premises=("one step, five returns",),
@@ -203,7 +209,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/law-beats-mean",
-        source="ours, on Section 5 (the distribution in place of the mean)",
+        source="ours, on the certified total reward (the distribution in place of the mean)",
         statement=rf"$R_{{max}}\Phi(\Phi^{{-1}}(ER/R_{{max}})-B/\sigma)\le{INTEGRAL}$.",
         kind=Inequality,
         premises=("returns in [0, 1]",),
@@ -213,7 +219,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/clopper-pearson",
-        source="Section 6 (confidence bounds of the probabilities)",
+        source="experiments (confidence bounds of the probabilities)",
         statement=r"The one-sided Clopper-Pearson bound of a probability fails with probability $\alpha$ at most.",
         kind=Inequality,
         premises=("1 to 200 episodes; misses summed over all counts",),
@@ -223,8 +229,9 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/coverage-grid",
-        source="Section 6 (95 % confidence), as for CartPole",
-        statement="Clopper-Pearson bounds at level 0.05 over the number of thresholds certify at most what the exact law "
+        source="experiments (95 % confidence), as for CartPole",
+        statement="Clopper-Pearson bounds at level 0.05 over the number of thresholds certify at most what the exact "
+        "law "
         "does, with probability 95 %.",
         kind=Probability,
         premises=("500 clean episodes, returns 0..20 with an atom on top; $B/\\sigma=0.5$",),
@@ -234,7 +241,7 @@ CLAIMS = (
     ),
     claim(
         id="policy-smoothing/coverage-range",
-        source="Section 6 (95 % confidence), as for Freeway",
+        source="experiments (95 % confidence), as for Freeway",
         statement="A DKW band certifies at most what the exact law does, with probability 95 %; the one-sided "
         r"$\sqrt{\ln(1/\alpha)/(2N)}$ suffices.",
         kind=Probability,
