@@ -173,5 +173,5 @@ def middle_game(horizon: int, reach: int = 3, gap: float = 1.0, sigma: float = 1
     P[[0, -1], :, [0, -1]], r[[0, -1]] = 1, 0
     for s in range(1, S - 1):
         P[s, 0, s + 1] = P[s, 1, s - 1] = 1  # seen left of the middle: go right
-    cuts = np.tile(-gap * (np.arange(S) - k), (H, 1))[..., None]
+    cuts = np.tile(-gap * np.arange(-k, k + 1.0), (H, 1))[..., None]
     return SmoothedGame(StagedMDP(np.tile(P, (H, 1, 1, 1)), np.tile(r, (H, 1, 1)), np.eye(S)[k]), cuts, sigma)
