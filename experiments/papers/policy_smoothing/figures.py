@@ -90,7 +90,7 @@ def _cartpole() -> tuple[Array, Array, Array]:
 
 
 def _attacked(budget: float, sigma: float, rng: np.random.Generator) -> float:
-    return float(returns(1000, search(budget, 200, rng, sigma), budget, rng, sigma).mean())
+    return float(returns(1000, search(budget, 100, rng, sigma), budget, rng, sigma).mean())
 
 
 def cartpole() -> tuple[Figure, pd.DataFrame]:
