@@ -56,6 +56,20 @@ def test_no_optimiser_finds_a_worse_law(bandit, ratio):
     assert worst_law(p, r).slope <= found.slope + 1e-12
 
 
+def test_the_finite_search_is_not_above_a_grid():
+    """Laws of four answers on a grid within the ratio; the worst of some has two answers at each end."""
+    rng, share = np.random.default_rng(4), np.linspace(0, 1, 21)
+    for _ in range(150):
+        p, r, ratio = rng.dirichlet(np.full(4, 0.5)) * 0.94 + 0.015, rng.random(4), rng.uniform(1.1, 6)
+        low, high = p / ratio, np.minimum(ratio * p, 1)
+        b = np.stack(np.meshgrid(*(low[a] + share * (high[a] - low[a]) for a in range(3))), axis=3).reshape(-1, 3)
+        b = np.column_stack([b, 1 - b.sum(axis=1)])
+        b = b[(b[:, 3] >= low[3]) & (b[:, 3] <= high[3])]
+        g = p * (r - p @ r)
+        slopes = b @ (r * g) - (b @ r) * (b @ g)
+        assert worst_law_within(p, r, ratio).slope <= slopes.min() + 1e-12
+
+
 def test_the_three_arms_by_hand():
     """J = 0.58, g = (-.174, .132, .042): half of each of the better answers gives (0.2)(-0.09)/4 = -0.0045."""
     found = worst_law(P, R)
