@@ -70,6 +70,30 @@ def _clipped_check(budget: Budget, noise: bool = False) -> Inequality:
     return attack(space, partial(_clipped, noise=noise), budget.with_instances(5 * budget.instances), hard=hard)
 
 
+def _clipped_view(cuts: Array, leaves: Array, ends: Array, b: float, *, inside: bool) -> Trial:
+    """The perturbed observation clipped before the noise, numbers relative to the clean one; `inside` the range or not.
+
+    The probability without attack is that without clipping.
+    """
+    low, high = np.sort(ends)
+    if inside:
+        low, high = min(low, 0.0), max(high, 0.0)
+    moved = np.clip(np.linspace(-float(b), float(b), 33), low, high)
+
+    def mean(shift: Array) -> Array:
+        return np.diff(ndtr(np.sort(cuts) - shift[:, None]), axis=1, prepend=0, append=1) @ leaves
+
+    p, error = float(mean(np.zeros(1))[0]), 32 * EPS
+    kept, slack = certificate(p, float(b), error)
+    return Trial(float(kept), float(mean(moved).min()), float(slack) + error, p)
+
+
+def _clipped_view_check(budget: Budget, inside: bool = True) -> Inequality:
+    fields = {"cuts": Box("C", -3, 3), "leaves": Box("L", 0, 1), "ends": Box("E", -3, 3), "b": SHIFT}
+    space = Space({"C": (4, 4), "L": (5, 5), "E": (2, 2)}, fields)
+    return attack(space, partial(_clipped_view, inside=inside), budget.with_instances(5 * budget.instances))
+
+
 def _copies(u: Array, c: float, b: float, *, root: bool) -> Trial:
     r"""One frame in k copies, each with noise of its own: the event :math:`\langle u, z\rangle > -c`, :math:`\|u\|=1`.
 
@@ -138,6 +162,17 @@ CLAIMS = (
         check=_clipped_check,
         control=partial(_clipped_check, noise=True),
         control_statement="it holds if the noise itself is clipped.",
+    ),
+    claim(
+        id="policy-smoothing/clipped-perturbation",
+        source="ours, on the experiments with pixels (observations have a range)",
+        statement=rf"${CERTIFICATE}$ holds if the perturbed observation is clipped to a range before the noise is "
+        rf"added.",
+        kind=Inequality,
+        premises=("the clean observation lies in the range", "one step, five intervals; shifts on a grid of 33"),
+        check=_clipped_view_check,
+        control=partial(_clipped_view_check, inside=False),
+        control_statement="it holds wherever the clean observation lies, with $p$ measured without the clip.",
     ),
     claim(
         id="policy-smoothing/copies-noised-anew",
