@@ -23,6 +23,7 @@ from claimlab.experiments.papers import (
     pav,
     pg_rank,
     policy_cliff,
+    policy_smoothing,
     ps_grpo,
     realizability,
     refuel,
@@ -62,4 +63,5 @@ PAPERS: tuple[ModuleType, ...] = (
     dialtree,
     dpo_implicit_reward,
     group_relative_reinforce,
+    policy_smoothing,
 )

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.experiments.figures import PaperFigure
+from claimlab.experiments.papers import group_relative_laws
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.native import kernel
@@ -424,6 +425,15 @@ FIGURES = (
         r"every $m$ steps: beyond a product of interval and step size it collapses onto the second arm (0.8).",
         _draw,
     ),
+    PaperFigure(
+        "laws",
+        r"All laws of the data on the three answers of the paper, for $\pi=(0.3,0.6,0.1)$. Left: how fast exact "
+        r"REINFORCE "
+        r"moves the value; between the line and the edge it falls, and worst of all is half of each of the two "
+        r"better answers. Right: "
+        r"the answer on which training from that law ends, with the exact boundary.",
+        partial(group_relative_laws.draw_laws, LAW, REWARD),
+    ),
 )
 
 CLAIMS = (
@@ -578,4 +588,5 @@ CLAIMS = (
         control=partial(_stale_check, clip=False),
         control_statement="so does REINFORCE without a clip.",
     ),
+    *group_relative_laws.claims(claim),
 )
