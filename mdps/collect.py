@@ -105,18 +105,18 @@ def props_law_(law: Array, data: Array, weight: float, out: Array) -> None:
     if weight == 0:
         out[first] = 1.0
         return
-    # sum_a weight pi_a / (w_a - least + x) falls from at least 1 at x = weight pi_first to at most 1 at x = weight
-    low, high = weight * law[first], weight
-    for _ in range(80):
-        x = (low + high) / 2
-        total = 0.0
+    # sum_a weight pi_a / (w_a - least + x) is convex in x and at least 1 at the start: Newton's steps only grow
+    x = weight * law[first]
+    for _ in range(100):
+        total, slope = 0.0, 0.0
         for a in range(law.size):
             if law[a] > 0:
-                total += weight * law[a] / (data[a] / law[a] - least + x)
-        low, high = (x, high) if total > 1 else (low, x)
-    for a in range(law.size):
-        if law[a] > 0:
-            out[a] = weight * law[a] / (data[a] / law[a] - least + high)
+                out[a] = weight * law[a] / (data[a] / law[a] - least + x)
+                total += out[a]
+                slope += out[a] / (data[a] / law[a] - least + x)
+        if total <= 1 + 4e-16 * law.size:
+            break
+        x += (total - 1) / slope
     out /= out.sum()
 
 

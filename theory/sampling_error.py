@@ -38,15 +38,37 @@ def total_variation(counts: ArrayLike, law: ArrayLike) -> Array:
     return np.asarray(abs(n / n.sum(axis=-1, keepdims=True) - law).sum(axis=-1) / 2)
 
 
-def greedy_divergence(law: ArrayLike, n: float) -> float:
-    r"""Upper bound on the KL divergence after `n` visits of ROS with an infinite step, for every sequence (ours).
+def greedy_error(actions: int, *, ratio: bool = False) -> float:
+    r"""A bound that no :math:`-e_a` exceeds under the greedy rules, for every law and sequence (ours).
 
-    The action taken had :math:`e\le0`, so :math:`e\le1` always; errors sum to zero, so :math:`e\ge-(A-1)`; and
-    :math:`KL\le\chi^2=n^{-2}\sum_ae_a^2/\pi_a\le(A-1)^2n^{-2}\sum_a1/\pi_a`.  The same holds for PROPS with weight 0:
-    the smallest of the ratios is at most their mean, one.
+    **Differences** (ROS with an infinite step): the harmonic number :math:`H_{A-1}`.  Let :math:`d=-e` and
+    :math:`c_k=H_{A-1}-H_{k-1}`.  The `k` largest `d` never have a mean above :math:`c_k`: errors sum to zero, so it holds for
+    `k = A`; a step adds :math:`\pi_a` to all and takes 1 from the largest `x`.  If `x` is among the `k` that are largest
+    afterwards, their sum has not grown; if not, their mean before was at most that of them and `x`, at most
+    :math:`c_{k+1}`, and grew by at most :math:`1/k=c_k-c_{k+1}`.  (The cup game of Dietz & Sleator 1987.)
+
+    **Ratios** (``ratio=True``, PROPS with weight 0, the divisor method of Adams): A - 1, as the others have
+    :math:`e\le1`; attained in the limit, for rare actions are all taken once at once.
+
+    Examples
+    --------
+    >>> greedy_error(3), greedy_error(3, ratio=True)
+    (1.5, 2.0)
+    """
+    actions = checks.integer("actions", actions, 2)
+    return float(actions - 1) if ratio else float((1 / np.arange(1, actions)).sum())
+
+
+def greedy_divergence(law: ArrayLike, n: float, *, ratio: bool = False) -> float:
+    r"""Upper bound on the KL divergence after `n` visits under the greedy rules, for every sequence (ours).
+
+    The action taken had :math:`e\le0` (the smallest difference is at most 0, the smallest ratio at most 1), so
+    :math:`e\le1` always, and :math:`KL\le\chi^2=n^{-2}\sum_ae_a^2/\pi_a\le n^{-2}G^2\sum_a1/\pi_a` with
+    :math:`G\ge1` of :func:`greedy_error`.
     """
     p = _positive(law)
-    return float(max(p.size - 1, 1) ** 2 * (1 / p).sum()) / checks.interval("n", n, 1, inf, "[)") ** 2
+    error = greedy_error(p.size, ratio=ratio)
+    return error**2 * float((1 / p).sum()) / checks.interval("n", n, 1, inf, "[)") ** 2
 
 
 def ros_factor(law: ArrayLike, step: float) -> float:
