@@ -13,8 +13,10 @@ With counts :math:`n(s,a)`, :math:`n(s)=\sum_a n(s,a)` and the target's :math:`\
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, floor, inf, isinf
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -190,7 +192,9 @@ def _walk(
         if t + 1 == times[checkpoint]:
             counts[checkpoint] = data
             checkpoint += 1
-        s = min(int(np.searchsorted(after[s, a], rng.random(), side="right")), S - 1)
+        y, row, s = rng.random(), after[s, a], 0
+        while s < S - 1 and y >= row[s]:
+            s += 1
 
 
 def collect(
@@ -277,28 +281,48 @@ def _count_law(sampler: Sampler, law: Array, n: int) -> Array:
     return here
 
 
-def count_law(sampler: ROS | PROPS, law: ArrayLike, n: int) -> tuple[Ints, Array]:
-    """Every possible vector of counts after `n` rounds on a bandit with two or three actions, and its probability.
+def count_law(sampler: Sampler, law: ArrayLike, n: int) -> tuple[Array, Array]:
+    """Every possible vector of counts after `n` rounds on a bandit, and its probability.
 
-    Exact up to rounding: a recursion over the counts, which :class:`ROS` and :class:`PROPS` alone depend on.
+    Exact up to rounding: for :class:`ROS` and :class:`PROPS` with two or three actions a recursion over the counts, which
+    is all that they depend on; for :class:`Systematic` the two possible splits at every node, up to 16 actions.
 
     Returns
     -------
-    counts : int[N, A]
+    counts : float[N, A]
     probabilities : float[N]
 
     Examples
     --------
     >>> counts, p = count_law(ROS(0.0), [0.5, 0.5], 2)
     >>> [(c.tolist(), float(x)) for c, x in zip(counts, p)]
-    [([0, 2], 0.25), ([1, 1], 0.5), ([2, 0], 0.25)]
+    [([0.0, 2.0], 0.25), ([1.0, 1.0], 0.5), ([2.0, 0.0], 0.25)]
     """
-    if not isinstance(sampler, (ROS, PROPS)):
-        raise TypeError(f"sampler must be ROS or PROPS, whose choice depends on counts; got {type(sampler).__name__}.")
-    p = checks.distributions("law", law, ndim=1)
-    if p.size not in (2, 3):
-        raise ValueError(f"law must have two or three actions, got {p.size}.")
-    table = _count_law(sampler, p, checks.integer("n", n, 1))
+    if not isinstance(sampler, (ROS, PROPS, Systematic)):
+        raise TypeError(f"sampler must be ROS, PROPS or Systematic, got {type(sampler).__name__}.")
+    p, n = checks.distributions("law", law, ndim=1), checks.integer("n", n, 1)
+    most = 16 if isinstance(sampler, Systematic) else 3
+    if not 2 <= p.size <= most:
+        raise ValueError(f"law must have 2..{most} actions for {type(sampler).__name__}, got {p.size}.")
+    if isinstance(sampler, Systematic):
+        counts, chances = zip(*dealt(p.tolist(), n))
+        return np.array(counts, dtype=float), np.array(chances, dtype=float)
+    table = _count_law(sampler, p, n)
     at = np.argwhere(table > 0)
-    counts = np.column_stack([at[:, : p.size - 1], n - at.sum(axis=1)])
-    return counts, table[tuple(at.T)]
+    return np.column_stack([at[:, : p.size - 1], n - at.sum(axis=1)]).astype(float), table[tuple(at.T)]
+
+
+def dealt(law: Sequence[Any], n: int) -> list[tuple[tuple[int, ...], Any]]:
+    """The counts that :class:`Systematic` may have after `n` rounds, with their probabilities; Fractions stay exact."""
+    if len(law) == 1 or n == 0:
+        return [((n,) if len(law) == 1 else (0,) * len(law), 1)]
+    middle, total = len(law) // 2, sum(law)
+    left = n * (sum(law[:middle]) / total if total > 0 else 0 * total)
+    k = floor(left)
+    return [
+        (a + b, chance * p * q)
+        for m, chance in ((k, 1 - (left - k)), (k + 1, left - k))
+        if chance > 0
+        for a, p in dealt(law[:middle], m)
+        for b, q in dealt(law[middle:], n - m)
+    ]
