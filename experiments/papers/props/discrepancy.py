@@ -10,7 +10,7 @@ from scipy.stats import chi2
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, bandit_counts, claim, mixed, path
-from claimlab.mdps.collect import PROPS, ROS, Sampler, count_law
+from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, count_law
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Inequality, Outcome, Rate, rate
@@ -25,7 +25,7 @@ from claimlab.theory.sampling_error import (
 )
 from claimlab.theory.spaces import Box, Case, Simplex, Space
 
-GREEDY, RATIO, ON_POLICY, FINITE = ROS(inf), PROPS(0.0), ROS(0.0), ROS(10.0)
+GREEDY, RATIO, ON_POLICY, FINITE, REGULARISED = ROS(inf), PROPS(0.0), ROS(0.0), ROS(10.0), PROPS(0.1)
 LENGTH = 400
 LAWS = Space({"A": (2, 6)}, {"law": Simplex("A")})
 
@@ -75,8 +75,8 @@ def _certain_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
     return _attack(budget, _certain, sampler=sampler)
 
 
-def expected_divergence(sampler: ROS | PROPS, law: Array, n: int) -> float:
-    """E KL after `n` rounds, exactly; two or three actions."""
+def expected_divergence(sampler: Sampler, law: Array, n: int) -> float:
+    """E KL after `n` rounds, exactly; see :func:`count_law`."""
     counts, p = count_law(sampler, law, n)
     return float(p @ divergence(counts, law))
 
@@ -92,6 +92,18 @@ def _theorem_check(budget: Budget, infinite: bool = False) -> Inequality:
     fields = {"law": Simplex("A"), "step": Box("", 0.1, 100), "n": Box("", 1, 400, step=1)}
     space = Space({"A": (2, 2)}, fields)
     return attack(space, partial(_theorem, infinite=infinite), budget.with_instances(min(budget.instances, 500)))
+
+
+def _smaller(law: Array, n: Array, *, sampler: Sampler) -> Trial:
+    """E KL against that of on-policy sampling, exactly."""
+    pi = mixed(law, 0.01)
+    found, stated = expected_divergence(sampler, pi, int(n)), expected_divergence(ON_POLICY, pi, int(n))
+    return Trial(found, stated, 64 * EPS * int(n))
+
+
+def _smaller_check(budget: Budget, sampler: Sampler = REGULARISED) -> Inequality:
+    space = Space({"A": (2, 2)}, {"law": Simplex("A"), "n": Box("", 1, 40, step=1)})
+    return attack(space, partial(_smaller, sampler=sampler), budget.with_instances(min(budget.instances, 1000)))
 
 
 # Laws of finite steps, with the tolerances for n = 100
@@ -216,6 +228,27 @@ CLAIMS = (
         control=partial(_theorem_check, infinite=True),
         control_statement="with an infinite step it does.",
         expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="props/error-never-larger",
+        source="Abstract (PROPS decreases sampling error), as if for every number of data",
+        statement=r"The expected KL divergence of PROPS's data, $\lambda=0.1$, is at most that of on-policy data.",
+        kind=Inequality,
+        premises=(TABULAR, FULL, "two actions, n up to 40; closed form, exact expectations"),
+        check=_smaller_check,
+        control=partial(_smaller_check, sampler=Systematic()),
+        control_statement="that of systematic sampling's data is.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="props/systematic-error-never-larger",
+        source="ours, on the abstract (sampling error)",
+        statement="The expected KL divergence of systematic sampling's data is at most that of on-policy data, at every n.",
+        kind=Inequality,
+        premises=("two actions (the count is the least spread of all whole numbers with its mean)", "n up to 40"),
+        check=partial(_smaller_check, sampler=Systematic()),
+        control=_smaller_check,
+        control_statement=r"that of PROPS's data, $\lambda=0.1$, is.",
     ),
     claim(
         id="props/averaged-step-law",
