@@ -7,10 +7,10 @@ statements are those of their abstracts and of their theorems as commonly cited,
 
 from __future__ import annotations
 
-from claimlab.experiments.papers.props import discrepancy, evaluation, learning, rules, visits
+from claimlab.experiments.papers.props import cartpole, discrepancy, evaluation, learning, rules, visits
 from claimlab.experiments.papers.props.common import PAPER
 
-CLAIMS = (*rules.CLAIMS, *discrepancy.CLAIMS, *visits.CLAIMS, *evaluation.CLAIMS, *learning.CLAIMS)
+CLAIMS = (*rules.CLAIMS, *discrepancy.CLAIMS, *visits.CLAIMS, *evaluation.CLAIMS, *cartpole.CLAIMS, *learning.CLAIMS)
 FIGURES = ()
 
 __all__ = ["CLAIMS", "FIGURES", "PAPER"]
