@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from claimlab.experiments.papers.props import cartpole, discrepancy, evaluation, learning, rules, visits
 from claimlab.experiments.papers.props.common import PAPER
+from claimlab.experiments.papers.props.figures import FIGURES
 
 CLAIMS = (*rules.CLAIMS, *discrepancy.CLAIMS, *visits.CLAIMS, *evaluation.CLAIMS, *cartpole.CLAIMS, *learning.CLAIMS)
-FIGURES = ()
 
 __all__ = ["CLAIMS", "FIGURES", "PAPER"]

@@ -30,7 +30,9 @@ BUFFER = Space({"A": (2, 5)}, {"old": Box("A", 0, 20, step=1), "law": Simplex("A
 def fill(sampler: Sampler, old: Array, law: Array, n: int, seed: int = 0) -> Array:
     """The buffer's counts after `n` actions for the target `law` on top of the `old` counts."""
     return np.asarray(
-        collect(sampler, np.ones((1, len(law), 1)), law[None], [n], runs=1, seed=seed, given=old[None], threads=1)[0, 0, 0]
+        collect(sampler, np.ones((1, len(law), 1)), law[None], [n], runs=1, seed=seed, given=old[None], threads=1)[
+            0, 0, 0
+        ]
     )
 
 
@@ -173,7 +175,9 @@ def _learning_check(budget: Budget, sampler: Sampler = REGULARISED) -> Compariso
     return comparison(*ends, effect=0.0, rng=budget.rng("bootstrap"))
 
 
-DRIFT = f"four actions; Gaussian steps of the logits; {N} actions an update; 100 runs, the second half of {UPDATES} updates"
+DRIFT = (
+    f"four actions; Gaussian steps of the logits; {N} actions an update; 100 runs, the second half of {UPDATES} updates"
+)
 GRID = (
     "5 x 5 gridworld: -0.01 a step, 0.5 at one corner, 1 at the other; exact probabilities of the final policies",
     f"tabular softmax, {BATCHES} batches of {EPISODES} episodes, returns without baseline, step {RATE}",

@@ -47,7 +47,9 @@ def _deterministic(to: Array, law: Array, *, sampler: Sampler) -> Trial | None:
 def _deterministic_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
     space = Space({"S": (2, 5), "A": (2, 3)}, {"to": Box("SA", 0, 0.999), "law": Simplex("SA")})
     cycle = {"to": np.tile([[0.3], [0.5], [0.7], [0.9], [0.1]], 2), "law": np.full((5, 2), 0.5)}  # periodic
-    return attack(space, partial(_deterministic, sampler=sampler), budget.with_instances(2 * budget.instances), hard=[cycle])
+    return attack(
+        space, partial(_deterministic, sampler=sampler), budget.with_instances(2 * budget.instances), hard=[cycle]
+    )
 
 
 # Rates, on random MDPs
@@ -143,7 +145,11 @@ CLAIMS = (
         statement=r"Under greedy sampling $n\,\mathrm{Cov}(d_D)\to Z^\top E[\mathrm{Cov}(P(\cdot|s,a))]Z$: what the "
         "actions add is gone, what the transitions do is all there.",
         kind=Comparison,
-        premises=("a disturbed ring of four states", "its trace at n = 1024, from above within 10 %", "means of twenty runs"),
+        premises=(
+            "a disturbed ring of four states",
+            "its trace at n = 1024, from above within 10 %",
+            "means of twenty runs",
+        ),
         check=_covariance_check,
         control=partial(_covariance_check, factor=0.9),
         control_statement="within 10 % from below: it is less than 0.9 times that.",
