@@ -284,8 +284,8 @@ def _count_law(sampler: Sampler, law: Array, n: int) -> Array:
 def count_law(sampler: Sampler, law: ArrayLike, n: int) -> tuple[Array, Array]:
     """Every possible vector of counts after `n` rounds on a bandit, and its probability.
 
-    Exact up to rounding: for :class:`ROS` and :class:`PROPS` with two or three actions a recursion over the counts, which
-    is all that they depend on; for :class:`Systematic` the two possible splits at every node, up to 16 actions.
+    Exact up to rounding: for :class:`ROS` and :class:`PROPS` with two or three actions a recursion over the counts, all
+    that they depend on; for :class:`Systematic` the two possible splits at every node, up to 16 actions.
 
     Returns
     -------

@@ -18,7 +18,9 @@ from claimlab.checks import Array
 
 
 def divergence(counts: ArrayLike, law: ArrayLike) -> Array:
-    r""":math:`KL(\pi_D\|\pi)` of the shares in `counts`, float[..., A], in nats; infinite off the support, 0 of no data.
+    r""":math:`KL(\pi_D\|\pi)` of the shares in `counts`, float[..., A], in nats.
+
+    It is infinite where an action has data and no probability, and 0 without data.
 
     Examples
     --------
@@ -42,8 +44,8 @@ def greedy_error(actions: int, *, ratio: bool = False) -> float:
     r"""A bound that no :math:`-e_a` exceeds under the greedy rules, for every law and sequence (ours).
 
     **Differences** (ROS with an infinite step): the harmonic number :math:`H_{A-1}`.  Let :math:`d=-e` and
-    :math:`c_k=H_{A-1}-H_{k-1}`.  The `k` largest `d` never have a mean above :math:`c_k`: errors sum to zero, so it holds for
-    `k = A`; a step adds :math:`\pi_a` to all and takes 1 from the largest `x`.  If `x` is among the `k` that are largest
+    :math:`c_k=H_{A-1}-H_{k-1}`.  The `k` largest `d` never have a mean above :math:`c_k`.  For `k = A` it is 0.
+    A step adds :math:`\pi_a` to each and takes 1 from the largest, `x`.  If `x` is among the `k` that are largest
     afterwards, their sum has not grown; if not, their mean before was at most that of them and `x`, at most
     :math:`c_{k+1}`, and grew by at most :math:`1/k=c_k-c_{k+1}`.  (The cup game of Dietz & Sleator 1987.)
 
@@ -72,7 +74,7 @@ def greedy_divergence(law: ArrayLike, n: float, *, ratio: bool = False) -> float
 
 
 def ros_factor(law: ArrayLike, step: float) -> float:
-    r"""The limit of :math:`2n\,E\,KL` for ROS with averaged gradients: :math:`\sum_{\lambda_i(H)>0}1/(1+2\alpha\lambda_i)`.
+    r""":math:`\sum_{\lambda_i(H)>0}\frac1{1+2\alpha\lambda_i}`, the limit of :math:`2n\,E\,KL` for ROS, averaged.
 
     On-policy sampling, step 0, has A - 1, the mean of a chi-square: a finite step gains a constant factor only.
 
@@ -87,16 +89,17 @@ def ros_factor(law: ArrayLike, step: float) -> float:
 
 
 def ros_sum_factor(law: ArrayLike, step: float) -> float:
-    r"""The limit of :math:`n^2E\,KL` for ROS with summed gradients and a small step: :math:`\frac{1-1/A}{4\alpha}\sum_a1/\pi_a`.
+    r"""The limit of :math:`n^2E\,KL` for ROS with summed gradients and a small step.
 
-    Errors are stationary: with :math:`D=\alpha nH`, :math:`C` solves :math:`HC+CH=H/\alpha` on vectors that sum to 0.
+    :math:`\frac{1-1/A}{4\alpha}\sum_a\frac1{\pi_a}`: acting from :math:`\pi-\alpha He` makes errors stationary, with a
+    covariance `K` that solves :math:`HK+KH=H/\alpha`, the projection onto vectors that sum to 0 over :math:`2\alpha`.
     """
     p = _positive(law)
     return float((1 - 1 / p.size) * (1 / p).sum() / (4 * checks.interval("step", step, 0, inf, "()")))
 
 
 def props_factor(actions: int, weight: float) -> float:
-    r"""The limit of :math:`2n\,E\,KL` for PROPS in closed form, updated every step: :math:`(A-1)\frac\lambda{\lambda+2}`."""
+    r""":math:`(A-1)\frac\lambda{\lambda+2}`, the limit of :math:`2n\,E\,KL` for PROPS solved anew at every step."""
     actions, weight = checks.integer("actions", actions, 1), checks.interval("weight", weight, 0, inf, "[)")
     return (actions - 1) * weight / (weight + 2)
 
@@ -120,11 +123,13 @@ def fundamental(chain: ArrayLike) -> tuple[Array, Array]:
         raise ValueError("chain has more than one recurrent class: its long-run shares depend on chance.")
     system[-1] = 1.0
     d = np.linalg.solve(system, np.eye(S)[-1])
-    return d, np.linalg.inv(np.eye(S) - P + d[None])
+    return d, np.asarray(np.linalg.inv(np.eye(S) - P + d[None]))
 
 
 def visitation_bound(P: ArrayLike, pi: ArrayLike, n: int) -> float:
-    r"""Upper bound on TV of the states' shares after `n` greedy steps to :math:`d_\pi`, for deterministic transitions (ours).
+    r"""Upper bound on TV of the states' shares after `n` greedy steps to :math:`d_\pi` (ours).
+
+    For deterministic transitions and every sequence; the actions may be taken by differences or by ratios.
 
     With :math:`N` the visits, :math:`(N-nd)(I-P_\pi)=b`, where `b` collects the two ends of the trajectory and
     :math:`\sum e(s,a)P(\cdot|s,a)`; it sums to zero and has :math:`\|b\|_1\le2+2\sum_s(A_s-1)`, `A_s` the actions that

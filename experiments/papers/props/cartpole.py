@@ -108,7 +108,8 @@ CLAIMS = (
     claim(
         id="props/cartpole-error",
         source=f"{ROS_PAPER}, CartPole (lower sampling error)",
-        statement=r"On CartPole ROS with averaged gradients and $\alpha=10$ has less sampling error than on-policy sampling.",
+        statement=r"On CartPole ROS with averaged gradients and $\alpha=10$ has less sampling error than on-policy "
+        r"sampling.",
         kind=Comparison,
         premises=(*POLE, "error: mean log-likelihood at its maximum minus at the target; 800 runs"),
         check=_error_check,
@@ -133,7 +134,8 @@ CLAIMS = (
         premises=(*POLE, f"{RUNS} runs; total reward over episodes"),
         check=_mse_check,
         control=partial(_mse_check, sampler=SUMMED),
-        control_statement="with summed gradients and step 10, which have less sampling error as well, it is lower, too.",
+        control_statement="with summed gradients and step 10, which have less sampling error as well, it is lower, "
+        "too.",
     ),
     claim(
         id="props/less-error-less-mse",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from claimlab.checks import Array
 from claimlab.mdps.collect import Sampler, collect
@@ -27,7 +28,7 @@ ROS_PAPER = "Zhong et al. 2022 (arXiv 2111.14552)"
 FOUR = np.array([0.4, 0.3, 0.2, 0.1])  # the law of the figures
 
 
-def bandit_counts(sampler: Sampler, law: Array, times: Array, runs: int, seed: int) -> Array:
+def bandit_counts(sampler: Sampler, law: Array, times: ArrayLike, runs: int, seed: int) -> Array:
     """Counts of the actions on a bandit, float[runs, C, A]."""
     P = np.ones((1, len(law), 1))
     return collect(sampler, P, law[None], times, runs=runs, seed=seed, threads=1)[:, :, 0]

@@ -14,7 +14,7 @@ from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, count_law
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Inequality, Outcome, Rate, rate
-from claimlab.theory.falsify import Trial, attack
+from claimlab.theory.falsify import Measure, Trial, attack
 from claimlab.theory.sampling_error import (
     divergence,
     greedy_divergence,
@@ -59,8 +59,8 @@ def _certain(law: Array, *, sampler: Sampler) -> Trial:
     return Trial(float((n**2 * divergence(counts, pi)).max()), greedy_divergence(pi, 1), 64 * EPS * LENGTH**2)
 
 
-def _attack(budget: Budget, measure: object, **options: object) -> Inequality:
-    return attack(LAWS, partial(measure, **options), budget.with_instances(2 * budget.instances), hard=skewed())  # type: ignore[operator]
+def _attack(budget: Budget, measure: Measure, **options: object) -> Inequality:
+    return attack(LAWS, partial(measure, **options), budget.with_instances(2 * budget.instances), hard=skewed())
 
 
 def _above_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
@@ -127,9 +127,9 @@ def _regularised(law: Array, step: Array, *, gain: bool) -> Trial:
     return Trial(abs(200 * expected_divergence(PROPS(float(step)), pi, 100) / stated - 1), 0.1)
 
 
-def _law_check(budget: Budget, measure: object, low: float, high: float, **options: bool) -> Inequality:
+def _law_check(budget: Budget, measure: Measure, low: float, high: float, **options: bool) -> Inequality:
     space = Space({"A": (2, 3)}, {"law": Simplex("A"), "step": Box("", low, high)})
-    return attack(space, partial(measure, **options), budget.with_instances(min(budget.instances, 300)))  # type: ignore[operator]
+    return attack(space, partial(measure, **options), budget.with_instances(min(budget.instances, 300)))
 
 
 def _averaged_check(budget: Budget, gain: bool = True) -> Inequality:
@@ -211,7 +211,8 @@ CLAIMS = (
     claim(
         id="props/greedy-divergence",
         source=f"{ROS_PAPER}, theorem on the KL divergence (order in probability); constant ours",
-        statement=r"With an infinite step $KL(\pi_D\|\pi)\le\frac{H_{A-1}^2}{n(s)^2}\sum_a\frac1{\pi(a|s)}$ at all times.",
+        statement=r"With an infinite step $KL(\pi_D\|\pi)\le\frac{H_{A-1}^2}{n(s)^2}\sum_a\frac1{\pi(a|s)}$ at all "
+        r"times.",
         kind=Inequality,
         premises=(TABULAR, FULL),
         check=_certain_check,
@@ -243,7 +244,8 @@ CLAIMS = (
     claim(
         id="props/systematic-error-never-larger",
         source="ours, on the abstract (sampling error)",
-        statement="The expected KL divergence of systematic sampling's data is at most that of on-policy data, at every n.",
+        statement="The expected KL divergence of systematic sampling's data is at most that of on-policy data, at "
+        "every n.",
         kind=Inequality,
         premises=("two actions (the count is the least spread of all whole numbers with its mean)", "n up to 40"),
         check=partial(_smaller_check, sampler=Systematic()),

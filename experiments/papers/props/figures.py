@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import inf
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.papers.props import cartpole, evaluation, learning, visits
 from claimlab.experiments.papers.props.common import FOUR, bandit_counts
@@ -33,9 +37,9 @@ COLOURS = {"on-policy": "black", "ROS, averaged": "vermillion", "ROS, summed": "
 
 def sampling_error() -> tuple[Figure, pd.DataFrame]:
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(PAGE, 2.5))
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     n = TIMES.astype(float)
-    laws = {
+    laws: dict[str, tuple[Sampler, Any]] = {
         "on-policy": (ON_POLICY, 3 / (2 * n)),
         "ROS, averaged": (ROS(10.0), ros_factor(FOUR, 10.0) / (2 * n)),
         "PROPS": (PROPS(0.1), props_factor(4, 0.1) / (2 * n)),
@@ -54,14 +58,14 @@ def sampling_error() -> tuple[Figure, pd.DataFrame]:
     left.legend(fontsize=5.5, loc="lower left", handletextpad=0.1, borderpad=0.1, labelspacing=0.2)
 
     steps, weights = np.geomspace(0.1, 300, 60), np.geomspace(0.01, 100, 60)
-    for label, grid, factor, make in (
-        ("ROS, averaged", steps, lambda x: ros_factor(FOUR, x), lambda x: ROS(float(x))),
-        ("PROPS", weights, lambda x: props_factor(4, x), lambda x: PROPS(float(x))),
-    ):
-        colour, shown = OKABE_ITO[COLOURS[label]], grid[::8]
-        name = r"ROS, averaged: step $\alpha$" if label != "PROPS" else r"PROPS: weight $\lambda$"
-        middle.plot(grid, [factor(float(x)) for x in grid], color=colour, label=name)
-        y = [2048 * divergence(bandit_counts(make(x), FOUR, np.array([1024]), 1000, 1), FOUR).mean() for x in shown]
+    curves: tuple[tuple[str, str, Array, Callable[[float], float], Callable[[float], Sampler]], ...] = (
+        ("ROS, averaged", r"ROS, averaged: step $\alpha$", steps, partial(ros_factor, FOUR), ROS),
+        ("PROPS", r"PROPS: weight $\lambda$", weights, partial(props_factor, 4), PROPS),
+    )
+    for label, name, grid, factor, make in curves:
+        colour, shown = OKABE_ITO[COLOURS[label]], grid[::8].tolist()
+        middle.plot(grid, [factor(x) for x in grid.tolist()], color=colour, label=name)
+        y = [2048 * divergence(bandit_counts(make(x), FOUR, [1024], 1000, 1), FOUR).mean() for x in shown]
         middle.plot(shown, y, "o", color=colour)
         rows += [{"panel": "factor", "series": label, "x": a, "y": b} for a, b in zip(shown, y)]
     middle.set(xscale="log", yscale="log", ylabel=r"$2n\,E\,KL$ at $n=1024$", xlabel=r"$\alpha$ or $\lambda$")
@@ -83,7 +87,7 @@ def sampling_error() -> tuple[Figure, pd.DataFrame]:
 
 def estimates() -> tuple[Figure, pd.DataFrame]:
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(PAGE, 2.4))
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     times = tuple(int(t) for t in 2 ** np.arange(6, 13))
     samplers: dict[str, Sampler] = {"on-policy": ON_POLICY, "ROS, infinite step": GREEDY, "systematic": DEALT}
     for label, sampler in samplers.items():
@@ -91,8 +95,7 @@ def estimates() -> tuple[Figure, pd.DataFrame]:
         y = (errors**2).mean(axis=0)
         left.plot(times, y, "o-", color=OKABE_ITO[COLOURS[label]], label=label)
         rows += [{"panel": "gridworld", "series": label, "x": a, "y": b} for a, b in zip(times, y)]
-    anchor = rows[0]["y"]
-    left.plot(times, [float(str(anchor)) * times[0] / t for t in times], color="0.5", lw=0.8, ls="--")
+    left.plot(times, [rows[0]["y"] * times[0] / t for t in times], color="0.5", lw=0.8, ls="--")
     left.set(xscale="log", yscale="log", xlabel="steps", ylabel="mean squared error", title="gridworld: return")
     left.legend(fontsize=6)
 
@@ -136,15 +139,19 @@ FIGURES = (
     PaperFigure(
         "sampling-error",
         r"Left: sampling error on the law (0.4, 0.3, 0.2, 0.1), simulated (dots), with the laws ($\alpha=10$ averaged, "
-        r"$\alpha=0.1$ summed, $\lambda=0.1$) and, for the infinite step, the bound for every sequence (lines; systematic sampling's is exact). Middle: the "
-        "constant that a finite step gains, law and simulation; dashed, on-policy. Right: states of a disturbed ring; lines "
+        r"$\alpha=0.1$ summed, $\lambda=0.1$) and, for the infinite step, the bound for every sequence (lines; "
+        r"systematic sampling's is exact). Middle: the "
+        "constant that a finite step gains, law and simulation; dashed, on-policy. Right: states of a disturbed "
+        "ring; lines "
         "are the asymptotic covariances, with and without the actions' part.",
         sampling_error,
     ),
     PaperFigure(
         "estimates",
-        r"Left: mean squared error of the return on the 4 x 4 gridworld; dashed, $1/n$. Middle: CartPole, squared bias and "
-        "variance of the mean length (35 steps) after 1024 steps; above the bars the sampling error in $10^{-3}$ nats (the last "
+        r"Left: mean squared error of the return on the 4 x 4 gridworld; dashed, $1/n$. Middle: CartPole, squared "
+        r"bias and "
+        "variance of the mean length (35 steps) after 1024 steps; above the bars the sampling error in $10^{-3}$ "
+        "nats (the last "
         "bar is cut). Right: REINFORCE on the 5 x 5 gridworld, exact probability of the better goal.",
         estimates,
     ),

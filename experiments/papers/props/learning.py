@@ -62,7 +62,8 @@ def buffer_errors(sampler: Sampler, kept: int, drift: float, runs: int, seed: in
     out = np.empty((runs, UPDATES))
     for i, child in enumerate(np.random.SeedSequence(seed).spawn(runs)):
         rng = np.random.default_rng(child)
-        logits, blocks = np.zeros(4), []
+        logits = np.zeros(4)
+        blocks: list[Array] = []
         for k in range(UPDATES):
             pi = np.exp(logits - logits.max())
             pi /= pi.sum()
@@ -188,7 +189,8 @@ CLAIMS = (
     claim(
         id="props/buffer-filled",
         source="Abstract (PROPS adjusts previously collected data to be approximately on-policy); bound ours",
-        statement=r"If no old action exceeds its quota $M\pi(a)$ in the full buffer of $M$, filling it up greedily leaves "
+        statement=r"If no old action exceeds its quota $M\pi(a)$ in the full buffer of $M$, filling it up greedily "
+        r"leaves "
         "no action more than one above it.",
         kind=Inequality,
         premises=(TABULAR, FULL, "old counts below the quota"),
@@ -210,7 +212,8 @@ CLAIMS = (
     claim(
         id="props/buffer-error",
         source="Abstract (PROPS decreases sampling error throughout training)",
-        statement="With a slowly moving target and a buffer of four updates the KL divergence of PROPS's data is less than "
+        statement="With a slowly moving target and a buffer of four updates the KL divergence of PROPS's data is "
+        "less than "
         "half of that of on-policy data.",
         kind=Comparison,
         premises=(DRIFT, "geometric mean of KL", r"steps of size 0.1; closed form, $\lambda=0.1$"),
@@ -231,7 +234,8 @@ CLAIMS = (
     claim(
         id="props/reinforce-strong",
         source="Abstract (PROPS improves data efficiency), gridworld; closed form in place of the released optimiser",
-        statement=r"REINFORCE reaches the better goal with higher probability from PROPS's data, $\lambda=0.1$, than from as "
+        statement=r"REINFORCE reaches the better goal with higher probability from PROPS's data, $\lambda=0.1$, than "
+        r"from as "
         "many on-policy episodes.",
         kind=Comparison,
         premises=GRID,

@@ -59,7 +59,7 @@ def _step_check(budget: Budget, coupled: bool = True) -> Identity:
 def _clipped(log_ratio: Any, clip: float) -> Any:
     """PROPS's objective of one sample, min(-rho, -clip(rho)), with complex numbers kept."""
     rho = np.exp(log_ratio)
-    limited = np.where(rho.real < 1 - clip, 1 - clip, np.where(rho.real > 1 + clip, 1 + clip, rho))
+    limited: Any = np.where(rho.real < 1 - clip, 1 - clip, np.where(rho.real > 1 + clip, 1 + clip, rho))
     return np.where(-rho.real <= -limited.real, -rho, -limited)
 
 
@@ -157,7 +157,8 @@ CLAIMS = (
     claim(
         id="props/clip-is-lower-only",
         source="ours, on PROPS's objective",
-        statement=r"Its gradient is $0$ for ratios below $1-\epsilon$ and $-\nabla\rho$ for all above: actions seen too "
+        statement=r"Its gradient is $0$ for ratios below $1-\epsilon$ and $-\nabla\rho$ for all above: actions seen "
+        r"too "
         r"often are pushed down to $(1-\epsilon)\pi$, and nothing limits how far others are raised.",
         kind=Identity,
         premises=("a single sample",),
@@ -168,7 +169,8 @@ CLAIMS = (
     claim(
         id="props/closed-form",
         source="ours, on PROPS's objective with KL regulariser, without clip",
-        statement=r"Its maximiser at a state is $b(a)=\frac{\lambda\pi(a)}{w(a)+\nu}$, $w=\pi_D/\pi$, with $\nu$ the root "
+        statement=r"Its maximiser at a state is $b(a)=\frac{\lambda\pi(a)}{w(a)+\nu}$, $w=\pi_D/\pi$, with $\nu$ the "
+        r"root "
         r"that makes it sum to one.",
         kind=Identity,
         premises=(TABULAR, FULL, "actions that the data lack included"),

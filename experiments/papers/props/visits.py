@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from math import inf
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, claim, mixed
@@ -25,14 +26,15 @@ def chain_of(P: Array, pi: Array) -> Array:
     return np.asarray(np.einsum("sa,sat->st", pi, P))
 
 
-def shares(sampler: Sampler, P: Array, pi: Array, times: Array, runs: int, seed: int) -> Array:
+def shares(sampler: Sampler, P: Array, pi: Array, times: ArrayLike, runs: int, seed: int) -> Array:
     """Shares of the states after each of `times`, float[runs, C, S]."""
     counts = collect(sampler, P, pi, times, runs=runs, seed=seed, threads=1)
     return np.asarray(counts.sum(axis=3) / np.asarray(times)[:, None])
 
 
 def _deterministic(to: Array, law: Array, *, sampler: Sampler) -> Trial | None:
-    """The largest ratio over time of TV to the bound, on a chain whose transitions are functions of state and action."""
+    """The largest ratio over time of TV to the bound, on a chain whose transitions are functions of state and "
+    "action."""
     S = len(law)
     P, pi = np.eye(S)[np.minimum((to * S).astype(int), S - 1)], np.array([mixed(row, 0.02) for row in law])
     try:
@@ -98,7 +100,8 @@ BATCH = 20  # runs are averaged by twenties before they are compared: the bootst
 
 
 def _covariance_check(budget: Budget, factor: float = 1.1) -> Comparison:
-    """n times the squared distance of the shares on the ring, below `factor` times the trace of the covariance's law."""
+    """n times the squared distance of the shares on the ring, below `factor` times the trace of the covariance's "
+    "law."""
     n, runs = 1024, 4 * min(budget.runs, 10_000)
     d, _ = fundamental(chain_of(RING, RING_POLICY))
     found = shares(GREEDY, RING, RING_POLICY, np.array([n]), runs, int(budget.rng("runs").integers(2**31)))
@@ -131,7 +134,8 @@ CLAIMS = (
     claim(
         id="props/visits-deterministic",
         source="ours, on the proposition on state visitation",
-        statement=r"With deterministic transitions $TV(d_D,d_\pi)\le\frac{(1+S(A-1))\tau}{n}$ at all times, for certain, "
+        statement=r"With deterministic transitions $TV(d_D,d_\pi)\le\frac{(1+S(A-1))\tau}{n}$ at all times, for "
+        r"certain, "
         r"$\tau=\max_{s,t}\frac12\|Z_s-Z_t\|_1$, $Z=(I-P_\pi+1d_\pi^\top)^{-1}$.",
         kind=Inequality,
         premises=("one recurrent class", FULL, f"greedy sampling; n up to {LENGTH}"),
