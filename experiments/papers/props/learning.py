@@ -77,7 +77,7 @@ def buffer_errors(sampler: Sampler, kept: int, drift: float, runs: int, seed: in
 
 def _buffer_check(budget: Budget, drift: float = 0.1, kept: int = 4) -> Comparison:
     """Log KL, averaged over the second half of the updates: on-policy buffer over PROPS's, against log 2."""
-    runs, seed = 100, int(budget.rng("runs").integers(2**31))
+    runs, seed = 50, int(budget.rng("runs").integers(2**31))
     logs = [
         np.log(buffer_errors(kind, kept, drift, runs, seed)[:, UPDATES // 2 :]).mean(axis=1)
         for kind in (ON_POLICY, REGULARISED)
@@ -87,7 +87,7 @@ def _buffer_check(budget: Budget, drift: float = 0.1, kept: int = 4) -> Comparis
 
 def _growth_check(budget: Budget, drift: float = 0.3) -> Comparison:
     """Log KL of an on-policy buffer of eight updates over that of a single one."""
-    runs, seed = 100, int(budget.rng("runs").integers(2**31))
+    runs, seed = 50, int(budget.rng("runs").integers(2**31))
     logs = [
         np.log(buffer_errors(ON_POLICY, kept, drift, runs, seed)[:, UPDATES // 2 :]).mean(axis=1) for kept in (8, 1)
     ]
@@ -170,19 +170,19 @@ def learned(sampler: Sampler, runs: int, seed: int) -> Array:
 
 
 def _learning_check(budget: Budget, sampler: Sampler = REGULARISED) -> Comparison:
-    """The final policies' probability of reaching the better goal above on-policy sampling's; means of ten runs."""
-    runs, seed = 800 if budget.name == "smoke" else 4000, int(budget.of("reinforce").rng("runs").integers(2**31))
-    ends = [learned(kind, runs, seed)[:, -1].reshape(-1, 10).mean(axis=1) for kind in (sampler, ON_POLICY)]
+    """The final policies' probability of the better goal above on-policy sampling's; a hundred means of runs."""
+    runs, seed = 400 if budget.name == "smoke" else 4000, int(budget.of("reinforce").rng("runs").integers(2**31))
+    ends = [learned(kind, runs, seed)[:, -1].reshape(100, -1).mean(axis=1) for kind in (sampler, ON_POLICY)]
     return comparison(*ends, effect=0.0, rng=budget.rng("bootstrap"))
 
 
 DRIFT = (
-    f"four actions; Gaussian steps of the logits; {N} actions an update; 100 runs, the second half of {UPDATES} updates"
+    f"four actions; Gaussian steps of the logits; {N} actions an update; 50 runs, the second half of {UPDATES} updates"
 )
 GRID = (
     "5 x 5 gridworld: -0.01 a step, 0.5 at one corner, 1 at the other; exact probabilities of the final policies",
     f"tabular softmax, {BATCHES} batches of {EPISODES} episodes, returns without baseline, step {RATE}",
-    "means of ten runs",
+    "400 runs (4000 beyond the smoke budget), in a hundred means",
 )
 
 CLAIMS = (
