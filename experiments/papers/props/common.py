@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from claimlab.checks import Array
 from claimlab.mdps.collect import Sampler, collect
 from claimlab.theory.claims import Claim, Paper
+from claimlab.theory.spaces import Simplex
 
 PAPER = Paper(
     slug="props",
@@ -38,6 +42,29 @@ def bandit_counts(sampler: Sampler, law: Array, times: ArrayLike, runs: int, see
 def path(sampler: Sampler, law: tuple[float, ...], length: int) -> Array:
     """Counts after each of the first `length` rounds of one run, float[length, A]."""
     return bandit_counts(sampler, np.array(law), np.arange(1, length + 1), 1, 0)[0]
+
+
+@dataclass(frozen=True)
+class Inner(Simplex):
+    """Probability vectors with at least `least` for every outcome."""
+
+    least: float
+
+    def draw(self, rng: Generator, shape: tuple[int, ...]) -> Array:
+        return self._raised(super().draw(rng, shape))
+
+    def change(self, rng: Generator, x: Array) -> Array:
+        return self._raised(super().change(rng, x))
+
+    def repair(self, x: Array) -> Array:
+        return self._raised(super().repair(x))
+
+    def simpler(self, x: Array) -> Iterator[Array]:
+        return map(self._raised, super().simpler(x))
+
+    def _raised(self, x: Array) -> Array:
+        above = np.maximum(x - self.least, 0.0)
+        return np.asarray(self.least + above * (1 - x.shape[-1] * self.least) / above.sum(axis=-1, keepdims=True))
 
 
 def mixed(law: Array, least: float) -> Array:

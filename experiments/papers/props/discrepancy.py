@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from claimlab.checks import Array
-from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, bandit_counts, claim, mixed, path
+from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, Inner, bandit_counts, claim, mixed, path
 from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, count_law
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
@@ -28,6 +28,7 @@ from claimlab.theory.spaces import Box, Case, Simplex, Space
 GREEDY, RATIO, ON_POLICY, FINITE, REGULARISED = ROS(inf), PROPS(0.0), ROS(0.0), ROS(10.0), PROPS(0.1)
 LENGTH = 400
 LAWS = Space({"A": (2, 6)}, {"law": Simplex("A")})
+POSITIVE = Space({"A": (2, 6)}, {"law": Inner("A", 1e-3)})
 
 
 def skewed() -> list[Case]:
@@ -54,13 +55,12 @@ def _below(law: Array, *, sampler: Sampler, ratio: bool) -> Trial:
 
 def _certain(law: Array, *, sampler: Sampler) -> Trial:
     """The largest n squared times KL against the bound of the greedy rule."""
-    pi = mixed(law, 1e-3)
-    counts, n = path(sampler, tuple(pi.tolist()), LENGTH), np.arange(1, LENGTH + 1)
-    return Trial(float((n**2 * divergence(counts, pi)).max()), greedy_divergence(pi, 1), 64 * EPS * LENGTH**2)
+    counts, n = path(sampler, tuple(law.tolist()), LENGTH), np.arange(1, LENGTH + 1)
+    return Trial(float((n**2 * divergence(counts, law)).max()), greedy_divergence(law, 1), 64 * EPS * LENGTH**2)
 
 
-def _attack(budget: Budget, measure: Measure, **options: object) -> Inequality:
-    return attack(LAWS, partial(measure, **options), budget.with_instances(2 * budget.instances), hard=skewed())
+def _attack(budget: Budget, measure: Measure, space: Space = LAWS, **options: object) -> Inequality:
+    return attack(space, partial(measure, **options), budget.with_instances(2 * budget.instances), hard=skewed())
 
 
 def _above_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
@@ -72,7 +72,7 @@ def _below_check(budget: Budget, sampler: Sampler = GREEDY, ratio: bool = False)
 
 
 def _certain_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
-    return _attack(budget, _certain, sampler=sampler)
+    return _attack(budget, _certain, POSITIVE, sampler=sampler)
 
 
 def expected_divergence(sampler: Sampler, law: Array, n: int) -> float:
@@ -83,26 +83,24 @@ def expected_divergence(sampler: Sampler, law: Array, n: int) -> float:
 
 def _theorem(law: Array, step: Array, n: Array, *, infinite: bool) -> Trial:
     """n squared times E KL at a finite step against the bound of the infinite one."""
-    pi = mixed(law, 0.05)
-    found = int(n) ** 2 * expected_divergence(ROS(inf if infinite else float(step)), pi, int(n))
-    return Trial(found, greedy_divergence(pi, 1), 64 * EPS * int(n) ** 3)
+    found = int(n) ** 2 * expected_divergence(ROS(inf if infinite else float(step)), law, int(n))
+    return Trial(found, greedy_divergence(law, 1), 64 * EPS * int(n) ** 3)
 
 
 def _theorem_check(budget: Budget, infinite: bool = False) -> Inequality:
-    fields = {"law": Simplex("A"), "step": Box("", 0.1, 100), "n": Box("", 1, 400, step=1)}
+    fields = {"law": Inner("A", 0.05), "step": Box("", 0.1, 100), "n": Box("", 1, 400, step=1)}
     space = Space({"A": (2, 2)}, fields)
     return attack(space, partial(_theorem, infinite=infinite), budget.with_instances(min(budget.instances, 500)))
 
 
 def _smaller(law: Array, n: Array, *, sampler: Sampler) -> Trial:
     """E KL against that of on-policy sampling, exactly."""
-    pi = mixed(law, 0.01)
-    found, stated = expected_divergence(sampler, pi, int(n)), expected_divergence(ON_POLICY, pi, int(n))
+    found, stated = expected_divergence(sampler, law, int(n)), expected_divergence(ON_POLICY, law, int(n))
     return Trial(found, stated, 64 * EPS * int(n))
 
 
 def _smaller_check(budget: Budget, sampler: Sampler = REGULARISED) -> Inequality:
-    space = Space({"A": (2, 2)}, {"law": Simplex("A"), "n": Box("", 1, 40, step=1)})
+    space = Space({"A": (2, 2)}, {"law": Inner("A", 0.01), "n": Box("", 1, 40, step=1)})
     return attack(space, partial(_smaller, sampler=sampler), budget.with_instances(min(budget.instances, 1000)))
 
 
@@ -110,55 +108,52 @@ def _smaller_check(budget: Budget, sampler: Sampler = REGULARISED) -> Inequality
 
 
 def _averaged(law: Array, step: Array, *, gain: bool) -> Trial:
-    pi = mixed(law, 0.1)
-    stated = ros_factor(pi, float(step) if gain else 0.0)
-    return Trial(abs(200 * expected_divergence(ROS(float(step)), pi, 100) / stated - 1), 0.05)
+    stated = ros_factor(law, float(step) if gain else 0.0)
+    return Trial(abs(200 * expected_divergence(ROS(float(step)), law, 100) / stated - 1), 0.05)
 
 
 def _summed(law: Array, step: Array, *, average: bool) -> Trial:
-    pi = mixed(law, 0.2)
-    found = 100**2 * expected_divergence(ROS(float(step), average=average), pi, 100)
-    return Trial(abs(found / ros_sum_factor(pi, float(step)) - 1), 0.15)
+    found = 100**2 * expected_divergence(ROS(float(step), average=average), law, 100)
+    return Trial(abs(found / ros_sum_factor(law, float(step)) - 1), 0.15)
 
 
 def _regularised(law: Array, step: Array, *, gain: bool) -> Trial:
-    pi = mixed(law, 0.1)
-    stated = props_factor(len(pi), float(step)) if gain else len(pi) - 1.0
-    return Trial(abs(200 * expected_divergence(PROPS(float(step)), pi, 100) / stated - 1), 0.1)
+    stated = props_factor(len(law), float(step)) if gain else len(law) - 1.0
+    return Trial(abs(200 * expected_divergence(PROPS(float(step)), law, 100) / stated - 1), 0.1)
 
 
-def _law_check(budget: Budget, measure: Measure, low: float, high: float, **options: bool) -> Inequality:
-    space = Space({"A": (2, 3)}, {"law": Simplex("A"), "step": Box("", low, high)})
+def _law_check(budget: Budget, measure: Measure, least: float, low: float, high: float, **options: bool) -> Inequality:
+    space = Space({"A": (2, 3)}, {"law": Inner("A", least), "step": Box("", low, high)})
     return attack(space, partial(measure, **options), budget.with_instances(min(budget.instances, 300)))
 
 
 def _averaged_check(budget: Budget, gain: bool = True) -> Inequality:
-    return _law_check(budget, _averaged, 0.0, 5.0, gain=gain)
+    return _law_check(budget, _averaged, 0.1, 0.0, 5.0, gain=gain)
 
 
 def _summed_check(budget: Budget, average: bool = False) -> Inequality:
-    return _law_check(budget, _summed, 0.1, 0.3, average=average)
+    return _law_check(budget, _summed, 0.2, 0.1, 0.3, average=average)
 
 
 def _regularised_check(budget: Budget, gain: bool = True) -> Inequality:
-    return _law_check(budget, _regularised, 0.5, 10.0, gain=gain)
+    return _law_check(budget, _regularised, 0.1, 0.5, 10.0, gain=gain)
 
 
 def _chi_square(law: Array, *, extra: int) -> Trial:
     """Kolmogorov's distance of 2n KL of on-policy data to a chi-square, exactly, against 1 / sqrt(n pi_min)."""
-    pi, n = mixed(law, 0.05), 100
-    counts, p = count_law(ON_POLICY, pi, n)
-    x = np.round(2 * n * divergence(counts, pi), 9)
+    n = 100
+    counts, p = count_law(ON_POLICY, law, n)
+    x = np.round(2 * n * divergence(counts, law), 9)
     order = np.argsort(x, kind="stable")
     x, cdf = x[order], p[order].cumsum()
     last = np.r_[x[1:] != x[:-1], True]
-    steps, stated = cdf[last], chi2.cdf(x[last], len(pi) - 1 + extra)
+    steps, stated = cdf[last], chi2.cdf(x[last], len(law) - 1 + extra)
     found = max(abs(steps - stated).max(), abs(np.r_[0, steps[:-1]] - stated).max())
-    return Trial(float(found), 1 / sqrt(n * pi.min()), 1e-9, trivial=1.0)
+    return Trial(float(found), 1 / sqrt(n * law.min()), 1e-9, trivial=1.0)
 
 
 def _chi_square_check(budget: Budget, extra: int = 0) -> Inequality:
-    space = Space({"A": (2, 3)}, {"law": Simplex("A")})
+    space = Space({"A": (2, 3)}, {"law": Inner("A", 0.05)})
     return attack(space, partial(_chi_square, extra=extra), budget.with_instances(min(budget.instances, 300)))
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from claimlab.checks import Array
-from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, claim, mixed, path
+from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, Inner, claim, path
 from claimlab.mdps.collect import ROS, Sampler, Systematic, collect, count_law, dealt
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Identity, Inequality, Outcome, comparison
 from claimlab.theory.falsify import Trial, attack, equate
 from claimlab.theory.sampling_error import fundamental
-from claimlab.theory.spaces import Box, Simplex, Space
+from claimlab.theory.spaces import Box, Space
 
 GREEDY, ON_POLICY, DEALT = ROS(inf), ROS(0.0), Systematic()
 BANDIT = "a bandit; the estimate is the mean reward of the data"
@@ -86,14 +86,13 @@ def on_policy_mse(law: Array, q: Array, variance: Array, n: int) -> float:
 
 MSE = Space(
     {"A": (2, 3)},
-    {"law": Simplex("A"), "q": Box("A", 0, 1), "variance": Box("A", 0, 1), "n": Box("", 1, 20, step=1)},
+    {"law": Inner("A", 0.01), "q": Box("A", 0, 1), "variance": Box("A", 0, 1), "n": Box("", 1, 20, step=1)},
 )
 FOUR_AND_MORE = Space({"A": (2, 6)}, MSE.fields)
 
 
 def _never_worse(law: Array, q: Array, variance: Array, n: Array, *, sampler: Sampler) -> Trial:
-    pi = mixed(law, 0.01)
-    found, stated = bandit_mse(sampler, pi, q, variance, int(n)), on_policy_mse(pi, q, variance, int(n))
+    found, stated = bandit_mse(sampler, law, q, variance, int(n)), on_policy_mse(law, q, variance, int(n))
     return Trial(found, stated, 256 * EPS * int(n))
 
 
@@ -104,25 +103,26 @@ def _never_worse_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
 
 def _noise(law: Array, q: Array, variance: Array, n: Array, *, sampler: Sampler) -> Trial:
     """n times the MSE against the reward noise and what is of order 1/n."""
-    pi, rounds, A = mixed(law, 0.1), 10 * int(n), len(law)
-    limit = pi @ variance + ((A - 1) ** 2 * np.ptp(q) ** 2 + (A - 1) * np.ptp(variance)) / rounds
-    return Trial(rounds * bandit_mse(sampler, pi, q, variance, rounds), float(limit), 256 * EPS * rounds)
+    rounds, A = 10 * int(n), len(law)
+    limit = law @ variance + ((A - 1) ** 2 * np.ptp(q) ** 2 + (A - 1) * np.ptp(variance)) / rounds
+    return Trial(rounds * bandit_mse(sampler, law, q, variance, rounds), float(limit), 256 * EPS * rounds)
 
 
 def _noise_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
-    return attack(MSE, partial(_noise, sampler=sampler), budget)
+    space = Space(MSE.sizes, {**MSE.fields, "law": Inner("A", 0.1)})
+    return attack(space, partial(_noise, sampler=sampler), budget)
 
 
 def _gradient(law: Array, q: Array, *, sampler: Sampler) -> Trial:
     """The largest n times the L1 error of the policy gradient in the logits, from exact action values."""
-    pi, n = mixed(law, 0.01), np.arange(1, 301)
-    off = path(sampler, tuple(pi.tolist()), 300) - n[:, None] * pi
-    error = off * q - (off @ q)[:, None] * pi
-    return Trial(float(abs(error).sum(axis=1).max()), 4 * (len(pi) - 1) * float(abs(q).max()), 1e5 * EPS)
+    n = np.arange(1, 301)
+    off = path(sampler, tuple(law.tolist()), 300) - n[:, None] * law
+    error = off * q - (off @ q)[:, None] * law
+    return Trial(float(abs(error).sum(axis=1).max()), 4 * (len(law) - 1) * float(abs(q).max()), 1e5 * EPS)
 
 
 def _gradient_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
-    space = Space({"A": (2, 5)}, {"law": Simplex("A"), "q": Box("A")})
+    space = Space({"A": (2, 5)}, {"law": Inner("A", 0.01), "q": Box("A")})
     return attack(space, partial(_gradient, sampler=sampler), budget.with_instances(2 * budget.instances))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from claimlab.checks import Array, Ints
-from claimlab.experiments.papers.props.common import FULL, TABULAR, claim, mixed
+from claimlab.experiments.papers.props.common import FULL, TABULAR, Inner, claim
 from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, collect
 from claimlab.mdps.tabular import EPS
 from claimlab.native import kernel
@@ -18,13 +18,13 @@ from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Inequality, Outcome, comparison
 from claimlab.theory.falsify import Trial, attack
 from claimlab.theory.sampling_error import divergence
-from claimlab.theory.spaces import Box, Simplex, Space
+from claimlab.theory.spaces import Box, Space
 
 GREEDY, ON_POLICY, REGULARISED = ROS(inf), ROS(0.0), PROPS(0.1)
 
 # Filling up a buffer
 
-BUFFER = Space({"A": (2, 5)}, {"old": Box("A", 0, 20, step=1), "law": Simplex("A"), "n": Box("", 1, 40, step=1)})
+BUFFER = Space({"A": (2, 5)}, {"old": Box("A", 0, 20, step=1), "law": Inner("A", 0.02), "n": Box("", 1, 40, step=1)})
 
 
 def fill(sampler: Sampler, old: Array, law: Array, n: int, seed: int = 0) -> Array:
@@ -38,11 +38,10 @@ def fill(sampler: Sampler, old: Array, law: Array, n: int, seed: int = 0) -> Arr
 
 def _filled(old: Array, law: Array, n: Array, *, sampler: Sampler, slow: bool) -> Trial | None:
     """The largest excess of a count after filling against 1; `slow` asks that no old count exceed its final quota."""
-    pi = mixed(law, 0.02)
     size = old.sum() + int(n)
-    if slow and (old > size * pi).any():
+    if slow and (old > size * law).any():
         return None
-    return Trial(float((fill(sampler, old, pi, int(n)) - size * pi).max()), 1.0, 64 * EPS * size)
+    return Trial(float((fill(sampler, old, law, int(n)) - size * law).max()), 1.0, 64 * EPS * size)
 
 
 def _filled_check(budget: Budget, sampler: Sampler = GREEDY, slow: bool = True) -> Inequality:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from claimlab.checks import Array
-from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, claim, mixed
+from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, Inner, claim
 from claimlab.mdps.collect import ROS, props_law
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
@@ -92,16 +92,16 @@ def _slope_check(budget: Budget, two_sided: bool = False) -> Identity:
     return equate(space, partial(_slope, two_sided=two_sided), budget)
 
 
-LAWS = Space({"A": (2, 5)}, {"law": Simplex("A"), "data": Simplex("A"), "weight": Box("", 0.01, 10)})
+LAWS = Space({"A": (2, 5)}, {"law": Inner("A", 0.01), "data": Simplex("A"), "weight": Box("", 0.01, 10)})
 NEVER_TAKEN = {"law": np.array([0.5, 0.3, 0.2]), "data": np.array([0.0, 0.6, 0.4]), "weight": np.array(0.1)}
 
 
 def _optimum(law: Array, data: Array, weight: Array, *, ratio: bool) -> Trial:
     """What any law can still gain over the closed form: the Frank-Wolfe gap, an upper bound by concavity."""
-    pi, lam = mixed(law, 0.01), float(weight)
-    b = props_law(pi, data if ratio else data * pi / (data @ pi), lam)
-    slope = data / pi - lam * pi / b
-    scale = float((data / pi).max() + lam + (lam * pi / b).max())
+    lam = float(weight)
+    b = props_law(law, data if ratio else data * law / (data @ law), lam)
+    slope = data / law - lam * law / b
+    scale = float((data / law).max() + lam + (lam * law / b).max())
     return Trial(float(b @ slope - slope.min()), 256 * EPS * scale)
 
 
@@ -111,10 +111,9 @@ def _optimum_check(budget: Budget, ratio: bool = True) -> Identity:
 
 def _same_limit(law: Array, data: Array, weight: Array, *, ratio: bool) -> Trial:
     """The mass that PROPS without regulariser leaves off ROS's action (or: the action of the smallest ratio)."""
-    pi = mixed(law, 0.01)
-    wanted = data / pi if ratio else data - pi
+    wanted = data / law if ratio else data - law
     ties = np.sort(wanted)
-    return Trial(1 - float(props_law(pi, data, 0.0)[wanted.argmin()]), 0.0 if ties[1] - ties[0] > 1e-9 else 1.0)
+    return Trial(1 - float(props_law(law, data, 0.0)[wanted.argmin()]), 0.0 if ties[1] - ties[0] > 1e-9 else 1.0)
 
 
 def _same_limit_check(budget: Budget, ratio: bool = False) -> Inequality:

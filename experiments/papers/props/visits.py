@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from claimlab.checks import Array
-from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, claim, mixed
+from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, Inner, claim, mixed
 from claimlab.mdps.collect import ROS, Sampler, collect
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Inequality, Rate, comparison, rate
 from claimlab.theory.falsify import Trial, attack
 from claimlab.theory.sampling_error import fundamental, visitation_bound, visitation_covariance
-from claimlab.theory.spaces import Box, Simplex, Space
+from claimlab.theory.spaces import Box, Space
 
 GREEDY, ON_POLICY = ROS(inf), ROS(0.0)
 LENGTH = 300
@@ -36,7 +36,7 @@ def _deterministic(to: Array, law: Array, *, sampler: Sampler) -> Trial | None:
     """The largest ratio over time of TV to the bound, on a chain whose transitions are functions of state and "
     "action."""
     S = len(law)
-    P, pi = np.eye(S)[np.minimum((to * S).astype(int), S - 1)], np.array([mixed(row, 0.02) for row in law])
+    P, pi = np.eye(S)[np.minimum((to * S).astype(int), S - 1)], law
     try:
         d, _ = fundamental(chain_of(P, pi))
     except ValueError:  # more than one recurrent class
@@ -47,7 +47,7 @@ def _deterministic(to: Array, law: Array, *, sampler: Sampler) -> Trial | None:
 
 
 def _deterministic_check(budget: Budget, sampler: Sampler = GREEDY) -> Inequality:
-    space = Space({"S": (2, 5), "A": (2, 3)}, {"to": Box("SA", 0, 0.999), "law": Simplex("SA")})
+    space = Space({"S": (2, 5), "A": (2, 3)}, {"to": Box("SA", 0, 0.999), "law": Inner("SA", 0.02)})
     cycle = {"to": np.tile([[0.3], [0.5], [0.7], [0.9], [0.1]], 2), "law": np.full((5, 2), 0.5)}  # periodic
     return attack(
         space, partial(_deterministic, sampler=sampler), budget.with_instances(2 * budget.instances), hard=[cycle]
