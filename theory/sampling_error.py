@@ -119,7 +119,7 @@ def fundamental(chain: ArrayLike) -> tuple[Array, Array]:
         raise ValueError(f"chain must be square, got {P.shape}.")
     system = np.eye(S) - P.T
     spectrum = np.linalg.svd(system, compute_uv=False)
-    if S > 1 and spectrum[-2] < 1e-10 * spectrum[0]:
+    if S > 1 and spectrum[-2] <= 1e-10:
         raise ValueError("chain has more than one recurrent class: its long-run shares depend on chance.")
     system[-1] = 1.0
     d = np.linalg.solve(system, np.eye(S)[-1])

@@ -124,7 +124,7 @@ def _regularised(law: Array, step: Array, *, gain: bool) -> Trial:
 
 def _law_check(budget: Budget, measure: Measure, least: float, low: float, high: float, **options: bool) -> Inequality:
     space = Space({"A": (2, 3)}, {"law": Inner("A", least), "step": Box("", low, high)})
-    return attack(space, partial(measure, **options), budget.with_instances(min(budget.instances, 300)))
+    return attack(space, partial(measure, **options), budget.with_instances(min(budget.instances, 300) // 2))
 
 
 def _averaged_check(budget: Budget, gain: bool = True) -> Inequality:

@@ -65,7 +65,7 @@ def sampling_error() -> tuple[Figure, pd.DataFrame]:
     for label, name, grid, factor, make in curves:
         colour, shown = OKABE_ITO[COLOURS[label]], grid[::8].tolist()
         middle.plot(grid, [factor(x) for x in grid.tolist()], color=colour, label=name)
-        y = [2048 * divergence(bandit_counts(make(x), FOUR, [1024], 1000, 1), FOUR).mean() for x in shown]
+        y = [2048 * divergence(bandit_counts(make(x), FOUR, [1024], 400, 1), FOUR).mean() for x in shown]
         middle.plot(shown, y, "o", color=colour)
         rows += [{"panel": "factor", "series": label, "x": a, "y": b} for a, b in zip(shown, y)]
     middle.set(xscale="log", yscale="log", ylabel=r"$2n\,E\,KL$ at $n=1024$", xlabel=r"$\alpha$ or $\lambda$")
