@@ -189,4 +189,14 @@ CLAIMS = (
         control_statement=r"it takes the smallest $\pi_D/\pi$.",
         expected=Outcome.REFUTED,
     ),
+    claim(
+        id="props/ratio-limit",
+        source="ours, on PROPS's objective",
+        statement=r"Without regulariser and clip PROPS takes the action with the smallest ratio $\pi_D/\pi$.",
+        kind=Inequality,
+        premises=(TABULAR, FULL, "no ties"),
+        check=partial(_same_limit_check, ratio=True),
+        control=_same_limit_check,
+        control_statement=r"it takes the action with the largest difference $\pi-\pi_D$.",
+    ),
 )

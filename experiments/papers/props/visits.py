@@ -15,7 +15,7 @@ from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Inequality, Rate, comparison, rate
 from claimlab.theory.falsify import Trial, attack
-from claimlab.theory.sampling_error import fundamental, visitation_bound, visitation_covariance
+from claimlab.theory.sampling_error import fundamental, total_variation, visitation_bound, visitation_covariance
 from claimlab.theory.spaces import Box, Space
 
 GREEDY, ON_POLICY = ROS(inf), ROS(0.0)
@@ -42,7 +42,7 @@ def _deterministic(to: Array, law: Array, *, sampler: Sampler) -> Trial | None:
     except ValueError:  # more than one recurrent class
         return None
     n = np.arange(1, LENGTH + 1)
-    found = abs(shares(sampler, P, pi, n, 1, 0)[0] - d).sum(axis=1) / 2
+    found = total_variation(shares(sampler, P, pi, n, 1, 0)[0], d)
     return Trial(float((n * found).max()), visitation_bound(P, pi, 1), 1e6 * EPS, trivial=float(LENGTH))
 
 
@@ -80,7 +80,7 @@ def _curves(kind: str, seed: int) -> Array:
     rng, rows = np.random.default_rng(seed), []
     for i in range(100):
         P, pi, d = _world(rng, kind)
-        rows.append(abs(shares(GREEDY, P, pi, TIMES, 1, i)[0] - d).sum(axis=1) / 2)
+        rows.append(total_variation(shares(GREEDY, P, pi, TIMES, 1, i)[0], d))
     return np.array(rows)
 
 
