@@ -109,7 +109,7 @@ CLAIMS = (
         id="props/cartpole-error",
         source=f"{ROS_PAPER}, CartPole (lower sampling error)",
         statement=r"On CartPole ROS with averaged gradients and $\alpha=10$ has less sampling error than on-policy "
-        r"sampling.",
+        "sampling.",
         kind=Comparison,
         premises=(*POLE, "error: mean log-likelihood at its maximum minus at the target; 400 runs"),
         check=_error_check,

@@ -207,7 +207,7 @@ CLAIMS = (
         id="props/greedy-divergence",
         source=f"{ROS_PAPER}, theorem on the KL divergence (order in probability); constant ours",
         statement=r"With an infinite step $KL(\pi_D\|\pi)\le\frac{H_{A-1}^2}{n(s)^2}\sum_a\frac1{\pi(a|s)}$ at all "
-        r"times.",
+        "times.",
         kind=Inequality,
         premises=(TABULAR, FULL),
         check=_certain_check,
@@ -261,8 +261,8 @@ CLAIMS = (
     claim(
         id="props/summed-step-law",
         source=f"ours, on {ROS_PAPER}",
-        statement=r"With summed gradients $n^2E\,KL$ tends to about "
-        r"$\frac{1-1/A}{4\alpha}\sum_a\frac1{\pi(a)}$: the fast rate at every step size.",
+        statement=r"With summed gradients $n^2E\,KL$ tends to about $\frac{1-1/A}{4\alpha}\sum_a\frac1{\pi(a)}$: the "
+        "fast rate at every step size.",
         kind=Inequality,
         premises=(TABULAR, r"two or three actions, $\pi\ge0.2$, $\alpha$ from 0.1 to 0.3", "at n = 100, within 15 %"),
         check=_summed_check,
@@ -283,7 +283,7 @@ CLAIMS = (
         id="props/on-policy-chi-square",
         source=f"{ROS_PAPER}, theorem on the KL divergence (on-policy sampling)",
         statement=r"For on-policy data $2n\,KL(\pi_D\|\pi)$ is within $1/\sqrt{n\pi_{\min}}$ of a chi-square law with "
-        r"$A-1$ degrees of freedom (Kolmogorov's distance; that constant is ours).",
+        "$A-1$ degrees of freedom (Kolmogorov's distance; that constant is ours).",
         kind=Inequality,
         premises=("two or three actions, each with probability 0.05 at least", "exact laws at n = 100"),
         check=_chi_square_check,

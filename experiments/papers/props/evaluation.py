@@ -184,8 +184,7 @@ CLAIMS = (
     claim(
         id="props/mse-never-larger",
         source=f"{ROS_PAPER}, abstract (lower mean squared error), as if for every problem",
-        statement="Monte Carlo estimates from ROS with an infinite step have no larger mean squared error than "
-        "from "
+        statement="Monte Carlo estimates from ROS with an infinite step have no larger mean squared error than from "
         "on-policy sampling.",
         kind=Inequality,
         premises=(BANDIT, FULL, "two or three actions, rewards of any variance up to 1"),
@@ -197,9 +196,8 @@ CLAIMS = (
     claim(
         id="props/systematic-never-worse",
         source=f"ours, on {ROS_PAPER}",
-        statement="From systematic sampling they have no larger mean squared error than from on-policy sampling, "
-        "on every "
-        "bandit and at every n.",
+        statement="From systematic sampling they have no larger mean squared error than from on-policy sampling, on "
+        "every bandit and at every n.",
         kind=Inequality,
         premises=(BANDIT, "up to six actions"),
         check=partial(_never_worse_check, sampler=DEALT),
@@ -251,8 +249,7 @@ CLAIMS = (
     claim(
         id="props/gradient-error",
         source="Section on PROPS (noisy gradients); the bound is ours",
-        statement=r"With exact action values the policy gradient from greedy data is off by "
-        r"$\frac{4(A-1)\max|q|}{n}$ "
+        statement=r"With exact action values the policy gradient from greedy data is off by $\frac{4(A-1)\max|q|}{n}$ "
         "at most (L1), for certain.",
         kind=Inequality,
         premises=(TABULAR, FULL, "n up to 300"),

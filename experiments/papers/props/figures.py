@@ -140,19 +140,16 @@ FIGURES = (
         "sampling-error",
         r"Left: sampling error on the law (0.4, 0.3, 0.2, 0.1), simulated (dots), with the laws ($\alpha=10$ averaged, "
         r"$\alpha=0.1$ summed, $\lambda=0.1$) and, for the infinite step, the bound for every sequence (lines; "
-        r"systematic sampling's is exact). Middle: the "
-        "constant that a finite step gains, law and simulation; dashed, on-policy. Right: states of a disturbed "
-        "ring; lines "
-        "are the asymptotic covariances, with and without the actions' part.",
+        "systematic sampling's is exact). Middle: the constant that a finite step gains, law and simulation; dashed, "
+        "on-policy. Right: states of a disturbed ring; lines are the asymptotic covariances, with and without the "
+        "actions' part.",
         sampling_error,
     ),
     PaperFigure(
         "estimates",
-        r"Left: mean squared error of the return on the 4 x 4 gridworld; dashed, $1/n$. Middle: CartPole, squared "
-        r"bias and "
-        "variance of the mean length (35 steps) after 1024 steps; above the bars the sampling error in $10^{-3}$ "
-        "nats (the last "
-        "bar is cut). Right: REINFORCE on the 5 x 5 gridworld, exact probability of the better goal.",
+        "Left: mean squared error of the return on the 4 x 4 gridworld; dashed, $1/n$. Middle: CartPole, squared bias "
+        "and variance of the mean length (35 steps) after 1024 steps; above the bars the sampling error in $10^{-3}$ "
+        "nats (the last bar is cut). Right: REINFORCE on the 5 x 5 gridworld, exact probability of the better goal.",
         estimates,
     ),
 )

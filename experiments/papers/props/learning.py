@@ -189,8 +189,7 @@ CLAIMS = (
         id="props/buffer-filled",
         source="Abstract (PROPS adjusts previously collected data to be approximately on-policy); bound ours",
         statement=r"If no old action exceeds its quota $M\pi(a)$ in the full buffer of $M$, filling it up greedily "
-        r"leaves "
-        "no action more than one above it.",
+        "leaves no action more than one above it.",
         kind=Inequality,
         premises=(TABULAR, FULL, "old counts below the quota"),
         check=_filled_check,
@@ -211,9 +210,8 @@ CLAIMS = (
     claim(
         id="props/buffer-error",
         source="Abstract (PROPS decreases sampling error throughout training)",
-        statement="With a slowly moving target and a buffer of four updates the KL divergence of PROPS's data is "
-        "less than "
-        "half of that of on-policy data.",
+        statement="With a slowly moving target and a buffer of four updates the KL divergence of PROPS's data is less "
+        "than half of that of on-policy data.",
         kind=Comparison,
         premises=(DRIFT, "geometric mean of KL", r"steps of size 0.1; closed form, $\lambda=0.1$"),
         check=_buffer_check,
@@ -234,8 +232,7 @@ CLAIMS = (
         id="props/reinforce-strong",
         source="Abstract (PROPS improves data efficiency), gridworld; closed form in place of the released optimiser",
         statement=r"REINFORCE reaches the better goal with higher probability from PROPS's data, $\lambda=0.1$, than "
-        r"from as "
-        "many on-policy episodes.",
+        "from as many on-policy episodes.",
         kind=Comparison,
         premises=GRID,
         check=_learning_check,

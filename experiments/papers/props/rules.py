@@ -157,8 +157,7 @@ CLAIMS = (
         id="props/clip-is-lower-only",
         source="ours, on PROPS's objective",
         statement=r"Its gradient is $0$ for ratios below $1-\epsilon$ and $-\nabla\rho$ for all above: actions seen "
-        r"too "
-        r"often are pushed down to $(1-\epsilon)\pi$, and nothing limits how far others are raised.",
+        r"too often are pushed down to $(1-\epsilon)\pi$, and nothing limits how far others are raised.",
         kind=Identity,
         premises=("a single sample",),
         check=_slope_check,
@@ -169,8 +168,7 @@ CLAIMS = (
         id="props/closed-form",
         source="ours, on PROPS's objective with KL regulariser, without clip",
         statement=r"Its maximiser at a state is $b(a)=\frac{\lambda\pi(a)}{w(a)+\nu}$, $w=\pi_D/\pi$, with $\nu$ the "
-        r"root "
-        r"that makes it sum to one.",
+        "root that makes it sum to one.",
         kind=Identity,
         premises=(TABULAR, FULL, "actions that the data lack included"),
         check=_optimum_check,
@@ -180,7 +178,7 @@ CLAIMS = (
     claim(
         id="props/same-limit",
         source="ours, on the abstract (actions under-sampled with respect to the current policy)",
-        statement=r"Without regulariser PROPS takes the action that ROS takes with an infinite step, the largest "
+        statement="Without regulariser PROPS takes the action that ROS takes with an infinite step, the largest "
         r"$\pi-\pi_D$.",
         kind=Inequality,
         premises=(TABULAR, FULL, "no ties"),

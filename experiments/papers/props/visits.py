@@ -135,8 +135,7 @@ CLAIMS = (
         id="props/visits-deterministic",
         source="ours, on the proposition on state visitation",
         statement=r"With deterministic transitions $TV(d_D,d_\pi)\le\frac{(1+S(A-1))\tau}{n}$ at all times, for "
-        r"certain, "
-        r"$\tau=\max_{s,t}\frac12\|Z_s-Z_t\|_1$, $Z=(I-P_\pi+1d_\pi^\top)^{-1}$.",
+        r"certain, $\tau=\max_{s,t}\frac12\|Z_s-Z_t\|_1$, $Z=(I-P_\pi+1d_\pi^\top)^{-1}$.",
         kind=Inequality,
         premises=("one recurrent class", FULL, f"greedy sampling; n up to {LENGTH}"),
         check=_deterministic_check,
