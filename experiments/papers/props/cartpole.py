@@ -52,9 +52,9 @@ def poles(sampler: ROS, runs: int, seed: int, shown: int = 400) -> Poles:
     return out
 
 
-def sampling_error(data: Poles, steps: int = STEPS) -> Array:
-    """Mean log-likelihood of the first `steps` of the data at its maximum minus at the target, by Newton's method."""
-    x, a, kept = data.features[:steps], data.actions[:steps], data.kept[:steps]
+def sampling_error(data: Poles) -> Array:
+    """Mean log-likelihood of the data at its maximum minus at the target, of the runs shown, by Newton's method."""
+    x, a, kept = data.features, data.actions, data.kept
     theta = np.tile(WEIGHTS, (x.shape[1], 1))
 
     def likelihood(theta: Array) -> Array:
