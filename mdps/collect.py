@@ -172,6 +172,21 @@ class Systematic(Sampler):
 
 
 @kernel
+def quantile(law: Array, u: float) -> int:
+    """The index that the uniform number `u` draws from `law`.
+
+    Unlike :func:`claimlab.mdps.staged.draw` it uses up a number even for a sure index, so that samplers stay paired.
+    """
+    a = 0
+    while a < law.size - 1 and u >= law[a]:
+        u -= law[a]
+        a += 1
+    while law[a] == 0:  # rounding may have led past the last possible index
+        a -= 1
+    return a
+
+
+@kernel
 def _walk(
     sampler: Sampler, after: Array, pi: Array, start: int, times: Ints, rng: Generator, given: Array, counts: Array
 ) -> None:
@@ -181,12 +196,7 @@ def _walk(
     s, size, checkpoint = start, given.sum(), 0
     for t in range(times[-1]):
         sampler.behave(pi[s], data[s], size, offsets[s], law)
-        x, a = rng.random(), 0
-        while a < A - 1 and x >= law[a]:
-            x -= law[a]
-            a += 1
-        while law[a] == 0:  # rounding may have led past the last possible action
-            a -= 1
+        a = quantile(law, rng.random())
         data[s, a] += 1
         size += 1
         if t + 1 == times[checkpoint]:

@@ -1,4 +1,4 @@
-"""Buffers of older data under a moving target, and REINFORCE on a gridworld with a nearer lure."""
+"""Buffers of older data under a moving target, and REINFORCE on a gridworld with a lesser goal as near."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from claimlab.checks import Array, Ints
 from claimlab.experiments.papers.props.common import FULL, TABULAR, Inner, claim
-from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, collect
+from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, collect, quantile
 from claimlab.mdps.tabular import EPS
 from claimlab.native import kernel
 from claimlab.runs import each_run
@@ -125,10 +125,7 @@ def _reinforce(sampler: Sampler, to: Ints, rng: Generator, marks: Ints, policies
             s, t = START, 0
             while t < HORIZON and s != LURE and s != GOAL:
                 sampler.behave(pi[s], counts[s], size, offsets[s], law)
-                x, a = rng.random(), 0
-                while a < A - 1 and x >= law[a]:
-                    x -= law[a]
-                    a += 1
+                a = quantile(law, rng.random())
                 counts[s, a] += 1
                 size += 1
                 states[t], actions[t] = s, a
