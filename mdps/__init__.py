@@ -8,7 +8,7 @@ from claimlab.mdps.balls import KL, L1, Ball, ChiSquare, TotalVariation
 from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.blackjack import blackjack_state, blackjack_table
 from claimlab.mdps.certificates import Evaluation, NotConverged, Solution
-from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, collect, count_law, props_law
+from claimlab.mdps.collection import PROPS, ROS, Sampler, Systematic, collect, count_law, props_law
 from claimlab.mdps.confidence import BernsteinSets, L1Sets, Sets
 from claimlab.mdps.conservative import (
     BudgetExploration,

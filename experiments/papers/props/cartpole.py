@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.props.common import ROS_PAPER, claim
-from claimlab.mdps.collect import ROS
+from claimlab.mdps.collection import ROS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Outcome, comparison
 

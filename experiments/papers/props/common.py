@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from claimlab.checks import Array
-from claimlab.mdps.collect import Sampler, collect
+from claimlab.mdps.collection import Sampler, collect
 from claimlab.theory.claims import Claim, Paper
 from claimlab.theory.spaces import Simplex
 

@@ -10,7 +10,7 @@ from scipy.stats import chi2
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, Inner, bandit_counts, claim, mixed, path
-from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, count_law
+from claimlab.mdps.collection import PROPS, ROS, Sampler, Systematic, count_law
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Inequality, Outcome, Rate, rate

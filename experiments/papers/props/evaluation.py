@@ -10,7 +10,7 @@ import numpy as np
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, Inner, claim, path
-from claimlab.mdps.collect import ROS, Sampler, Systematic, collect, count_law, dealt
+from claimlab.mdps.collection import ROS, Sampler, Systematic, collect, count_law, dealt
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Identity, Inequality, Outcome, comparison

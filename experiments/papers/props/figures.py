@@ -18,7 +18,7 @@ from claimlab.experiments.papers.props import cartpole, evaluation, learning, vi
 from claimlab.experiments.papers.props.common import FOUR, bandit_counts
 from claimlab.experiments.papers.props.discrepancy import expected_divergence
 from claimlab.experiments.style import OKABE_ITO, PAGE
-from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic
+from claimlab.mdps.collection import PROPS, ROS, Sampler, Systematic
 from claimlab.theory.sampling_error import (
     divergence,
     fundamental,

@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from claimlab.checks import Array, Ints
 from claimlab.experiments.papers.props.common import FULL, TABULAR, Inner, claim
-from claimlab.mdps.collect import PROPS, ROS, Sampler, Systematic, collect, quantile
+from claimlab.mdps.collection import PROPS, ROS, Sampler, Systematic, collect, quantile
 from claimlab.mdps.tabular import EPS
 from claimlab.native import kernel
 from claimlab.runs import each_run

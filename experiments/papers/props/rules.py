@@ -9,7 +9,7 @@ import numpy as np
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, TABULAR, Inner, claim
-from claimlab.mdps.collect import ROS, props_law
+from claimlab.mdps.collection import ROS, props_law
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Outcome

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.props.common import FULL, ROS_PAPER, Inner, claim, mixed
-from claimlab.mdps.collect import ROS, Sampler, collect
+from claimlab.mdps.collection import ROS, Sampler, collect
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Inequality, Rate, comparison, rate
