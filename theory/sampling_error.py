@@ -1,9 +1,10 @@
 r"""How far data are from the law they are to stand for: constants for on-policy and for adaptive sampling.
 
-Notation of :mod:`claimlab.mdps.collection`: :math:`e_a=n_a-n\pi_a`.  The laws are ours.  Write :math:`H=\mathrm{diag}(\pi)
--\pi\pi^\top`.  A sampler that acts from :math:`\pi-De/n` to first order has :math:`\mathrm{Cov}(e)\approx nC` with
-:math:`C+DC+CD^\top=H`, and :math:`2n\,KL(\pi_D\|\pi)\approx\sum_ae_a^2/(n\pi_a)`.  ROS with averaged gradients has
-:math:`D=\alpha H`, PROPS has :math:`D=I/\lambda`.
+Notation of :mod:`claimlab.mdps.collection`: :math:`e_a=n_a-n\pi_a`.  The laws are ours.  Write
+:math:`H=\mathrm{diag}(\pi)-\pi\pi^\top`.  A sampler that acts from :math:`\pi-De/n` to first order has
+:math:`\mathrm{Cov}(e)\approx nC` with :math:`C+DC+CD^\top=H`, and
+:math:`2n\,KL(\pi_D\|\pi)\approx\sum_ae_a^2/(n\pi_a)`.  ROS with averaged gradients has :math:`D=\alpha H`, PROPS has
+:math:`D=I/\lambda`.
 """
 
 from __future__ import annotations
