@@ -8,6 +8,7 @@ from claimlab.mdps.balls import KL, L1, Ball, ChiSquare, TotalVariation
 from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.blackjack import blackjack_state, blackjack_table
 from claimlab.mdps.certificates import Evaluation, NotConverged, Solution
+from claimlab.mdps.collection import PROPS, ROS, Sampler, Systematic, collect, count_law, props_law
 from claimlab.mdps.confidence import BernsteinSets, L1Sets, Sets
 from claimlab.mdps.conservative import (
     BudgetExploration,
@@ -149,6 +150,8 @@ __all__ = [
     "LSVIUCB",
     "MLELOOP",
     "PEVI",
+    "PROPS",
+    "ROS",
     "UCBVI",
     "UCLKC",
     "UCRL2",
@@ -205,6 +208,7 @@ __all__ = [
     "QuantEconArrays",
     "Returns",
     "Rollouts",
+    "Sampler",
     "Sets",
     "SimplifiedBonus",
     "SoftSolution",
@@ -212,6 +216,7 @@ __all__ = [
     "StagedMDP",
     "StagedOptimum",
     "StepMix",
+    "Systematic",
     "TabularLOOP",
     "TabularMDP",
     "TokenTree",
@@ -228,8 +233,10 @@ __all__ = [
     "blackjack_table",
     "chain",
     "cliff_walking",
+    "collect",
     "combination_lock",
     "corridor",
+    "count_law",
     "deep_sea",
     "deterministic_policies",
     "discounted",
@@ -289,6 +296,7 @@ __all__ = [
     "policy_value",
     "policy_value_exactly",
     "propagate_counts",
+    "props_law",
     "rationals",
     "recursive_lstd",
     "relative_value_iteration",

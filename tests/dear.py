@@ -25,6 +25,8 @@ DEAR = {
     ),
     "loop/regret-bound-likelihood",
     "loop/switches-logarithmic",
+    "props/reinforce-strong",
+    "props/reinforce-systematic",
     "stepmix/epsmix-safe-on-average",
 }
 
