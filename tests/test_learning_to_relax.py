@@ -20,6 +20,7 @@ from claimlab.bandits.relaxation.systems import laplacian
 from claimlab.experiments.papers.learning_to_relax import (
     guarantee,
     heat,
+    heat_record,
     learners,
     regression,
     semi_stochastic,
@@ -312,6 +313,18 @@ def test_systems_of_a_simulation_are_those_that_a_fixed_omega_meets():
     np.testing.assert_array_equal(heat.instances(12, steps, every=7).counts, found.counts[::7])
     np.testing.assert_array_equal(found.kappa, [heat.diffusion(t * heat.STEP) for t in range(steps)])
     assert (found.optimum[:, None] <= found.counts).all()
+
+
+def test_the_record_of_the_finest_grids_is_whole_and_its_rows_are_those_of_the_simulation():
+    rows = heat_record.recorded()
+    for cells in heat_record.LEARNT:
+        assert {name for name, n, _ in rows if n == cells} >= set(heat.LEARNERS)
+    finest = {name: count for name, cells, count in rows if cells == 400}
+    assert finest.keys() == {name for name, _, _ in heat_record.sampled(8, 100)} | set(heat.LEARNERS)
+    assert min(finest, key=finest.__getitem__) == "best of each system", "which nothing beats"
+    small = {name: count for name, _, count in heat_record.sampled(8, 1)}
+    assert abs(small[r"$\omega = 1.3$"] * heat.PERIOD - heat.fixed(1.3, 8, heat.PERIOD)) <= 2
+    assert small["best of each system"] < heat_record.learnt("ChebCB", 8)[2] < small["CG"]
 
 
 def test_heat_runs_compiled_as_interpreted():
