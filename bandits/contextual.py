@@ -66,13 +66,17 @@ def _run(
     reward: Array,
     regret: Array,
 ) -> Any:
-    horizon = times[-1]
-    state, world = alg.start(pulls.shape[1], dim, horizon), env.begin(horizon, rng)
+    horizon, n_arms = times[-1], pulls.shape[1]
+    state, world = alg.start(n_arms, dim, horizon), env.begin(horizon, rng)
     alg, env, rng, known, hidden = lent(alg), lent(env), lent(rng), lent(state), lent(world)
     checkpoint, earned, lost = 0, 0.0, 0.0
     for t in range(horizon):
         context = env.observe(hidden, t, rng)
+        if context.size != dim:
+            raise ValueError("observe gave a context whose length is not the environment's dim.")
         arm = alg.choose(known, t, context, rng)
+        if arm < 0 or arm >= n_arms:
+            raise ValueError("choose gave an arm outside 0..n_arms - 1.")
         lost += env.shortfall(hidden, t, context, arm)
         x = env.respond(hidden, t, context, arm, rng)
         alg.update(known, t, context, arm, x)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from math import log, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mpmath
 import numpy as np
@@ -124,18 +124,35 @@ def test_runs_depend_on_the_seed_and_on_it_alone(alg):
     assert (many.reward[0] != many.reward[1]).any()
 
 
-def test_another_process_plays_the_same_games():
-    algorithms = "KLUCB(), TsallisINF(), BetaThompson()"
-    code = (
-        "import numpy as np; from claimlab.bandits import *\n"
-        "env = Bernoulli(np.array([0.2, 0.5, 0.6]))\n"
-        f"for alg in ({algorithms}): print(play(alg, env, horizon=300, runs=2, seed=5).reward.sum().hex())"
-    )
+GAMES = """
+import numpy as np
+from claimlab.bandits import *
+from claimlab.bandits.dynamical import synthetic
+from claimlab.bandits.relaxation import SOR, RelaxationBandit, SPDMatrix, Systems
+
+def curves(threads):
+    table, slow = Bernoulli([0.2, 0.5, 0.6]), synthetic()
+    solver = RelaxationBandit(Systems(SOR(SPDMatrix([[2.0, -1], [-1, 2]])), 0.0, 0.5), [1.0, 1.3], 50, [9.0, 8.0])
+    games = [(KLUCB(), table), (TsallisINF(), table), (BetaThompson(), table), (TsallisINF(), solver)]
+    games += [(DynLinUCB.knowing(slow, lam=1.0, delta=0.1), slow), (LinUCB(slow.arms), slow)]
+    how = {"horizon": 200, "runs": 4, "seed": 5, "threads": threads}
+    records = [play(alg, env, **how) for alg, env in games]
+    costs = PiecewiseLinear([0.0, 1.0], [[0.1, 0.9], [0.8, 0.2]])
+    records += [play_contextual(TsallisCB(0, 1, 3), costs, **how)]
+    records += [play_contextual(DisjointLinUCB(), DisjointLinear(np.eye(3)), **how)]
+    return [(record.regret.tobytes() + record.reward.tobytes()).hex() for record in records]
+"""
+
+
+def test_curves_do_not_depend_on_process_and_threads():
+    """Bit for bit: one thread here, four in another process."""
+    here: dict[str, Any] = {}
+    exec(GAMES, here)
+    code = GAMES + "print(*curves(4))"
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    here = [
-        play(alg, THREE, horizon=300, runs=2, seed=5).reward.sum() for alg in (KLUCB(), TsallisINF(), BetaThompson())
-    ]
-    assert there == [float(x).hex() for x in here]
+    curves = here["curves"](1)
+    assert there == curves
+    assert len(set(curves)) == len(curves)
 
 
 class Window(NamedTuple):
@@ -499,6 +516,29 @@ def test_gaussian_rewards_have_their_moments():
     x = np.array([env.pull(env.begin(1, rng), 0, 1, rng) for _ in range(20_000)])
     assert abs(x.mean() + 1) <= 5 * 2 / sqrt(20_000)
     assert abs(x.std() - 2) <= 0.06
+
+
+@dataclass(frozen=True)
+class Astray(Algorithm):
+    """Pulls an arm that may not exist."""
+
+    arm: int
+
+    def init(self, n_arms, horizon):
+        return np.zeros(1)
+
+    def act(self, state, t, rng):
+        return self.arm
+
+    def learn(self, state, t, arm, reward):
+        pass
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("arm", [-1, 3])
+def test_arms_that_do_not_exist_are_refused(arm, compiled):
+    with pytest.raises(ValueError, match=r"act gave an arm outside 0\.\.n_arms - 1"):
+        play(Astray(arm), THREE, horizon=5, runs=1, seed=0, compiled=compiled)
 
 
 # Bad calls -----------------------------------------------------------------------------------------------------------

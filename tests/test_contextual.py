@@ -1,5 +1,7 @@
 """The contract of contextual algorithms, their formulas, and that they learn."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from claimlab.bandits import (
     AdaptiveChebCB,
     ChebCB,
+    ContextualEnvironment,
     DisjointLinear,
     DisjointLinUCB,
     PiecewiseLinear,
@@ -225,6 +228,33 @@ def test_bad_values_are_named(call, message):
 def test_contexts_of_the_wrong_dimension_are_refused(alg, compiled):
     with pytest.raises(ValueError, match="dim is not 1"):
         play_contextual(alg, DisjointLinear(np.ones((2, 3))), horizon=5, runs=1, seed=0, compiled=compiled)
+
+
+@dataclass(frozen=True, eq=False)
+class Lying(ContextualEnvironment):
+    """Announces contexts of `dim` numbers and shows two."""
+
+    dim: int
+    n_arms: int = 2
+
+    def begin(self, horizon, rng):
+        return np.zeros(2)
+
+    def observe(self, state, t, rng):
+        return state
+
+    def shortfall(self, state, t, context, arm):
+        return 0.0
+
+    def respond(self, state, t, context, arm, rng):
+        return 0.0
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("dim", [1, 3])
+def test_an_environment_keeps_to_its_dimension(dim, compiled):
+    with pytest.raises(ValueError, match="observe gave a context whose length is not the environment's dim"):
+        play_contextual(DisjointLinUCB(), Lying(dim), horizon=5, runs=1, seed=0, compiled=compiled)
 
 
 @pytest.mark.parametrize("compiled", [True, False])

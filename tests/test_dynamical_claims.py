@@ -8,7 +8,7 @@ import pytest
 
 from claimlab.bandits import DynamicalLinear, DynLinUCB
 from claimlab.experiments.papers import dynamical_linear_bandits as paper
-from claimlab.experiments.papers.dynamical_linear_bandits import confidence, regret, system
+from claimlab.experiments.papers.dynamical_linear_bandits import comparisons, confidence, regret, system
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.dynamical import coverage_ratios, schedule
 from claimlab.theory.evidence import Outcome, judge
@@ -70,7 +70,7 @@ def test_the_bias_sum_fails_by_hand():
         (system._truncated_check, {"factor": 0.999}),
         (system._finite_check, {"factor": 0.99}),
         (system._gain_check, {"power": 1}),
-        (regret._same_check, {"rho_bar": 0.2}),
+        (comparisons._same_check, {"rho_bar": 0.2}),
     ],
 )
 def test_constants_are_not_far_from_the_best(check, options):

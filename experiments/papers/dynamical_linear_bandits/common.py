@@ -25,7 +25,7 @@ from claimlab.bandits.linear import (
     optimistic,
 )
 from claimlab.bandits.memory import AR2, BatchedExp3
-from claimlab.bandits.play import Algorithm
+from claimlab.bandits.play import Algorithm, play
 from claimlab.checks import Array
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Claim, Paper
@@ -42,6 +42,8 @@ PAPER = Paper(
 )
 
 claim = partial(Claim, paper=PAPER)
+
+RUNS = 12  # seeds of a comparison: the curves hardly differ between seeds
 
 STABLE = r"$\rho(A) < 1$ and $\Phi(A) < \infty$ (Assumption 2.1)"
 BOUNDED = r"bounded $\theta, \omega, B$, actions and states (Assumption 2.2)"
@@ -106,6 +108,11 @@ def nearly_memoryless(rho: float, sigma: float = 0.01) -> DynamicalLinear:
 def dynlin(env: DynamicalLinear, horizon: int, lam: float | None = None, **instead: Any) -> DynLinUCB:
     r"""DynLin-UCB with the paper's :math:`\delta = 1/T` and, unless said otherwise, :math:`\lambda = \log T`."""
     return DynLinUCB.knowing(env, lam=lam or log(horizon), delta=1 / horizon, **instead)
+
+
+def regrets(alg: Algorithm, env: DynamicalLinear, horizon: int, seed: int, runs: int = RUNS) -> Array:
+    """Pseudo-regret after `horizon` rounds, float[runs]."""
+    return play(alg, env, horizon=horizon, runs=runs, seed=seed, checkpoints=1).regret[:, -1]
 
 
 # as the authors' program has them ------------------------------------------------------------------------------------
