@@ -41,6 +41,7 @@ from claimlab.mdps.games import (
     solve_matrix_game,
 )
 from claimlab.mdps.gridworlds import cliff_walking, gridworld
+from claimlab.mdps.hybrid import HybridQ
 from claimlab.mdps.hypotheses import Hypotheses, Models, models
 from claimlab.mdps.instances import (
     average_river_swim,
@@ -93,7 +94,17 @@ from claimlab.mdps.offline import (
     recursive_lstd,
 )
 from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
-from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
+from claimlab.mdps.online_design import Covariates, collect_covariates, regret_frank_wolfe
+from claimlab.mdps.optimistic import (
+    UCBVI,
+    BernsteinBonus,
+    Bonus,
+    Fixed,
+    HoeffdingBonus,
+    KnownRewardBonus,
+    Optimism,
+    SimplifiedBonus,
+)
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
     action_values,
@@ -181,6 +192,8 @@ __all__ = [
     "GameSolution",
     "GammaLSCVI",
     "HoeffdingBonus",
+    "HybridQ",
+    "KnownRewardBonus",
     "Hypotheses",
     "L1Sets",
     "LPSolution",

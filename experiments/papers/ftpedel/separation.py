@@ -126,7 +126,7 @@ def _lower_check(budget: Budget, share: float = 1.0, offline: bool = True) -> Co
     pulls = np.empty(runs)
     for run in range(runs):
         rng = np.random.default_rng(np.random.SeedSequence([budget.seed, 9, run]))
-        pulls[run] = fine_tune(mdp, oracle, eps, delta, rng, offline=_logged(n, rng), beta=beta).episodes
+        pulls[run] = fine_tune(mdp, oracle, eps, delta, rng, offline=logged(n, rng), beta=beta).episodes
     bound = verifiable_pulls(BANDIT, n, eps, delta)
     return comparison(pulls + 1e-9 * np.arange(runs), np.full(runs, bound), effect=0.0, rng=budget.rng("bootstrap"))
 
@@ -135,7 +135,7 @@ def _scaled(share: float, horizon: int, policies: float, delta: float, epoch: in
     return share * derived_beta(horizon, policies, delta, epoch)
 
 
-def _logged(n: Array, rng: Generator) -> Log:
+def logged(n: Array, rng: Generator) -> Log:
     return Log(n[None, None, :, None], rng.binomial(n.astype(int), BANDIT)[None, None].astype(float))
 
 
@@ -185,7 +185,7 @@ CLAIMS = (
         kind=Comparison,
         premises=(
             f"Bernoulli arms {BANDIT.tolist()}, offline pulls {PULLS.astype(int).tolist()}",
-            r"$\epsilon=0.2,\delta=0.1$",
+            r"$\epsilon=0.2,\delta=10^{-6}$",
         ),
         check=_lower_check,
         control=partial(_lower_check, share=1 / 1000),
