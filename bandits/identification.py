@@ -72,9 +72,9 @@ def _track(
     K, t = means.size, n.sum()
     best, challenger, p, x = 0, 0, 0.0, 0.0
     for k in range(limit + 1):
-        rare = n.argmin()
+        rare = int(n.argmin())
         if n[rare] > 0:
-            best, least = (total / n).argmax(), np.inf
+            best, least = int((total / n).argmax()), np.inf
             p = total[best] / n[best]
             for a in range(K):
                 if a != best:
@@ -132,7 +132,9 @@ def track_and_stop(
     bad = np.flatnonzero((n < 0) | (n != np.floor(n)) | (total < 0) | (total > n))
     if len(bad):
         i = int(bad[0])
-        raise ValueError(f"offline[{i}] is {n[i]:g} with rewards of {total[i]:g}; need counts, and rewards within them.")
+        raise ValueError(
+            f"offline[{i}] is {n[i]:g} with rewards of {total[i]:g}; need counts, and rewards within them."
+        )
     pulls, limit = np.zeros(len(mu), np.int64), checks.integer("limit", limit, 1)
     arm, stopped = _track(mu, eps, delta, total.copy(), n.copy(), limit, rng, pulls)
     return Identified(int(arm), pulls, bool(stopped))

@@ -55,7 +55,7 @@ def regret_frank_wolfe(
     The learner sees `mdp` only by playing in it.  `goals` are those of :func:`~claimlab.mdps.design.design_goals`, with
     what is known beforehand in units of visits; `accuracy` is as in :func:`~claimlab.mdps.design.frank_wolfe`.
     """
-    (H, S, A), total = mdp.r.shape, rounds * batch
+    (S, A), total = mdp.r.shape[1:], rounds * batch
     ridge = np.ones_like(goals.offline) if goals.phi.shape[2] == 0 else np.eye(goals.offline.shape[0])
     known = Goals(goals.targets, goals.phi, (goals.offline + ridge) / total)
     visits, at, P = np.zeros((S, A)), new_scratch(known), mdp.P[: step + 1]
