@@ -99,8 +99,8 @@ def _confusion_check(budget: Budget, share: float = 1.0) -> Inequality:
 def _expert(H: Array, beta: Array, n: Array, eps: Array, *, expert: bool) -> Trial:
     r"""A lock of H steps with two actions and a log of n episodes of its expert, enough for all that the expert does.
 
-    Every other policy has a gap of 1, and nobody saw the wrong action in the H states on the way, which is :math:`\beta`
-    visits each, nor either action after a mistake, which is :math:`2\beta` for each step but the first.
+    Every other policy has a gap of 1, and nobody saw the wrong action in the H states on the way, which is
+    :math:`\beta` visits each, nor either action after a mistake, :math:`2\beta` for each step but the first.
     """
     mdp, weight, width = staged(combination_lock(int(H))), float(beta), float(eps)
     best = staged_optimum(mdp)
