@@ -35,7 +35,7 @@ def test_nineteen_thousand_policies():
     assert 0 < design.gap <= 1e-5 * design.value
     best = staged_optimum(mdp)
     visits = offline + design.episodes * design.occupancy
-    law, lost = mdp.initial[None], np.zeros(1)
+    law, lost, w = mdp.initial[None], np.zeros(1), np.zeros((1, 3, 3))
     rules = np.array(list(product(range(3), repeat=3)))
     for h in range(3):
         w = law[:, None, :, None] * np.eye(3)[rules][None]  # [n, 27, S, A]
@@ -63,7 +63,7 @@ def test_a_log_that_is_exactly_enough(beta, eps):
 
 def test_online_frank_wolfe_on_a_bandit_by_hand():
     """Targets e_0, e_1, 2 e_2 ask for shares 1/6, 1/6, 4/6; after a log of 1000 pulls of arm 2 none goes there."""
-    bandit = StagedMDP(P=[[[[1.0]] * 3]], r=[[[0.9, 0.7, 0.4]]])
+    bandit = StagedMDP(P=np.ones((1, 1, 3, 1)), r=np.array([[[0.9, 0.7, 0.4]]]))
     goals = design_goals(np.ones((1, 3), bool), np.diag([1.0, 1.0, 2.0]), None, None)
     visits = regret_frank_wolfe(bandit, 0, goals, 16, 256, np.random.default_rng(0))
     assert visits.sum() == 16 * 256

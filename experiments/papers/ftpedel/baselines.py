@@ -201,7 +201,7 @@ def baselines() -> tuple[Figure, pd.DataFrame]:
         right.plot([episodes.mean()], [lost.mean()], color="black", marker="o", ls="", label=stops)
         rows += [{"panel": "fork", "curve": f"Hy-Q, {name}", "x": x, "y": y} for x, y in zip(record.times, short)]
         rows += [{"panel": "fork", "curve": f"FTPedel, {name}", "x": episodes.mean(), "y": lost.mean()}]
-    right.annotate("stops,\nverified", (episodes.mean(), 0.03), ha="center", va="bottom", fontsize=7)
+    right.annotate("stops,\nverified", (episodes.mean(), 0.115), ha="center", va="bottom", fontsize=7)
     right.axhline(FORK_EPS, color="0.4", ls=":", lw=0.8)
     right.set(
         xscale="log", xlabel="online episodes", ylabel="shortfall of the policy", ylim=(-0.03, 0.62), xlim=(0.7, 3e6)

@@ -126,7 +126,7 @@ def _certificate_check(budget: Budget, share: float = 1.0) -> Inequality:
 
 def _converges(budget: Budget, iterations: int = 1000) -> Inequality:
     trials = [
-        Trial(design.value, (1.05 if linear else 1.02) * optimum, optimum - lower)
+        Trial(design.value, (1.15 if linear else 1.02) * optimum, optimum - lower)
         for linear in (False, True)
         for design, lower, optimum in _raced(iterations, linear, budget.seed)
     ]
@@ -261,7 +261,7 @@ CLAIMS = (
     claim(
         id="ftpedel/frank-wolfe-converges",
         source="Wagenmaker & Jamieson (2022), Section 5; the numbers are ours",
-        statement=r"After 1000 iterations Frank-Wolfe is within 2 % (tabular) and 5 % (linear) of the optimum.",
+        statement=r"After 1000 iterations Frank-Wolfe is within 2 % (tabular) and 15 % (linear) of the optimum.",
         kind=Inequality,
         premises=(KNOWN, "12 random instances, d = S = 4, A = 2, H = 3, $\\epsilon = 0.2$"),
         check=_converges,
