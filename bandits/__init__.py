@@ -15,6 +15,7 @@ from claimlab.bandits.dynlin import DynLinUCB
 from claimlab.bandits.environments import Bernoulli, Gaussian, Stochastic
 from claimlab.bandits.exact import expected_regret
 from claimlab.bandits.greedy import DecreasingEpsilonGreedy, EpsilonGreedy
+from claimlab.bandits.identification import Identified, track_and_stop
 from claimlab.bandits.interval_contextual import AdaptiveChebCB, ChebCB, TsallisCB, chebcb_rate
 from claimlab.bandits.linear import DLinUCB, Growth, LinearArms, LinUCB
 from claimlab.bandits.linear_contextual import DisjointLinUCB, SharedLinUCB, SquareCB, squarecb_rate
@@ -76,6 +77,7 @@ __all__ = [
     "GaussianKLUCB",
     "GaussianThompson",
     "Growth",
+    "Identified",
     "LinUCB",
     "LinearArms",
     "PiecewiseLinear",
@@ -104,6 +106,7 @@ __all__ = [
     "play",
     "play_contextual",
     "squarecb_rate",
+    "track_and_stop",
     "transient_growth",
     "tsallis_weights",
 ]

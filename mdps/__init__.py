@@ -42,6 +42,7 @@ from claimlab.mdps.games import (
     solve_matrix_game,
 )
 from claimlab.mdps.gridworlds import cliff_walking, gridworld
+from claimlab.mdps.hybrid import HybridQ
 from claimlab.mdps.hypotheses import Hypotheses, Models, models
 from claimlab.mdps.instances import (
     average_river_swim,
@@ -94,7 +95,17 @@ from claimlab.mdps.offline import (
     recursive_lstd,
 )
 from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
-from claimlab.mdps.optimistic import UCBVI, BernsteinBonus, Bonus, Fixed, HoeffdingBonus, Optimism, SimplifiedBonus
+from claimlab.mdps.online_design import Covariates, collect_covariates, regret_frank_wolfe
+from claimlab.mdps.optimistic import (
+    UCBVI,
+    BernsteinBonus,
+    Bonus,
+    Fixed,
+    HoeffdingBonus,
+    KnownRewardBonus,
+    Optimism,
+    SimplifiedBonus,
+)
 from claimlab.mdps.peers import QuantEconArrays, from_pymdptoolbox, from_quantecon, to_quantecon
 from claimlab.mdps.planning import (
     action_values,
@@ -168,6 +179,7 @@ __all__ = [
     "Bonus",
     "BudgetExploration",
     "ChiSquare",
+    "Covariates",
     "Design",
     "EpisodeLog",
     "EpisodeRecord",
@@ -184,7 +196,9 @@ __all__ = [
     "GameSolution",
     "GammaLSCVI",
     "HoeffdingBonus",
+    "HybridQ",
     "Hypotheses",
+    "KnownRewardBonus",
     "L1Sets",
     "LPSolution",
     "Learner",
@@ -234,6 +248,7 @@ __all__ = [
     "chain",
     "cliff_walking",
     "collect",
+    "collect_covariates",
     "combination_lock",
     "corridor",
     "count_law",
@@ -299,6 +314,7 @@ __all__ = [
     "props_law",
     "rationals",
     "recursive_lstd",
+    "regret_frank_wolfe",
     "relative_value_iteration",
     "river_swim",
     "robust_policy_value",

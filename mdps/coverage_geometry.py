@@ -14,10 +14,12 @@ import clarabel as _clarabel
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
-from claimlab.checks import Array
+from claimlab.checks import Array, Ints
 from claimlab.mdps.tabular import EPS
 
 clarabel: Any = _clarabel  # it has no type stubs
+
+SPAN = 1e-10  # relative eigenvalues below which a direction counts as never seen
 
 
 class Cones(NamedTuple):
@@ -28,6 +30,36 @@ class Cones(NamedTuple):
     own: Any  # sparse [n, k]
     kinds: list[Any]
     scores: Any  # [m, k], squared norms of the targets times `size`
+
+
+class _Rounded(NamedTuple):
+    """A matrix, and what each of its entries may be off by."""
+
+    value: Array
+    error: Array
+
+    @staticmethod
+    def exact(value: Array) -> _Rounded:
+        return _Rounded(value, np.zeros(value.shape))
+
+    @property
+    def T(self) -> _Rounded:
+        return _Rounded(self.value.T, self.error.T)
+
+    def __matmul__(self, other: _Rounded) -> _Rounded:
+        a, b = abs(self.value), abs(other.value)
+        spread = a @ other.error + self.error @ (b + other.error) + self._ulps * (a @ b)
+        return _Rounded(self.value @ other.value, (1 + self._ulps) * spread)
+
+    def dots(self, other: _Rounded) -> _Rounded:
+        """Scalar products of the rows."""
+        a, b = abs(self.value), abs(other.value)
+        off = (a * other.error + self.error * (b + other.error) + self._ulps * a * b).sum(axis=1)
+        return _Rounded((self.value * other.value).sum(axis=1), (1 + self._ulps) * off)
+
+    @property
+    def _ulps(self) -> float:
+        return (self.value.shape[1] + 8) * EPS
 
 
 class Prices(NamedTuple):
@@ -67,8 +99,8 @@ class Geometry(ABC):
         """Of the dual with these weights and this metric (see :mod:`claimlab.mdps.coverage`)."""
 
     @abstractmethod
-    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
-        """Cones for `size` units of visits, scaled by what the covariance of `visits` is."""
+    def cones(self, targets: Array, size: float, visits: Array, pairs: Ints) -> Cones:
+        """Cones for `size` units of visits, all in `pairs`, scaled by what the covariance of `visits` is."""
 
     @abstractmethod
     def rounding(self, visits: Array) -> float:
@@ -104,7 +136,7 @@ class TabularGeometry(Geometry):
             float(q @ metric) * (1 - error), prices.reshape(self.shape), float(prices @ self.offline) * (1 + error)
         )
 
-    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
+    def cones(self, targets: Array, size: float, visits: Array, pairs: Ints) -> Cones:
         reach = np.flatnonzero(targets.max(axis=0) > 0)
         scale = ((self.offline + visits) / size)[reach]
         k, n = len(reach), 3 * len(reach)
@@ -145,6 +177,12 @@ class LinearGeometry(Geometry):
         values, vectors = np.linalg.eigh(self.covariance(visits))
         return np.where(values > len(values) * 1e-14 * max(values[-1], 1e-300), values, 0.0), vectors
 
+    def _span(self, pairs: Ints) -> Array:
+        """An orthonormal basis, [d, k], of the directions that offline data or visits of `pairs` can tell about."""
+        seen, known = self.features[pairs], self.offline
+        values, vectors = np.linalg.eigh(seen.T @ seen + known / max(float(abs(known).max()), 1e-300))
+        return np.asarray(vectors[:, values > SPAN * values[-1]])
+
     def whitened(self, targets: Array, visits: Array) -> Array:
         values, vectors = self._spectrum(visits)
         along = targets @ vectors
@@ -163,21 +201,28 @@ class LinearGeometry(Geometry):
         return np.asarray(targets @ metric @ self.features.T)
 
     def prices(self, targets: Array, weights: Array, metric: Array) -> Prices:
-        d = len(metric)
-        error = (2 * d * d + len(targets) + 8) * EPS
-        u, size = targets @ metric, abs(targets) @ abs(metric)
-        gain = float(weights @ (u * targets).sum(axis=1)) - error * float(weights @ (size * abs(targets)).sum(axis=1))
-        along = abs(u @ self.features.T) + error * (size @ abs(self.features).T)
-        prices = (weights @ along**2) * (1 + error)
-        known = float(weights @ ((u @ self.offline) * u).sum(axis=1))
-        known += 2 * error * float(weights @ ((size @ abs(self.offline)) * size).sum(axis=1))
-        return Prices(gain, prices.reshape(self.shape), max(known, 0.0))
+        # any symmetric M will do: the one of these eigenvectors, whose square roots round less than it
+        values, vectors = np.linalg.eigh(metric)
+        root, sign = _Rounded.exact(vectors * np.sqrt(abs(values))), np.sign(values)
+        u, phi = _Rounded.exact(targets) @ root, _Rounded.exact(self.features) @ root
+        signed = _Rounded(u.value * sign, u.error)
+        known = (signed @ (root.T @ _Rounded.exact(self.offline) @ root)).dots(signed)
+        gain, along = u.dots(signed), signed @ phi.T
+        error = (len(targets) + 8) * EPS  # of sums of non-negative numbers
+        prices = (weights @ (abs(along.value) + along.error) ** 2) * (1 + error)
+        least = gain.value - gain.error
+        return Prices(
+            float(weights @ least) - error * float(weights @ abs(least)), prices.reshape(self.shape),
+            float(weights @ np.maximum(known.value + known.error, 0.0)) * (1 + error),
+        )  # fmt: skip
 
-    def cones(self, targets: Array, size: float, visits: Array) -> Cones:
-        d = self.features.shape[1]
-        values, vectors = self._spectrum(visits)
+    def cones(self, targets: Array, size: float, visits: Array, pairs: Ints) -> Cones:
+        basis = self._span(pairs)  # where nobody ever looks no matrix has an inverse, and the cone no interior
+        known = basis.T @ self.covariance(visits) @ basis
+        values, vectors = np.linalg.eigh((known + known.T) / 2)
         floor = np.maximum(values, 1e-8 * values[-1]) / size
-        whiten = vectors / np.sqrt(floor)  # features @ whiten have covariance near 1
+        whiten = basis @ (vectors / np.sqrt(floor))  # features @ whiten have covariance near 1
+        d = whiten.shape[1]
         phi, goals = self.features @ whiten, targets @ whiten
         rows, cols = np.triu_indices(2 * d)
         order = np.lexsort((rows, cols))  # the cone's vectors stack the columns of the upper triangle
@@ -187,13 +232,13 @@ class LinearGeometry(Geometry):
         offset = np.where(cross, weight, 0.0)
         known = whiten.T @ self.offline @ whiten / size
         offset[lower] = weight[lower] * known[rows[lower] - d, cols[lower] - d]
-        pairs = np.zeros((len(rows), len(phi)))
-        pairs[lower] = weight[lower, None] * phi[:, rows[lower] - d].T * phi[:, cols[lower] - d].T
+        seen = np.zeros((len(rows), len(phi)))
+        seen[lower] = weight[lower, None] * phi[:, rows[lower] - d].T * phi[:, cols[lower] - d].T
         k = d * (d + 1) // 2
         own = csr_array((weight[upper], (np.flatnonzero(upper), np.arange(k))), shape=(len(rows), k))
         r, c = rows[upper], cols[upper]
         scores = goals[:, r] * goals[:, c] * np.where(r == c, 1.0, 2.0)
-        return Cones(offset, csc_array(pairs), own, [clarabel.PSDTriangleConeT(2 * d)], scores)
+        return Cones(offset, csc_array(seen), own, [clarabel.PSDTriangleConeT(2 * d)], scores)
 
     @property
     def offline_argument(self) -> Array:

@@ -80,7 +80,7 @@ def propose(
     With a `level` the number of episodes is minimised such that each score is at most the level; `size` is a guess of
     it.  Without, the largest score for `size` episodes.  `visits`, float[S * A], are those of a guess.
     """
-    cones = geometry.cones(targets, size, visits)
+    cones = geometry.cones(targets, size, visits, flow.pairs)
     n, k, m = len(flow.places), cones.own.shape[1], len(targets)
     scores = csr_array(cones.scores / (size * tolerated[:, None]))  # of y
     empty = csr_array

@@ -151,6 +151,25 @@ class BernsteinBonus(Bonus):
 
 
 @dataclass(frozen=True)
+class KnownRewardBonus(Bonus):
+    r""":math:`b\sqrt{L/2n}`, b the range of the next values, `span` or H - h - 1 if that is less (h from 0).
+
+    Ours: rewards are known, so only :math:`\hat p\,v^*_{h+1}` is off, a mean of n values in a range of b for a fixed
+    :math:`v^*`; Hoeffding's inequality and a union over n and (h, s, a) make every plan optimistic with probability at
+    least :math:`1-\delta`.
+    """
+
+    span: float = inf
+
+    def __post_init__(self) -> None:
+        self._settle(span=checks.interval("span", self.span, 0, inf, "[]"))
+
+    def bonus(self, m: Model, h: int, z: int, s: int, a: int, average: float) -> float:
+        width = min(self.span, 1.0 * (m.q.shape[0] - h - 1))
+        return width * sqrt(m.log_term[0] / 2) * m.shares[z, s, a, 1]
+
+
+@dataclass(frozen=True)
 class SimplifiedBonus(Bonus):
     r""":math:`\min\{\text{scale}/\sqrt n + (H-h)/n,\ H-h\}`: not a theorem, but what rlberry-scool runs by default.
 

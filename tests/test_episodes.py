@@ -15,6 +15,7 @@ from claimlab.mdps import (
     EpsMix,
     Fixed,
     HoeffdingBonus,
+    HybridQ,
     L1Sets,
     Optimism,
     SimplifiedBonus,
@@ -45,10 +46,11 @@ def learners(mdp):
         Optimism(tight, data), Fixed(baseline), StepMix(baseline, floor), StepMix(baseline, floor, tight, data=data),
         StepMix(baseline, floor, tight, floor / 0.8), StepMix(baseline, floor, BernsteinSets(scale=1e-3)),
         EpsMix(baseline, floor, tight, data=data), BudgetExploration(baseline, floor, tight, floor / 0.8),
+        HybridQ(data),
     ]  # fmt: skip
 
 
-KINDS = range(14)
+KINDS = range(15)
 SMALL = StagedMDP(
     np.random.default_rng(0).dirichlet([0.5] * 3, size=(3, 3, 2)), np.random.default_rng(1).random((3, 3, 2))
 )

@@ -4,10 +4,27 @@ The published constants are partly unknown to us; the theorem under test is a de
 :mod:`claimlab.mdps.fine_tuning`, and the published constant is its preset ``published_beta``.
 """
 
-from claimlab.experiments.papers.ftpedel import coefficient, figures, frank_wolfe, learning, linear, separation
+from claimlab.experiments.papers.ftpedel import (
+    baselines,
+    coefficient,
+    figures,
+    frank_wolfe,
+    learning,
+    linear,
+    online_design,
+    separation,
+)
 from claimlab.experiments.papers.ftpedel.common import PAPER
 
-CLAIMS = (*coefficient.CLAIMS, *learning.CLAIMS, *separation.CLAIMS, *linear.CLAIMS, *frank_wolfe.CLAIMS)
-FIGURES = (*figures.FIGURES, *frank_wolfe.FIGURES)
+CLAIMS = (
+    *coefficient.CLAIMS,
+    *learning.CLAIMS,
+    *separation.CLAIMS,
+    *linear.CLAIMS,
+    *frank_wolfe.CLAIMS,
+    *online_design.CLAIMS,
+    *baselines.CLAIMS,
+)
+FIGURES = (*figures.FIGURES, *frank_wolfe.FIGURES, *baselines.FIGURES)
 
 __all__ = ["CLAIMS", "FIGURES", "PAPER"]

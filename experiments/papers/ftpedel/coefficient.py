@@ -129,6 +129,24 @@ def _mixing(r: Array, eps: Array, *, most: float) -> Trial:
     return Trial(every.lower, most * pure.value)
 
 
+def _mixing_steps(P: Array, r: Array, eps: Array, *, most: float) -> Trial:
+    """The same in MDPs of two steps."""
+    mdp = two_steps(P, r)
+    every = o2o_episodes(mdp, 1, float(eps), 8.0, mixtures=True)
+    return Trial(every.lower, most * o2o_episodes(mdp, 1, float(eps), 8.0).value)
+
+
+def _mixing_steps_check(budget: Budget, most: float = 4.0) -> Inequality:
+    r"""Four is proved: a mixture :math:`(1-t)\phi_i + t\phi_j` with the gap :math:`\epsilon` has the norm
+    :math:`\sqrt\beta\|\cdot\| \le (1-t)\epsilon + t\Delta_j = \epsilon + (1-t)(\epsilon-\Delta_i) \le 2\epsilon`.
+    """
+    space = Space(
+        {"S": (1, 3), "A": (2, 3)}, {"P": Simplex("SAS"), "r": Box("SA", 0, 1), "eps": Box("", 0.05, 0.5)}
+    )  # fmt: skip
+    hard = [{"P": np.ones((1, 5, 1)), "r": FIVE["r"][None], "eps": FIVE["eps"]}]
+    return attack(space, partial(_mixing_steps, most=most), few(budget), hard=hard)
+
+
 FIVE = {"r": np.array([1.0, 0.9, 0.7, 0.5, 0.1]), "eps": np.array(0.2)}  # of the research notes
 
 
@@ -207,6 +225,17 @@ CLAIMS = (
         premises=("one state, one step",),
         check=_mixing_check,
         control=partial(_mixing_check, most=1.02),
+        control_statement="for at most two percent more: deterministic policies decide the maximum.",
+    ),
+    claim(
+        id="ftpedel/mixtures-at-most-fourfold",
+        source="ours, on the maximum over policies",
+        statement="In any MDP the maximum over all policies asks for at most four times the episodes of that over "
+        "deterministic ones.",
+        kind=Inequality,
+        premises=(TABULAR, "no offline data"),
+        check=_mixing_steps_check,
+        control=partial(_mixing_steps_check, most=1.02),
         control_statement="for at most two percent more: deterministic policies decide the maximum.",
     ),
 )

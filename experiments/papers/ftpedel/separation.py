@@ -11,10 +11,15 @@ from scipy.stats import norm
 
 from claimlab.checks import Array, Ints
 from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes
-from claimlab.experiments.papers.ftpedel.common import claim
+from claimlab.experiments.papers.ftpedel.common import DETERMINISTIC, claim
 from claimlab.mdps.coverage import o2o_episodes
 from claimlab.mdps.fine_tuning import Oracle, derived_beta, fine_tune
+from claimlab.mdps.instances import combination_lock
+from claimlab.mdps.linear_instances import one_hot
 from claimlab.mdps.logs import Log
+from claimlab.mdps.offline import pevi
+from claimlab.mdps.offline_to_online import offline_to_online
+from claimlab.mdps.staged import staged, staged_occupancy, staged_optimum, staged_value
 from claimlab.mdps.tabular import EPS as ULP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Identity, Inequality, Probability, comparison, probability
@@ -91,6 +96,28 @@ def _confusion_check(budget: Budget, share: float = 1.0) -> Inequality:
     return attack(space, measure, budget.with_instances(20 * budget.instances), batched=True)
 
 
+def _expert(H: Array, beta: Array, n: Array, eps: Array, *, expert: bool) -> Trial:
+    r"""A lock of H steps with two actions and a log of n episodes of its expert, enough for all that the expert does.
+
+    Every other policy has a gap of 1, and nobody saw the wrong action in the H states on the way, which is
+    :math:`\beta` visits each, nor either action after a mistake, :math:`2\beta` for each step but the first.
+    """
+    mdp, weight, width = staged(combination_lock(int(H))), float(beta), float(eps)
+    best = staged_optimum(mdp)
+    w = staged_occupancy(mdp, best.policy if expert else np.full(mdp.r.shape, 0.5))
+    log = Log(np.ceil(float(n) * weight / width**2 * w)[..., None] * mdp.P, np.zeros(w.shape))
+    needs = offline_to_online(mdp, log, width, beta=weight, tol=1e-6)
+    chosen = pevi(one_hot(mdp), log.transitions).policy
+    exact = weight * (3 * mdp.horizon - 2)
+    off = abs(needs.episodes - exact) / exact + float(np.isfinite(needs.verifiable))
+    return Trial(off + best.value - staged_value(mdp, chosen), 1e-5)
+
+
+def _expert_check(budget: Budget, expert: bool = True) -> Identity:
+    fields = {"H": Box("", 2, 5, step=1), "beta": Box("", 1, 20), "n": Box("", 1, 10), "eps": Box("", 0.05, 0.5)}
+    return equate(Space({}, fields), partial(_expert, expert=expert), budget.with_instances(min(budget.instances, 30)))
+
+
 # Lower bound
 
 
@@ -126,7 +153,7 @@ def _lower_check(budget: Budget, share: float = 1.0, offline: bool = True) -> Co
     pulls = np.empty(runs)
     for run in range(runs):
         rng = np.random.default_rng(np.random.SeedSequence([budget.seed, 9, run]))
-        pulls[run] = fine_tune(mdp, oracle, eps, delta, rng, offline=_logged(n, rng), beta=beta).episodes
+        pulls[run] = fine_tune(mdp, oracle, eps, delta, rng, offline=logged(n, rng), beta=beta).episodes
     bound = verifiable_pulls(BANDIT, n, eps, delta)
     return comparison(pulls + 1e-9 * np.arange(runs), np.full(runs, bound), effect=0.0, rng=budget.rng("bootstrap"))
 
@@ -135,7 +162,7 @@ def _scaled(share: float, horizon: int, policies: float, delta: float, epoch: in
     return share * derived_beta(horizon, policies, delta, epoch)
 
 
-def _logged(n: Array, rng: Generator) -> Log:
+def logged(n: Array, rng: Generator) -> Log:
     return Log(n[None, None, :, None], rng.binomial(n.astype(int), BANDIT)[None, None].astype(float))
 
 
@@ -166,6 +193,20 @@ CLAIMS = (
         "tell.",
     ),
     claim(
+        id="ftpedel/expert-alone",
+        source="abstract (verifiable against unverifiable), on a combination lock",
+        statement=(
+            r"With any log of the expert alone, of at least $\beta/\epsilon^2$ episodes, pessimism outputs the optimal "
+            r"policy without an online episode, and yet verifying it needs $\sum_hT_{o2o}=\beta(3H-2)$, whatever the "
+            r"size of the log."
+        ),
+        kind=Identity,
+        premises=("a combination lock of $H$ steps and two actions", "pessimistic value iteration", DETERMINISTIC),
+        check=_expert_check,
+        control=partial(_expert_check, expert=False),
+        control_statement="the same with a log of uniform play.",
+    ),
+    claim(
         id="ftpedel/price-of-verification",
         source="Theorem 3 (verifiable learning; two points, ours)",
         statement=r"Any rule that sees $n$ pulls of the uncovered arm errs with probability at least "
@@ -185,7 +226,7 @@ CLAIMS = (
         kind=Comparison,
         premises=(
             f"Bernoulli arms {BANDIT.tolist()}, offline pulls {PULLS.astype(int).tolist()}",
-            r"$\epsilon=0.2,\delta=0.1$",
+            r"$\epsilon=0.2,\delta=10^{-6}$",
         ),
         check=_lower_check,
         control=partial(_lower_check, share=1 / 1000),
