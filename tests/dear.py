@@ -23,8 +23,10 @@ DEAR = {
             "waiting-needed",
         )
     ),
+    "loop/beaten-by-uclk-c",
     "loop/regret-bound-likelihood",
     "loop/switches-logarithmic",
+    "loop/thousand-models",
     "stepmix/epsmix-safe-on-average",
 }
 
