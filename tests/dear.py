@@ -23,10 +23,12 @@ DEAR = {
             "waiting-needed",
         )
     ),
+    "loop/beaten-by-uclk-c",
     "loop/regret-bound-likelihood",
     "loop/switches-logarithmic",
     "props/reinforce-strong",
     "props/reinforce-systematic",
+    "loop/thousand-models",
     "stepmix/epsmix-safe-on-average",
 }
 

@@ -4,10 +4,17 @@ The paper's constants are partly unknown to us, so the theorems under test carry
 :mod:`claimlab.theory.loop`; its printed forms are presets beside them.
 """
 
-from claimlab.experiments.papers.loop import confidence, discrepancies, planning, regret, switching
+from claimlab.experiments.papers.loop import coefficients, confidence, discrepancies, planning, regret, switching
 from claimlab.experiments.papers.loop.common import PAPER
 from claimlab.experiments.papers.loop.figures import FIGURES
 
-CLAIMS = (*discrepancies.CLAIMS, *confidence.CLAIMS, *switching.CLAIMS, *planning.CLAIMS, *regret.CLAIMS)
+CLAIMS = (
+    *discrepancies.CLAIMS,
+    *coefficients.CLAIMS,
+    *confidence.CLAIMS,
+    *switching.CLAIMS,
+    *planning.CLAIMS,
+    *regret.CLAIMS,
+)
 
 __all__ = ["CLAIMS", "FIGURES", "PAPER"]
