@@ -56,7 +56,7 @@ def rec(
     low, high = interval("low", low, 0, 1), interval("high", high, 0, inf, "[)")
     if mask == "ring":
         far_low, far_high = interval("far_low", far_low, low, 1), interval("far_high", far_high, high, inf, "[)")
-    ratio, A = _log_ratio(logp, batch).detach().exp(), batch.advantages()[:, None]
+    ratio, A = log_ratio(logp, batch).detach().exp(), batch.advantages()[:, None]
     kept = masks(ratio, A, low, high, far_low, far_high)[MASKS.index(mask)]
     return _loss(logp, batch, A * kept * (ratio if importance else 1))
 
@@ -64,7 +64,7 @@ def rec(
 def opmd(logp: Tensor, batch: Batch, tau: float = 0.2) -> Tensor:
     r"""Kimi's OPMD: REINFORCE and the penalty :math:`\frac\tau2(\log\rho)^2` of each token, g = A - tau log(ratio)."""
     tau = interval("tau", tau, 0, inf, "[)")
-    penalty = (batch.weights[:, None] * _log_ratio(logp, batch) ** 2).sum()
+    penalty = (batch.weights[:, None] * log_ratio(logp, batch) ** 2).sum()
     return reinforce(logp, batch) + tau / 2 * penalty
 
 
@@ -126,11 +126,11 @@ def pairwise(logp: Tensor, batch: Batch, tau: float = 1.0) -> Tensor:
     Here :math:`a_i=r_i-\tau\log\rho_i` of whole answers, and the sum is the variance of a; groups are averaged by their
     mass.  At the policy that answered, its gradient is 2 tau times that of `reinforce`.
     """
-    a = batch.rewards - interval("tau", tau, 0, inf, "()") * _log_ratio(logp, batch).sum(dim=1)
+    a = batch.rewards - interval("tau", tau, 0, inf, "()") * log_ratio(logp, batch).sum(dim=1)
     return (batch.weights * (a - batch.mean(a)[batch.groups]) ** 2).sum()
 
 
-def _log_ratio(logp: Tensor, batch: Batch) -> Tensor:
+def log_ratio(logp: Tensor, batch: Batch) -> Tensor:
     """float[N, T], zero where there is no token."""
     if logp.shape != batch.old.shape:
         raise ValueError(f"logp must have shape {tuple(batch.old.shape)}, got {tuple(logp.shape)}.")
