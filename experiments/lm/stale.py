@@ -96,7 +96,7 @@ def main(file: Path) -> None:
         raise RuntimeError("arms that are provably the same differ on fresh data: a fault of the loop.")
     record = {"settings": vars(settings), "rates": RATES, "effect": EFFECT, "findings": findings(table)}
     rows = table.to_dict("records")
-    atomic.write_json(file, record | {"rows": rows, "environment": environment.describe()})
+    atomic.write_json(file, record | {"rows": rows, "environment": environment.environment()})
 
 
 if __name__ == "__main__":
