@@ -161,7 +161,7 @@ def lookup(keys: int = 4, wrong: float = 0.6) -> Task:
 
 
 def style(length: int = 4) -> Task:
-    """Words of a, b, c and d after a topic; the gold reward is the share of d, less a fourth for each repetition."""
+    """Words of a, b, c and d after a topic; the gold reward is the share of c and d, less a fourth for each repetition."""
     n = integer("length", length, 1)
 
     def draw(rng: Generator) -> Example:
@@ -170,7 +170,7 @@ def style(length: int = 4) -> Task:
 
     def reward(example: Example, answer: str) -> float:
         twice = sum(x == y for x, y in zip(answer, answer[1:]))
-        return max(0.0, answer.count("d") / n - twice / 4) if len(answer) == n else 0.0
+        return max(0.0, sum(c in "cd" for c in answer) / n - twice / 4) if len(answer) == n else 0.0
 
     return Task(f"style-{n}", DIGITS + "abcd:", 2, n + 1, draw, reward)
 
