@@ -55,10 +55,12 @@ def _best(
     if len(rates) < 2:
         return rates[0] if rates else settings.rate
     found = [
-        np.mean([
-            _curve(start, task, surrogate, replace(settings, rate=rate, seed=TUNING + k))["score"][1:].mean()
-            for k in range(tuning)
-        ])
+        np.mean(
+            [
+                _curve(start, task, surrogate, replace(settings, rate=rate, seed=TUNING + k))["score"][1:].mean()
+                for k in range(tuning)
+            ]
+        )
         for rate in rates
     ]
     return rates[int(np.argmax(found))]

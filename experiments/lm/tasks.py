@@ -175,7 +175,7 @@ def style(length: int = 4) -> Task:
     return Task(f"style-{n}", DIGITS + "abcd:", 2, n + 1, draw, reward)
 
 
-def ranking(items: int = 4, wrong: float = 0.7) -> Task:
+def ranking(items: int = 4, wrong: float = 0.9) -> Task:
     """Order the places of digits from the largest down; the reward is the NDCG of a permutation."""
     n, wrong = integer("items", items, 2, 9), interval("wrong", wrong, 0, 1)
 

@@ -55,8 +55,9 @@ class Settings:
         interval("clip_norm", self.clip_norm, 0, float("inf"), "(]")
 
 
-def imitate(task: Task, *, width: int = 64, steps: int = 250, size: int = 128, rate: float = 6e-3, seed: int = 0,
-            heads: int = 4) -> Transformer:
+def imitate(
+    task: Task, *, width: int = 64, steps: int = 250, size: int = 128, rate: float = 6e-3, seed: int = 0, heads: int = 4
+) -> Transformer:
     """A new transformer, trained on demonstrations (AdamW, 20 steps of warm-up, then a cosine)."""
     shape = Shape(len(task.alphabet) + END + 1, task.prompt_length + task.length, width=width, heads=heads)
     model, rng = Transformer(shape, seed), np.random.default_rng([seed, 2])
@@ -102,7 +103,9 @@ def reinforce(
             behind.load_state_dict(model.state_dict())
         data = rollout(behind, task, paid, (settings.seed, step), prompts=settings.prompts, group=settings.group)
         logp = model.token_logp(data.prompts, data.tokens)
-        where = f"{task.name}, step {step}: lower the rate" + (f"; the last good state is in {folder}" if folder else "")
+        where = f"{task.name}, step {step}: lower the rate" + (
+            f"; the last good state is in {folder}" if folder else ""
+        )
         _descend(surrogate(logp, data.batch), model, optimiser, settings.clip_norm, where)
         rows.append({"step": step + 1} | _metrics(logp.detach(), data, start))
         if (step + 1) % settings.evaluate == 0 or step + 1 == settings.steps:
