@@ -53,7 +53,7 @@ class Tree(torch.nn.Module):
 
 
 def whole(model, behind, seed):
-    """Every answer of up to 3 tokens, weighted by the law of `behind`, with random rewards; and the log-probabilities."""
+    """Every answer of up to 3 tokens, weighted by the law of `behind`, randomly paid; and log-probabilities."""
     said = every_answer(4, 3)
     prompts = torch.full((len(said.tokens), 2), 2)
     old = torch.where(said.mask, behind.token_logp(prompts, said.tokens).detach(), 0.0)
@@ -84,21 +84,21 @@ def same_on_policy(batch):
     k, ones = (batch.tokens.sum(1)).double(), torch.zeros_like(batch.rewards)
     return {
         "opmd": surrogates.opmd,
-        "pairwise": lambda l, b: surrogates.pairwise(l, b, 0.7) / 1.4,
-        "trinity": lambda l, b: 1.7 * surrogates.trinity(l, b, 0.7),
+        "pairwise": lambda x, b: surrogates.pairwise(x, b, 0.7) / 1.4,
+        "trinity": lambda x, b: 1.7 * surrogates.trinity(x, b, 0.7),
         "red-weight, hot": partial(surrogates.red_weight, temperature=1e12),
-        "ppo": lambda l, b: clipped.ppo(l, b, A, over="total"),
-        "dr-grpo": lambda l, b: 3 * clipped.ppo(l, b, A, over="constant", budget=3),
-        "cispo": lambda l, b: clipped.cispo(l, b, A, over="total"),
-        "gspo of longer weight": lambda l, b: clipped.gspo(l, b, A * k),
-        "a-lol and its mirror": lambda l, b: (
-            regressions.a_lol(l, b, b.rewards - A) - regressions.a_lol(l, b, b.rewards + A)
+        "ppo": lambda x, b: clipped.ppo(x, b, A, over="total"),
+        "dr-grpo": lambda x, b: 3 * clipped.ppo(x, b, A, over="constant", budget=3),
+        "cispo": lambda x, b: clipped.cispo(x, b, A, over="total"),
+        "gspo of longer weight": lambda x, b: clipped.gspo(x, b, A * k),
+        "a-lol and its mirror": lambda x, b: (
+            regressions.a_lol(x, b, b.rewards - A) - regressions.a_lol(x, b, b.rewards + A)
         ),
-        "sppo": lambda l, b: regressions.sppo(l, Batch(b.old, A + 0.5, b.groups, b.weights, b.tokens), 1.0) / 2,
-        "rover": lambda l, b: (
-            regressions.rover(l, Batch(b.old, A, b.groups, b.weights, b.tokens), ones[:, None]) / 2
+        "sppo": lambda x, b: regressions.sppo(x, Batch(b.old, A + 0.5, b.groups, b.weights, b.tokens), 1.0) / 2,
+        "rover": lambda x, b: (
+            regressions.rover(x, Batch(b.old, A, b.groups, b.weights, b.tokens), ones[:, None]) / 2
             if bool((k == k[0]).all())
-            else surrogates.reinforce(l, b)
+            else surrogates.reinforce(x, b)
         ),
         **{
             f"rec {mask} {importance}": partial(surrogates.rec, mask=mask, importance=importance)
@@ -129,7 +129,7 @@ def test_one_side_with_importance_is_ppo_off_policy(kind, seed):
     found = []
     for loss in (
         partial(surrogates.rec, importance=True),
-        lambda l, b: clipped.ppo(l, b, signals.centred(b), over="total"),
+        lambda x, b: clipped.ppo(x, b, signals.centred(b), over="total"),
     ):
         batch, logp = whole(model, kind(seed + 1), seed)
         found.append(flat(loss(logp, batch), model))

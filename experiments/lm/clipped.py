@@ -46,7 +46,7 @@ def gspo(logp: Tensor, batch: Batch, A: Tensor, *, low: float = 3e-4, high: floa
 
 
 def penalty(logp: Tensor, batch: Batch, reference: Tensor, over: Sum = "answer", budget: int = 0) -> Tensor:
-    r"""GRPO's estimator of KL to float[N, T] `reference`: :math:`e^{x}-1-x`, x the reference's log-ratio (Schulman's k3)."""
+    r"""GRPO's estimator of KL to float[N, T] `reference`: :math:`e^{x}-1-x`, Schulman's k3."""
     gap = torch.where(batch.tokens, reference - logp, 0.0)
     return add_up(gap.exp() - 1 - gap, batch, over, budget)
 

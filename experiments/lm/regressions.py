@@ -1,4 +1,4 @@
-r"""Losses that fit log-ratios to rewards or preferences: SPPO, REFUEL, DPO, IPO, ROVER, and A-LoL's weighted likelihood.
+r"""Losses that fit log-ratios to rewards or preferences: SPPO, REFUEL, DPO, IPO, ROVER, and A-LoL.
 
 `Batch.old` is the reference; :math:`h_i=\sum_t\log\rho_{it}` is the log-ratio of a whole answer.
 """
@@ -20,7 +20,7 @@ KINDS = ("dpo", "ipo", "hinge")
 
 
 def sppo(logp: Tensor, batch: Batch, eta: float) -> Tensor:
-    r"""SPPO: :math:`(h-\eta(\hat P-\frac12))^2`; the rewards are estimated chances of winning (Wu et al. 2024, Eq. 4.6)."""
+    r"""SPPO: :math:`(h-\eta(\hat P-\frac12))^2`; rewards are estimated chances to win (Wu et al. 2024, Eq. 4.6)."""
     gap = log_ratio(logp, batch).sum(1) - interval("eta", eta, 0, inf, "()") * (batch.rewards - 0.5)
     return (batch.weights * gap**2).sum()
 

@@ -6,6 +6,7 @@ import ast
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log2
 from typing import Any, NamedTuple
 
@@ -161,7 +162,7 @@ def lookup(keys: int = 4, wrong: float = 0.6) -> Task:
 
 
 def style(length: int = 4) -> Task:
-    """Words of a, b, c and d after a topic; the gold reward is the share of c and d, less a fourth for each repetition."""
+    """Words of a, b, c and d after a topic; gold pays the share of c and d, less a fourth for each repetition."""
     n = integer("length", length, 1)
 
     def draw(rng: Generator) -> Example:
@@ -169,7 +170,7 @@ def style(length: int = 4) -> Task:
         return Example(f"{DIGITS[rng.integers(10)]}:", (said,))
 
     def reward(example: Example, answer: str) -> float:
-        twice = sum(x == y for x, y in zip(answer, answer[1:]))
+        twice = sum(x == y for x, y in pairwise(answer))
         return max(0.0, sum(c in "cd" for c in answer) / n - twice / 4) if len(answer) == n else 0.0
 
     return Task(f"style-{n}", DIGITS + "abcd:", 2, n + 1, draw, reward)

@@ -82,7 +82,7 @@ def reinforce(
 ) -> pd.DataFrame:
     """Train `model` in place; a row of metrics for every step, `score` (see `score`) where it was evaluated.
 
-    With a `folder` the whole state is written there at every evaluation, and a run that was stopped goes on from it; its
+    With a `folder` the whole state is written there at every evaluation, and a stopped run goes on from it; its
     result is bit for bit that of an uninterrupted one.
 
     Raises:
@@ -142,7 +142,7 @@ def _metrics(logp: Tensor, data: Rollout, start: Transformer) -> dict[str, float
 
 def _descend(loss: Tensor, model: Transformer, optimiser: torch.optim.Optimizer, norm: float, where: str) -> None:
     optimiser.zero_grad()
-    loss.backward()
+    torch.autograd.backward(loss)
     length = torch.nn.utils.clip_grad_norm_(model.parameters(), norm)
     if not (bool(loss.isfinite()) and bool(length.isfinite())):
         raise Diverged(f"loss {float(loss.detach()):g} with gradient {float(length):g} in {where}.")

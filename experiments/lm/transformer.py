@@ -1,4 +1,4 @@
-"""A character transformer from scratch (RMSNorm, RoPE, SwiGLU, tied head): 1e4 to 1e6 parameters, trained on one core."""
+"""A character transformer from scratch (RMSNorm, RoPE, SwiGLU, tied head): 1e4 to 1e6 parameters, for one core."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Transformer(nn.Module):
     def sample(
         self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
     ) -> Answers:
-        """`group` answers of at most `length` tokens to each prompt, int64[Q, P]; those to one prompt are neighbours."""
+        """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours."""
         P, hidden = prompts.shape[1], self.shape.width // self.shape.heads
         empty = self.embedding.weight.new_zeros(len(prompts), self.shape.heads, P + length, hidden)
         cache = [(empty.clone(), empty.clone()) for _ in self.blocks]
