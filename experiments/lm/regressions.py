@@ -83,7 +83,7 @@ def pairs(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def plackett_luce(scores: Tensor, order: Tensor) -> Tensor:
-    r"""PG-RANK: the log-probability, float[N], that items are taken in `order`, int64[N, k], by float[N, n] `scores`."""
+    r"""PG-RANK: log-probability, float[N], of taking items in `order`, int64[N, k], by float[N, n] `scores`."""
     taken = scores.gather(1, order)
     rest = scores
     total = torch.zeros_like(taken[:, 0])

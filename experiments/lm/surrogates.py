@@ -3,7 +3,7 @@ r"""Losses whose gradients are the updates of group-relative REINFORCE and its v
 Every function takes the log-probabilities of the trained policy, float[N, T] with a gradient, and a `Batch`, and
 returns one number to be *minimised*.  With weights v, advantages A and ratios
 :math:`\rho=\pi_\theta/\pi_{old}` of each token all but `pairwise` have the gradient
-:math:`-\sum_iv_i\sum_tg_{it}\nabla\log\pi_\theta(y_i^t)` of the paper: sums over tokens, a mean over answers, and factors
+:math:`-\sum_iv_i\sum_tg_{it}\nabla\log\pi_\theta(y_i^t)` of the paper: sums over tokens, a mean over answers; factors
 g that are constants for the derivative.  Released code divides by the number of tokens instead, which weighs short
 answers more.
 """
