@@ -90,13 +90,14 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def main(file: Path) -> None:
     torch.set_num_threads(1)
+    where = environment.environment()  # of the code that runs, not of edits made meanwhile
     settings = Settings(steps=60, prompts=16, group=8, evaluate=20)
     table = run(modes(), settings, seeds=SEEDS)
     if not sanity(table):
         raise RuntimeError("arms that are provably the same differ on fresh data: a fault of the loop.")
     record = {"settings": vars(settings), "rates": RATES, "effect": EFFECT, "findings": findings(table)}
     rows = table.to_dict("records")
-    atomic.write_json(file, record | {"rows": rows, "environment": environment.environment()})
+    atomic.write_json(file, record | {"rows": rows, "environment": where})
 
 
 if __name__ == "__main__":
