@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from claimlab.checks import Array, Bools, Ints
+from claimlab.checks import Array, Ints
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.papers import group_relative_laws
 from claimlab.experiments.style import PAGE
@@ -32,6 +32,7 @@ from claimlab.native import kernel
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Identity, Inequality, Outcome
 from claimlab.theory.falsify import Trial, Trials, attack, equate
+from claimlab.theory.group_relative import masks
 from claimlab.theory.spaces import Box, Simplex, Space
 
 PAPER = Paper(
@@ -152,14 +153,6 @@ def _finite_check(budget: Budget, biased: bool = False) -> Identity:
 
 
 # Masks and weights
-
-
-def masks(ratio: Array, A: Array, low: Any, high: Any, far_low: Any, far_high: Any) -> tuple[Bools, Bools, Bools]:
-    """Which samples keep their gradient: two-side, ring and one-side masks."""
-    two = (ratio >= 1 - low) & (ratio <= 1 + high)
-    ring = two | ((A >= 0) & (ratio <= 1 - far_low)) | ((A <= 0) & (ratio >= 1 + far_high))
-    one = ((A >= 0) & (ratio <= 1 + high)) | ((A <= 0) & (ratio >= 1 - low))
-    return two, ring, one
 
 
 def _nested(ratio: Array, A: Array, low: Array, high: Array, far: Array, *, reverse: bool) -> Trials:

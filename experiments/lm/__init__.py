@@ -1,0 +1,1 @@
+"""Training language models: surrogates of log-probabilities, in torch (the extra `lm`)."""

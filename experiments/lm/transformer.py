@@ -1,0 +1,147 @@
+"""A character transformer from scratch (RMSNorm, RoPE, SwiGLU, tied head): 1e4 to 1e6 parameters, for one core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from claimlab.checks import integer
+
+PAD, END = 0, 1  # the first two tokens of every vocabulary; a padded place of a prompt is read like any other
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a transformer; `context` is the longest sequence."""
+
+    vocabulary: int
+    context: int
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        for name, least in (("vocabulary", 3), ("context", 2), ("width", 2), ("layers", 1), ("heads", 1)):
+            integer(name, getattr(self, name), least)
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width must be a multiple of 2 * heads = {2 * self.heads}, got {self.width}.")
+
+
+class Answers(NamedTuple):
+    """What was drawn: int64 `tokens`, `logp` under the law that drew them and bool `mask`, each [N, T].
+
+    The mask ends with the first end token; what follows is padding.
+    """
+
+    tokens: Tensor
+    logp: Tensor
+    mask: Tensor
+
+
+Cache = list[tuple[Tensor, Tensor]]
+
+
+class Block(nn.Module):
+    """Attention and a gated layer, each added to what came in."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        d, self.heads = shape.width, shape.heads
+        self.before_attention, self.before_gate = nn.RMSNorm(d, eps=1e-5), nn.RMSNorm(d, eps=1e-5)
+        self.qkv, self.out = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
+        self.up, self.down = nn.Linear(d, 4 * d, bias=False), nn.Linear(2 * d, d, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: tuple[Tensor, Tensor] | None, start: int) -> Tensor:
+        N, T, d = x.shape
+        q, k, v = self.qkv(self.before_attention(x)).view(N, T, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        if cache is not None:
+            keys, values = cache
+            keys[:, :, start : start + T], values[:, :, start : start + T] = k, v
+            k, v = keys[:, :, : start + T], values[:, :, : start + T]
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
+        x = x + self.out(mixed.transpose(1, 2).reshape(N, T, d))
+        gate, linear = self.up(self.before_gate(x)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * linear)
+
+
+class Transformer(nn.Module):
+    """A causal language model over characters; equal `seed` gives equal weights."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, shape: Shape, seed: int = 0) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, eps=1e-5)
+        generator = torch.Generator().manual_seed(seed)
+        for name, weight in self.named_parameters():
+            if weight.ndim > 1:
+                scale = 0.02 if "embedding" in name else 1 / sqrt(weight.shape[1])
+                last = name.endswith(("out.weight", "down.weight"))  # of a branch: keeps the sum's variance at one
+                nn.init.normal_(weight, 0, scale / (sqrt(2 * shape.layers) if last else 1), generator=generator)
+        half = shape.width // shape.heads // 2
+        angles = torch.outer(torch.arange(shape.context).double(), 1e4 ** -(torch.arange(half).double() / half))
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None, start: int = 0) -> Tensor:
+        """Logits, float[N, T, V], of the tokens after `tokens`, int64[N, T], whose first stands at place `start`."""
+        stop = start + tokens.shape[1]
+        if stop > self.shape.context:
+            raise ValueError(f"sequences of {stop} tokens do not fit into a context of {self.shape.context}.")
+        x = self.embedding(tokens)
+        for i, block in enumerate(self.blocks):
+            x = block(x, self.cos[start:stop], self.sin[start:stop], None if cache is None else cache[i], start)
+        return F.linear(self.norm(x), self.embedding.weight)
+
+    def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """float[N, T]: log-probability of every token of `answers`, int64[N, T], after int64[N, P] `prompts`."""
+        logits = self(torch.cat([prompts, answers[:, :-1]], 1))[:, prompts.shape[1] - 1 :]
+        return -F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none").view(answers.shape)
+
+    @torch.no_grad()
+    def sample(
+        self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
+    ) -> Answers:
+        """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours."""
+        P, hidden = prompts.shape[1], self.shape.width // self.shape.heads
+        empty = self.embedding.weight.new_zeros(len(prompts), self.shape.heads, P + length, hidden)
+        cache = [(empty.clone(), empty.clone()) for _ in self.blocks]
+        logits = self(prompts, cache)[:, -1].repeat_interleave(group, 0)
+        if group > 1:  # the prompts are read once
+            cache = [(k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)) for k, v in cache]
+        done, drawn = torch.zeros(len(logits), dtype=torch.bool, device=logits.device), []
+        for t in range(length):
+            law = logits.log_softmax(-1)
+            chosen = law.argmax(-1) if greedy else torch.multinomial(law.exp(), 1, generator=generator)[:, 0]
+            drawn.append((torch.where(done, PAD, chosen), law.gather(1, chosen[:, None])[:, 0], ~done))
+            done = done | (chosen == END)
+            if t == length - 1 or bool(done.all()):
+                break
+            logits = self(drawn[-1][0][:, None], cache, P + t)[:, -1]
+        tokens, logp, mask = (torch.stack(column, 1) for column in zip(*drawn))
+        return Answers(tokens, torch.where(mask, logp, 0.0), mask)
+
+
+def every_answer(vocabulary: int, length: int) -> Answers:
+    """All answers of at most `length` tokens that end, or have full length: for exact expectations; `logp` is zero."""
+    rows: list[list[int]] = [[]]
+    for _ in range(length):
+        rows = [r if r and r[-1] == END else [*r, v] for r in rows for v in range(vocabulary) if not (END in r and v)]
+    tokens = torch.tensor([[*r, *[PAD] * (length - len(r))] for r in rows])
+    mask = torch.tensor([[t < len(r) for t in range(length)] for r in rows])
+    return Answers(tokens, torch.zeros(tokens.shape), mask)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)

@@ -1,0 +1,317 @@
+"""Surrogates, signals and the transformer: one set of functions, checked exactly on enumerated answers and by hand."""
+
+from copy import deepcopy
+from functools import partial
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from scipy.stats import beta as beta_law  # noqa: E402
+
+from claimlab.experiments.lm import clipped, regressions, signals, stale, surrogates, tasks  # noqa: E402
+from claimlab.experiments.lm.batch import Batch, enumerated, sampled  # noqa: E402
+from claimlab.experiments.lm.compare import compare, metric  # noqa: E402
+from claimlab.experiments.lm.rollouts import decode, encode, rollout  # noqa: E402
+from claimlab.experiments.lm.tasks import Example  # noqa: E402
+from claimlab.experiments.lm.train import Diverged, Settings, imitate, reinforce  # noqa: E402
+from claimlab.experiments.lm.transformer import END, Shape, Transformer, every_answer  # noqa: E402
+
+torch.set_num_threads(1)  # tensors are tiny: threads only wait for each other
+SEEDS = st.integers(0, 2**32 - 1)
+TINY = Settings(steps=4, prompts=3, group=4, evaluate=2)
+
+
+def transformer(seed=0, vocabulary=4, context=5):
+    return Transformer(Shape(vocabulary, context, width=8, layers=1, heads=2), seed).double()
+
+
+def flat(loss, model):
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+
+
+class Tree(torch.nn.Module):
+    """A softmax of free logits at every prefix, with the transformer's interface for a single prompt."""
+
+    def __init__(self, seed, vocabulary=4, length=3):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.levels = torch.nn.ParameterList(
+            torch.randn(vocabulary**d, vocabulary, generator=generator, dtype=torch.float64) for d in range(length)
+        )
+
+    def token_logp(self, prompts, answers):
+        prefix, found = torch.zeros(len(answers), dtype=torch.int64), []
+        for level, token in zip(self.levels, answers.T):
+            found.append(level[prefix].log_softmax(-1).gather(1, token[:, None])[:, 0])
+            prefix = prefix * level.shape[1] + token
+        return torch.stack(found, 1)
+
+
+def whole(model, behind, seed):
+    """Every answer of up to 3 tokens, weighted by the law of `behind`, randomly paid; and log-probabilities."""
+    said = every_answer(4, 3)
+    prompts = torch.full((len(said.tokens), 2), 2)
+    old = torch.where(said.mask, behind.token_logp(prompts, said.tokens).detach(), 0.0)
+    rewards = torch.rand(len(old), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    groups = torch.zeros(len(old), dtype=torch.int64)
+    batch = Batch(old, rewards, groups, old.sum(1).exp(), said.mask)
+    return batch, model.token_logp(prompts, said.tokens)
+
+
+POLICIES = pytest.mark.parametrize("kind", [Tree, transformer])
+
+
+@POLICIES
+@given(seed=SEEDS)
+@settings(max_examples=3, deadline=None)
+def test_reinforce_is_the_gradient_of_the_enumerated_value(kind, seed):
+    model = kind(seed)
+    batch, logp = whole(model, model, seed)
+    law = torch.where(batch.tokens, logp, 0.0).sum(1).exp()
+    assert float(law.sum().detach()) == pytest.approx(1, abs=1e-12)
+    expected = flat((law * batch.rewards).sum(), model)
+    batch, logp = whole(model, model, seed)
+    torch.testing.assert_close(flat(-surrogates.reinforce(logp, batch), model), expected, rtol=0, atol=1e-10)
+
+
+def same_on_policy(batch):
+    A = signals.centred(batch)
+    k, ones = (batch.tokens.sum(1)).double(), torch.zeros_like(batch.rewards)
+    return {
+        "opmd": surrogates.opmd,
+        "pairwise": lambda x, b: surrogates.pairwise(x, b, 0.7) / 1.4,
+        "trinity": lambda x, b: 1.7 * surrogates.trinity(x, b, 0.7),
+        "red-weight, hot": partial(surrogates.red_weight, temperature=1e12),
+        "ppo": lambda x, b: clipped.ppo(x, b, A, over="total"),
+        "dr-grpo": lambda x, b: 3 * clipped.ppo(x, b, A, over="constant", budget=3),
+        "cispo": lambda x, b: clipped.cispo(x, b, A, over="total"),
+        "gspo of longer weight": lambda x, b: clipped.gspo(x, b, A * k),
+        "a-lol and its mirror": lambda x, b: (
+            regressions.a_lol(x, b, b.rewards - A) - regressions.a_lol(x, b, b.rewards + A)
+        ),
+        "sppo": lambda x, b: regressions.sppo(x, Batch(b.old, A + 0.5, b.groups, b.weights, b.tokens), 1.0) / 2,
+        "rover": lambda x, b: (
+            regressions.rover(x, Batch(b.old, A, b.groups, b.weights, b.tokens), ones[:, None]) / 2
+            if bool((k == k[0]).all())
+            else surrogates.reinforce(x, b)
+        ),
+        **{
+            f"rec {mask} {importance}": partial(surrogates.rec, mask=mask, importance=importance)
+            for mask in surrogates.MASKS
+            for importance in (False, True)
+        },
+    }
+
+
+@POLICIES
+@given(seed=SEEDS)
+@settings(max_examples=2, deadline=None)
+def test_on_policy_all_are_reinforce(kind, seed):
+    """At ratio one, with matched constants, eighteen losses have one gradient (ROV-6, GR15 and the like)."""
+    model = kind(seed)
+    batch, logp = whole(model, model, seed)
+    expected = flat(surrogates.reinforce(logp, batch), model)
+    for name, loss in same_on_policy(batch).items():
+        batch, logp = whole(model, model, seed)
+        torch.testing.assert_close(flat(loss(logp, batch), model), expected, rtol=0, atol=1e-10, msg=name)
+
+
+@POLICIES
+@given(seed=SEEDS)
+@settings(max_examples=3, deadline=None)
+def test_one_side_with_importance_is_ppo_off_policy(kind, seed):
+    model = kind(seed)
+    found = []
+    for loss in (
+        partial(surrogates.rec, importance=True),
+        lambda x, b: clipped.ppo(x, b, signals.centred(b), over="total"),
+    ):
+        batch, logp = whole(model, kind(seed + 1), seed)
+        found.append(flat(loss(logp, batch), model))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-10)
+    assert float(found[0].abs().max()) > 1e-6
+
+
+@given(seed=SEEDS, tau=st.floats(0.1, 3))
+def test_sequence_losses_vanish_at_the_optimum_of_their_theory(seed, tau):
+    r"""SPPO, REFUEL and pairwise consistency have log-ratios :math:`r/\tau` up to a constant as minimiser."""
+    rng = np.random.default_rng(seed)
+    law = torch.tensor(rng.dirichlet(np.ones(2)))
+    batch = enumerated(law, torch.tensor(rng.random(2)))
+    at = (batch.old[:, 0] + batch.rewards / tau).log_softmax(0)[:, None]
+    assert float(surrogates.pairwise(at, batch, tau)) == pytest.approx(0, abs=1e-12)
+    assert float(regressions.refuel(at, batch, 1 / tau)) == pytest.approx(0, abs=1e-12)
+    raised = batch.old + (batch.rewards / tau)[:, None] - 0.5 / tau
+    assert float(regressions.sppo(raised, batch, 1 / tau)) == pytest.approx(0, abs=1e-12)
+
+
+def test_signals_by_hand():
+    old = torch.full((5, 2), -1.0, dtype=torch.float64)
+    rewards, groups = torch.tensor([1.0, 0, 0, 1, 1], dtype=torch.float64), torch.tensor([0, 0, 0, 1, 1])
+    batch = sampled(old, rewards, groups)
+    third = 1 / 3
+    assert signals.centred(batch).tolist() == pytest.approx([2 * third, -third, -third, 0, 0])
+    assert signals.leave_one_out(batch).tolist() == pytest.approx([1, -0.5, -0.5, 0, 0])
+    found = signals.standardised(batch, eps=0).nan_to_num()
+    assert found.tolist() == pytest.approx([2 * third / third**0.5, *[-third / third**0.5] * 2, 0, 0])
+    beta = signals.beta_normalised(batch, torch.tensor(2.0), torch.tensor(3.0))
+    assert beta.tolist() == pytest.approx(
+        [*(np.array([2, -1, -1]) / 3 / beta_law.pdf(third, 1 + 2 / 3, 2)), 0, 0], rel=1e-6
+    )
+    ancestors = torch.tensor([[0, 2], [0, 2], [0, 3], [1, 4], [1, 5]])
+    assert signals.subtrees(batch, ancestors).tolist() == pytest.approx(
+        [(2 * third + 0.5) / 2, (-third - 0.5) / 2, -third / 2, 0, 0]
+    )
+    turn = torch.tensor([[0, 0, 1]])
+    assert signals.turns(torch.tensor([[1.0, 4.0]]), turn, 0.5).tolist() == [[3, 3, 4]]
+
+
+def test_preferences_by_hand():
+    batch = sampled(torch.full((2, 1), -1.0), torch.tensor([0.0, 1.0]), torch.tensor([0, 0]))
+    logp = torch.tensor([[-1.5], [-0.5]])  # the winner's log-ratio exceeds the loser's by 1
+    assert float(regressions.preference(logp, batch, 2.0)) == pytest.approx(np.log1p(np.exp(-2)))
+    assert float(regressions.preference(logp, batch, 0.25, "ipo")) == pytest.approx(1)
+    assert float(regressions.preference(logp, batch, 0.25, "hinge")) == pytest.approx(0.75)
+    scores = torch.tensor([[1.0, 2.0, 3.0]]).log()
+    assert float(regressions.plackett_luce(scores, torch.tensor([[2, 0]]))) == pytest.approx(np.log(1 / 2 * 1 / 3))
+
+
+def test_what_the_sampler_says_is_what_the_loss_sees():
+    """Cached log-probabilities are those of a pass over all; frequencies are those of the enumeration."""
+    model, prompts = transformer(3), torch.tensor([[2, 3], [3, 3]])
+    said = model.sample(prompts, 3, torch.Generator().manual_seed(0), group=4000)
+    again = model.token_logp(prompts.repeat_interleave(4000, 0), said.tokens).detach()
+    torch.testing.assert_close(torch.where(said.mask, again, 0.0), said.logp, rtol=0, atol=1e-12)
+    ends = (said.tokens == END) & said.mask
+    assert bool((ends.sum(1) <= 1).all())
+    every = every_answer(4, 3)
+    logp = model.token_logp(prompts[:1].expand(len(every.tokens), 2), every.tokens).detach()
+    law = torch.where(every.mask, logp, 0.0).sum(1).exp()
+    code = torch.tensor([16, 4, 1])
+    seen = torch.bincount((said.tokens[:4000] * code).sum(1), minlength=64)[(every.tokens * code).sum(1)] / 4000
+    assert float(((seen - law).abs() / (law * (1 - law) / 4000).sqrt()).max()) < 5
+
+
+EVERY = [tasks.addition(), tasks.modes(), tasks.countdown(), tasks.lookup(), tasks.style(), tasks.ranking()]
+
+
+@pytest.mark.parametrize("task", EVERY, ids=lambda task: task.name)
+def test_demonstrations_are_paid_in_part_and_fit(task):
+    rng, paid = np.random.default_rng(0), []
+    for _ in range(400):
+        example = task.draw(rng)
+        text = example.turns[0]
+        for said, following in zip(example.turns, example.turns[1:]):
+            text += task.reply(example, said) + following
+        paid.append(task.reward(example, text))
+        assert decode(encode([example.prompt], task, task.prompt_length), task) == [example.prompt]
+    assert 0.1 < np.mean(paid) < 0.9
+    assert min(paid) >= 0
+    assert max(paid) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("3*4-2", 10), ("2-9", -7), ("2**3", None), ("abs(2)", None), ("2+", None), ("", None)]
+)
+def test_expressions(text, value):
+    assert tasks.evaluate(text) == value
+
+
+def test_two_turns_are_learnt_from_what_the_model_said_alone():
+    task = tasks.lookup()
+    model = imitate(task, width=16, steps=3, size=8)
+    data = rollout(model, task, task.reward, (1, 2), prompts=3, group=4)
+    assert data.tokens.shape == (12, task.length)
+    assert not data.batch.tokens[:, 3:5].any()  # the reply
+    again = model.token_logp(data.prompts, data.tokens).detach()
+    torch.testing.assert_close(again[data.batch.tokens], data.batch.old[data.batch.tokens], rtol=0, atol=1e-5)
+
+
+def test_a_killed_run_ends_as_the_whole_one(tmp_path):
+    task, start = tasks.modes(2), imitate(tasks.modes(2), width=16, steps=5, size=16)
+    one, two, calls = deepcopy(start), deepcopy(start), []
+    table = reinforce(one, task, surrogates.rec, TINY)
+
+    def killed(logp, batch):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return surrogates.rec(logp, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        reinforce(two, task, killed, TINY, folder=tmp_path)
+    two = deepcopy(start)
+    again = reinforce(two, task, surrogates.rec, TINY, folder=tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters()))
+    assert again.equals(table)
+    with pytest.raises(ValueError, match="of another run"):
+        reinforce(two, task, surrogates.rec, Settings(steps=5), folder=tmp_path)
+
+
+def test_divergence_is_said_and_leaves_the_weights():
+    model = imitate(tasks.modes(2), width=16, steps=2, size=8)
+    before = deepcopy(model)
+    with pytest.raises(Diverged, match="step 0: lower the rate"):
+        reinforce(model, tasks.modes(2), lambda logp, batch: logp.sum() * float("nan"), TINY)
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), model.parameters()))
+
+
+def test_arms_are_paired_and_equal_ones_are_equal():
+    task = tasks.modes(2)
+    start = imitate(task, width=16, steps=20, size=32)
+    arms = {"a": surrogates.reinforce, "b": partial(surrogates.rec, mask="ring")}
+    table = compare(start, task, arms, TINY, seeds=2, rates=(1e-3, 3e-3))
+    scores = metric(table)
+    assert list(scores.columns) == ["a", "b"]
+    assert scores["a"].tolist() == scores["b"].tolist()
+    assert stale.sanity(table.assign(data="fresh"))
+    spoilt = table.assign(data="fresh")
+    spoilt.loc[1, "score"] += 1e-3
+    assert not stale.sanity(spoilt)
+
+
+def test_a_reward_and_a_surrogate_of_ones_own_are_learnt():
+    """Reward the digit 7 with plain REINFORCE: its share must grow beyond what chance allows (start 0.1)."""
+    task = tasks.modes(2)
+
+    def sevens(example: Example, answer: str) -> float:
+        return answer.count("7") / 2
+
+    def own(logp, batch):
+        return -(batch.weights[:, None] * batch.advantages()[:, None] * logp * batch.tokens).sum()
+
+    table = reinforce(
+        imitate(task, width=16, steps=30, size=32), task, own, Settings(steps=25, rate=1e-2), reward=sevens
+    )
+    assert table["score"].dropna().iloc[-1] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: Shape(10, 5, width=10, heads=4), "width must be a multiple of 2 \\* heads = 8, got 10"),
+        (lambda: Settings(steps=0), "steps must be at least 1"),
+        (lambda: Settings(rate=0.0), "rate must lie in"),
+        (lambda: transformer()(torch.zeros(1, 6, dtype=torch.int64)), "6 tokens do not fit into a context of 5"),
+        (lambda: encode(["x"], tasks.modes(), 4), "'x' has the character 'x'"),
+        (lambda: encode(["12345"], tasks.modes(), 4), "needs 5 tokens"),
+        (lambda: tasks.Task("t", "aa", 1, 1, None, None), "different characters"),
+        (lambda: clipped.add_up(torch.zeros(1, 1), _one(), "mean"), "over must be one of"),
+        (lambda: clipped.add_up(torch.zeros(1, 1), _one(), "constant"), "budget must be"),
+        (lambda: regressions.pairs(_one()), "groups\\[0\\] has 1 answers"),
+        (lambda: signals.leave_one_out(_one()), "groups\\[0\\] has one answer"),
+        (lambda: surrogates.reinforce(torch.zeros(2, 1), _one()), "logp must have shape \\(1, 1\\)"),
+    ],
+)
+def test_bad_calls(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+def _one():
+    return sampled(torch.zeros(1, 1), torch.ones(1), torch.tensor([0]))
