@@ -1,4 +1,4 @@
-r"""Group-relative REINFORCE and its variants (Yao et al. 2025, arXiv 2509.24203) for one softmax policy, in closed form.
+r"""Group-relative REINFORCE and its variants (Yao et al. 2025, arXiv 2509.24203), exactly, for one softmax policy.
 
 A sample y with probability ratio :math:`\rho=\pi_\theta(y)/\pi_{old}(y)` and advantage A adds
 :math:`g(\rho,A)\nabla\log\pi_\theta(y)` to the direction of the update.  `masks` is written with operators alone, so
