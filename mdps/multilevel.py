@@ -19,6 +19,11 @@ from claimlab.mdps.kernels import Unsigned
 
 WIDEST = 48  # successors of a group at most
 SHRINKS = 0.7  # of the states at most make up the next level
+STOP = 0.03
+LOOSE = 0.1
+ROUNDS = 10
+CYCLES = 6
+LOG = False
 VISITS = 2  # of a level for each of the finer one
 
 
@@ -35,7 +40,7 @@ class Multilevel:
     """The levels of an MDP with union rows, successors[S, b] and weights[S, A, b]."""
 
     def __init__(self, successors: Unsigned, weights: Array, gamma: float) -> None:
-        self.gamma = gamma
+        self.gamma, self.fine = gamma, successors
         self.groupings: list[Grouping] = []
         strength = weights.sum(axis=1)
         while (found := _group(successors, strength)) is not None:
@@ -58,24 +63,66 @@ class Multilevel:
             np.empty(size), np.empty(size), np.empty(size),
         )
 
-    def prepare(self, successors: Unsigned, weights: Array) -> None:
-        """The transitions of a policy at every level, from its rows at the finest."""
+    def prepare(self, successors: Unsigned, weights: Array, level: int = 0) -> None:
+        """The transitions of a policy at every coarser level, from its rows at `level`."""
         levels = self.levels
-        kernels.pivots(successors, weights, self.gamma, levels.pivot[: len(weights)])
+        n, row = int(levels.n[level]), int(levels.rows[level])
+        kernels.pivots(successors, weights, self.gamma, levels.pivot[row : row + n])
         fine = weights[:, None]
-        for level, grouping in enumerate(self.groupings, 1):
-            n, b, row, entry = (int(x[level]) for x in (levels.n, levels.b, levels.rows, levels.entries))
+        for coarser, grouping in enumerate(self.groupings[level:], level + 1):
+            n, b, row, entry = (int(x[coarser]) for x in (levels.n, levels.b, levels.rows, levels.entries))
             out = levels.weights[entry : entry + n * b].reshape(n, 1, b)
             kernels.gather(fine, grouping.groups, grouping.slots, grouping.sizes, out)
             kernels.pivots(grouping.successors, out[:, 0], self.gamma, levels.pivot[row : row + n])
             fine = out
 
-    def solve(self, successors: Unsigned, weights: Array, d: Array, tol: float, limit: int) -> tuple[Array, float]:
+    def solve(
+        self, successors: Unsigned, weights: Array, d: Array, tol: float, limit: int, level: int = 0
+    ) -> tuple[Array, float]:
         """About the solution of (I - gamma P) e = d for the rows of the last :meth:`prepare`."""
-        e = np.empty_like(d)
-        self.levels.d[: len(d)] = d
-        left = kernels.solve_by_cycles(successors, weights, self.gamma, self.levels, VISITS, e, tol, limit)
+        e, levels = np.empty_like(d), self.levels
+        part = levels._replace(
+            n=levels.n[level:], b=levels.b[level:], rows=levels.rows[level:], entries=levels.entries[level:]
+        )
+        part.d[part.rows[0] : part.rows[0] + len(d)] = d
+        left = kernels.solve_by_cycles(successors, weights, self.gamma, part, VISITS, e, tol, limit)
         return e, left
+
+    def start(self, weights: Array, r: Array) -> Array:
+        """Values of the MDP whose states are the groups, from the coarsest to the second finest level."""
+        ladder = []
+        for grouping in self.groupings:
+            alone = grouping.groups == kernels.ALONE
+            known = np.where(alone, r.max(axis=1) / (1 - self.gamma), 0.0)
+            if not ladder and alone.any():
+                r = r + self.gamma * (weights * known[self.fine][:, None]).sum(axis=2)
+            coarse = np.zeros((len(grouping.sizes), r.shape[1]))
+            np.add.at(coarse, grouping.groups[~alone], r[~alone])
+            r = coarse / grouping.sizes[:, None]
+            weights = _gathered(weights, grouping)
+            ladder.append((grouping, known, weights, r))
+        v = ladder[-1][3].max(axis=1) / (1 - self.gamma)
+        for level in range(len(ladder), 0, -1):
+            grouping, known, weights, r = ladder[level - 1]
+            v = self._settle(level, grouping.successors, weights, r, v)
+            alone = grouping.groups == kernels.ALONE
+            v = np.where(alone, known, v[np.where(alone, 0, grouping.groups)])
+        return v
+
+    def _settle(self, level: int, successors: Unsigned, weights: Array, r: Array, v: Array) -> Array:
+        chosen, d = np.empty((len(v), weights.shape[2])), np.empty(len(v))
+        first = np.inf
+        for k in range(ROUNDS):
+            for backward in (True, False, True, False):
+                kernels.sweep(successors, weights, r, self.gamma, v, backward)
+            size = kernels.choose(successors, weights, r, self.gamma, v, chosen, d)
+            first = min(first, size)
+            if LOG: print('    level',level,len(v),k,size, abs(v).max())
+            if size <= STOP * first or size < 1e-9*abs(v).max():
+                break
+            self.prepare(successors, chosen, level)
+            v += self.solve(successors, chosen, d, LOOSE * size, CYCLES, level)[0]
+        return v
 
 
 def _group(successors: Unsigned, strength: Array) -> Grouping | None:

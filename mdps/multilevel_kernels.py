@@ -206,7 +206,7 @@ def cycle(successors: Unsigned, weights: Array, gamma: float, levels: Levels, vi
     """
     last = levels.n.size - 1
     done = np.zeros(levels.n.size, np.int64)
-    levels.x[: levels.n[0]] = 0.0
+    levels.x[levels.rows[0] : levels.rows[0] + levels.n[0]] = 0.0
     level, descending = 0, True
     while True:
         n, b, row, entry = levels.n[level], levels.b[level], levels.rows[level], levels.entries[level]
@@ -250,8 +250,8 @@ def solve_by_cycles(
     Orthomin (Vinsome 1976) with a cycle over the levels as preconditioner: the residual never grows in the Euclidean
     norm.  Returns its largest entry.
     """
-    n = levels.n[0]
-    r, x = levels.d[:n], levels.x[:n]
+    n, row = levels.n[0], levels.rows[0]
+    r, x = levels.d[row : row + n], levels.x[row : row + n]
     directions, images = np.empty((KEPT, n)), np.empty((KEPT, n))
     squares = np.zeros(KEPT)
     e[:] = 0.0
@@ -290,4 +290,42 @@ def solve_by_cycles(
             largest = max(largest, abs(r[s]))
         if largest <= tol:
             break
+    return largest
+
+
+@fast_kernel
+def sweep(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, backward: bool) -> None:
+    """One Gauss-Seidel sweep of the optimality operator where the first successor is the state itself, solved for it."""
+    n, n_actions, b = weights.shape
+    for i in range(n):
+        s = n - 1 - i if backward else i
+        best = -np.inf
+        for a in range(n_actions):
+            total = 0.0
+            for j in range(1, b):
+                total += weights[s, a, j] * v[successors[s, j]]
+            best = max(best, (r[s, a] + gamma * total) / (1 - gamma * weights[s, a, 0]))
+        v[s] = best
+
+
+@fast_kernel
+def choose(
+    successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, chosen: Array, d: Array
+) -> float:
+    """Rows of the greedy policy, chosen[S, b], the residual d = Tv - v, and its largest entry."""
+    n, n_actions, b = weights.shape
+    largest = 0.0
+    for s in range(n):
+        best, arg = -np.inf, 0
+        for a in range(n_actions):
+            total = 0.0
+            for j in range(b):
+                total += weights[s, a, j] * v[successors[s, j]]
+            q = r[s, a] + gamma * total
+            arg = a if q > best else arg
+            best = max(best, q)
+        d[s] = best - v[s]
+        largest = max(largest, abs(d[s]))
+        for j in range(b):
+            chosen[s, j] = weights[s, arg, j]
     return largest
