@@ -16,15 +16,15 @@ import numpy as np
 from claimlab.checks import Array
 from claimlab.mdps import multilevel_kernels as kernels
 from claimlab.mdps.kernels import Unsigned
+from claimlab.mdps.tabular import EPS
 
 WIDEST = 48  # successors of a group at most
 SHRINKS = 0.7  # of the states at most make up the next level
-STOP = 0.03
-LOOSE = 0.1
-ROUNDS = 10
-CYCLES = 6
-LOG = False
 VISITS = 2  # of a level for each of the finer one
+CYCLES = 4  # for a policy at most, since it will change
+LOOSE = 0.1  # of the residual may be left by them
+ROUNDS = 10  # of policy iteration at a coarser level
+ENOUGH = 0.03  # of its first residual may be left by them: values between the levels differ by more
 
 
 class Grouping(NamedTuple):
@@ -40,15 +40,13 @@ class Multilevel:
     """The levels of an MDP with union rows, successors[S, b] and weights[S, A, b]."""
 
     def __init__(self, successors: Unsigned, weights: Array, gamma: float) -> None:
-        self.gamma, self.fine = gamma, successors
+        self.gamma, self.successors = gamma, successors
         self.groupings: list[Grouping] = []
         strength = weights.sum(axis=1)
         while (found := _group(successors, strength)) is not None:
             self.groupings.append(found)
             successors, strength = found.successors, _gathered(strength[:, None], found)[:, 0]
-            strength[:, 0] = 0.0
         parts = self.groupings
-        n, b = [strength.shape[0]], [0]
         n = np.array([len(g.groups) for g in parts] + [len(successors)], np.int64)
         b = np.array([0] + [g.successors.shape[1] for g in parts], np.int64)
         rows = np.concatenate([[0], np.cumsum(n)[:-1]])
@@ -77,52 +75,60 @@ class Multilevel:
             fine = out
 
     def solve(
-        self, successors: Unsigned, weights: Array, d: Array, tol: float, limit: int, level: int = 0
+        self, successors: Unsigned, weights: Array, d: Array, tol: float, level: int = 0
     ) -> tuple[Array, float]:
-        """About the solution of (I - gamma P) e = d for the rows of the last :meth:`prepare`."""
+        """About the solution of (I - gamma P) e = d for the rows of the last :meth:`prepare`, and what is left of d."""
         e, levels = np.empty_like(d), self.levels
         part = levels._replace(
             n=levels.n[level:], b=levels.b[level:], rows=levels.rows[level:], entries=levels.entries[level:]
         )
         part.d[part.rows[0] : part.rows[0] + len(d)] = d
-        left = kernels.solve_by_cycles(successors, weights, self.gamma, part, VISITS, e, tol, limit)
+        left = kernels.solve_by_cycles(successors, weights, self.gamma, part, VISITS, e, tol, CYCLES)
         return e, left
 
-    def start(self, weights: Array, r: Array) -> Array:
-        """Values of the MDP whose states are the groups, from the coarsest to the second finest level."""
-        ladder = []
+    def start(self, weights: Array, r: Array) -> Array | None:
+        """Values from the MDPs whose states are the groups, solved from the coarsest to the second finest level.
+
+        A group has the actions that all of its members have; None if one has none.
+        """
+        successors, ladder = self.successors, []
         for grouping in self.groupings:
             alone = grouping.groups == kernels.ALONE
-            known = np.where(alone, r.max(axis=1) / (1 - self.gamma), 0.0)
-            if not ladder and alone.any():
-                r = r + self.gamma * (weights * known[self.fine][:, None]).sum(axis=2)
-            coarse = np.zeros((len(grouping.sizes), r.shape[1]))
-            np.add.at(coarse, grouping.groups[~alone], r[~alone])
-            r = coarse / grouping.sizes[:, None]
-            weights = _gathered(weights, grouping)
+            known = np.zeros(len(r))
+            known[alone] = (r[alone] / (1 - self.gamma * weights[alone].sum(axis=2))).max(axis=1)
+            near = np.flatnonzero(alone[successors].any(axis=1) & ~alone)
+            paid = r.copy()
+            paid[near] += self.gamma * (weights[near] * known[successors[near]][:, None]).sum(axis=2)
+            members = grouping.groups[~alone]
+            sums = [np.bincount(members, column, len(grouping.sizes)) for column in paid[~alone].T]
+            r, weights = np.stack(sums, axis=1) / grouping.sizes[:, None], _gathered(weights, grouping)
+            if not np.isfinite(r.max(axis=1)).all():
+                return None
+            successors = grouping.successors
             ladder.append((grouping, known, weights, r))
-        v = ladder[-1][3].max(axis=1) / (1 - self.gamma)
+        if not ladder:
+            return None
+        v = r.max(axis=1) / (1 - self.gamma)
         for level in range(len(ladder), 0, -1):
             grouping, known, weights, r = ladder[level - 1]
-            v = self._settle(level, grouping.successors, weights, r, v)
+            self._settle(level, weights, r, v)
             alone = grouping.groups == kernels.ALONE
             v = np.where(alone, known, v[np.where(alone, 0, grouping.groups)])
         return v
 
-    def _settle(self, level: int, successors: Unsigned, weights: Array, r: Array, v: Array) -> Array:
+    def _settle(self, level: int, weights: Array, r: Array, v: Array) -> None:
+        """Policy iteration at a coarser level, as far as its values are worth it at the finer one."""
+        successors, first = self.groupings[level - 1].successors, None
         chosen, d = np.empty((len(v), weights.shape[2])), np.empty(len(v))
-        first = np.inf
-        for k in range(ROUNDS):
+        for _ in range(ROUNDS):
             for backward in (True, False, True, False):
                 kernels.sweep(successors, weights, r, self.gamma, v, backward)
             size = kernels.choose(successors, weights, r, self.gamma, v, chosen, d)
-            first = min(first, size)
-            if LOG: print('    level',level,len(v),k,size, abs(v).max())
-            if size <= STOP * first or size < 1e-9*abs(v).max():
-                break
+            first = size if first is None else first
+            if size <= max(ENOUGH * first, EPS * float(abs(v).max())) or not np.isfinite(size):
+                return
             self.prepare(successors, chosen, level)
-            v += self.solve(successors, chosen, d, LOOSE * size, CYCLES, level)[0]
-        return v
+            v += self.solve(successors, chosen, d, LOOSE * size, level)[0]
 
 
 def _group(successors: Unsigned, strength: Array) -> Grouping | None:

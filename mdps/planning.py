@@ -26,6 +26,7 @@ from claimlab.mdps.certificates import (
 )
 from claimlab.mdps.devices import DeviceSweeps, gpu, require_torch
 from claimlab.mdps.kernels import row_maxima
+from claimlab.mdps.multilevel import Multilevel
 from claimlab.mdps.resolvent import resolvent as resolvent
 from claimlab.mdps.resolvent import solver
 from claimlab.mdps.sweeps import Change, Sweeps
@@ -180,6 +181,9 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
     least, fruitless = np.inf, 0
     enough = 0.3 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)
     iteration = 0
+    levels = None if direct or not sweeps.union else Multilevel(*sweeps.union, mdp.gamma)
+    if levels and (nested := levels.start(sweeps.union.weights, sweeps.r)) is not None:
+        v = nested
     while True:
         for backward in (True, False, True, False):
             sweeps.gauss_seidel(v, backward=backward)
@@ -196,6 +200,12 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
         if direct:
             v += solver(mdp, mdp.under(sweeps.greedy.policy)[0])(d) - d
             continue
+        if levels:
+            levels.prepare(sweeps.greedy.successors, sweeps.greedy.weights)
+            e, left = levels.solve(sweeps.greedy.successors, sweeps.greedy.weights, d, max(0.1 * size, enough))
+            if left <= size / 2:
+                v += e - d
+                continue
         v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV)) - d
 
 
