@@ -53,12 +53,17 @@ class Multilevel:
         entries = np.concatenate([[0], np.cumsum(n * b)[:-1]])
         size = int(n.sum())
         self.levels = kernels.Levels(
-            n, b, rows, entries,
+            n,
+            b,
+            rows,
+            entries,
             np.concatenate([np.empty(0, np.uint32)] + [g.successors.ravel() for g in parts]),
             np.empty(int((n * b).sum())),
             np.concatenate([g.groups for g in parts] + [np.zeros(n[-1], np.uint32)]),
             np.concatenate([np.ones(n[0])] + [g.sizes for g in parts]),
-            np.empty(size), np.empty(size), np.empty(size),
+            np.empty(size),
+            np.empty(size),
+            np.empty(size),
         )
 
     def prepare(self, successors: Unsigned, weights: Array, level: int = 0) -> None:
@@ -74,9 +79,7 @@ class Multilevel:
             kernels.pivots(grouping.successors, out[:, 0], self.gamma, levels.pivot[row : row + n])
             fine = out
 
-    def solve(
-        self, successors: Unsigned, weights: Array, d: Array, tol: float, level: int = 0
-    ) -> tuple[Array, float]:
+    def solve(self, successors: Unsigned, weights: Array, d: Array, tol: float, level: int = 0) -> tuple[Array, float]:
         """About the solution of (I - gamma P) e = d for the rows of the last :meth:`prepare`, and what is left of d."""
         e, levels = np.empty_like(d), self.levels
         part = levels._replace(

@@ -60,9 +60,7 @@ def pair(successors: Unsigned, strength: Array, groups: Unsigned) -> int:
 
 
 @kernel
-def connect(
-    successors: Unsigned, groups: Unsigned, count: int, coarse: Unsigned, slots: Any, sizes: Array
-) -> int:
+def connect(successors: Unsigned, groups: Unsigned, count: int, coarse: Unsigned, slots: Any, sizes: Array) -> int:
     """Fill the successors of the groups, coarse[count, limit], the first being the group itself; `slots` and `sizes`.
 
     Returns the largest number of successors, limit + 1 if they do not fit.
@@ -309,9 +307,7 @@ def sweep(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array
 
 
 @fast_kernel
-def choose(
-    successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, chosen: Array, d: Array
-) -> float:
+def choose(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, chosen: Array, d: Array) -> float:
     """Rows of the greedy policy, chosen[S, b], the residual d = Tv - v, and its largest entry."""
     n, n_actions, b = weights.shape
     largest = 0.0

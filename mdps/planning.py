@@ -206,6 +206,7 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
             if left <= size / 2:
                 v += e - d
                 continue
+            levels = None  # policies cut the groups apart
         v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV)) - d
 
 
