@@ -31,7 +31,7 @@ def drawn(seed: int, gamma: float) -> TabularMDP:
 def prepared(mdp, gamma, rng):
     """The levels of a random policy, its union rows and its matrix."""
     S, A = mdp.r.shape
-    parts = mdp.P.indptr.view(np.uint32), mdp.P.indices.view(np.uint32)
+    parts = mdp.P.indptr.astype(np.uint32), mdp.P.indices.astype(np.uint32)
     width = kernels.union_width(*parts, S, A, 16)
     successors, weights = np.empty((S, width), np.uint32), np.empty((S, A, width))
     kernels.union_rows(*parts, mdp.P.data, A, successors, weights)
