@@ -85,8 +85,7 @@ class Multilevel:
         part = levels._replace(
             n=levels.n[level:], b=levels.b[level:], rows=levels.rows[level:], entries=levels.entries[level:]
         )
-        part.d[part.rows[0] : part.rows[0] + len(d)] = d
-        left = kernels.solve_by_cycles(successors, weights, self.gamma, part, VISITS, e, tol, CYCLES)
+        left = kernels.solve_by_cycles(successors, weights, self.gamma, part, VISITS, d, e, tol, CYCLES)
         return e, left
 
     def start(self, weights: Array, r: Array) -> Array | None:

@@ -241,19 +241,37 @@ def cycle(successors: Unsigned, weights: Array, gamma: float, levels: Levels, vi
 
 @fast_kernel
 def solve_by_cycles(
-    successors: Unsigned, weights: Array, gamma: float, levels: Levels, visits: int, e: Array, tol: float, limit: int
+    successors: Unsigned,
+    weights: Array,
+    gamma: float,
+    levels: Levels,
+    visits: int,
+    d: Array,
+    e: Array,
+    tol: float,
+    limit: int,
 ) -> float:
-    r"""Solve :math:`(I - \gamma P) e = d` for the `d` of the finest level, to a residual of at most `tol`.
+    r"""Solve :math:`(I - \gamma P) e = d` to a residual of at most `tol`.
 
     Orthomin (Vinsome 1976) with a cycle over the levels as preconditioner: the residual never grows in the Euclidean
-    norm.  Returns its largest entry.
+    norm once states that the policy never leaves are solved for, whose values may be 1 / (1 - gamma) times as large.
+    Returns its largest entry.
     """
     n, row = levels.n[0], levels.rows[0]
     r, x = levels.d[row : row + n], levels.x[row : row + n]
     directions, images = np.empty((KEPT, n)), np.empty((KEPT, n))
     squares = np.zeros(KEPT)
-    e[:] = 0.0
-    largest = np.inf
+    pivot, largest = levels.pivot[row : row + n], np.inf
+    for s in range(n):
+        leaves = 0.0
+        for j in range(weights.shape[1]):
+            leaves += weights[s, j] if successors[s, j] != s else 0.0
+        e[s] = d[s] * pivot[s] if leaves == 0.0 else 0.0
+    for s in range(n):
+        total = 0.0
+        for j in range(weights.shape[1]):
+            total += weights[s, j] * e[successors[s, j]]
+        r[s] = d[s] + gamma * total - e[s]
     for step in range(limit):
         cycle(successors, weights, gamma, levels, visits)
         new = step % KEPT

@@ -75,7 +75,9 @@ def test_corrections_leave_what_they_say(seed, gamma):
         rest = d - M @ e
         assert np.linalg.norm(rest) <= np.linalg.norm(left) * (1 + 1e-9) + 1e-9
         assert abs(abs(rest).max() - largest) <= 1e-9 * (1 + abs(e).max())
-    assert gamma > 0.99 or np.linalg.norm(rest) <= 1e-4 * first  # nearer to 1 random policies may stall it: see planning
+    assert (
+        gamma > 0.99 or np.linalg.norm(rest) <= 1e-4 * first
+    )  # nearer to 1 random policies may stall it: see planning
 
 
 @given(seeds(), st.sampled_from([0.9, 0.999, 0.9999]))
