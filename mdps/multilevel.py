@@ -21,7 +21,7 @@ from claimlab.mdps.tabular import EPS
 WIDEST = 48  # successors of a group at most
 SHRINKS = 0.7  # of the states at most make up the next level
 VISITS = 2  # of a level for each of the finer one
-CYCLES = 4  # for a policy at most, since it will change
+CYCLES = 12  # for a policy at most, since it will change
 LOOSE = 0.1  # of the residual may be left by them
 ROUNDS = 10  # of policy iteration at a coarser level
 ENOUGH = 0.03  # of its first residual may be left by them: values between the levels differ by more

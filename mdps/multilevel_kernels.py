@@ -255,13 +255,13 @@ def solve_by_cycles(
 
     Orthomin (Vinsome 1976) with a cycle over the levels as preconditioner: the residual never grows in the Euclidean
     norm once states that the policy never leaves are solved for, whose values may be 1 / (1 - gamma) times as large.
-    Returns its largest entry.
+    Returns its largest entry, infinity if one is not finite.
     """
     n, row = levels.n[0], levels.rows[0]
     r, x = levels.d[row : row + n], levels.x[row : row + n]
     directions, images = np.empty((KEPT, n)), np.empty((KEPT, n))
     squares = np.zeros(KEPT)
-    pivot, largest = levels.pivot[row : row + n], np.inf
+    pivot = levels.pivot[row : row + n]
     for s in range(n):
         leaves = 0.0
         for j in range(weights.shape[1]):
@@ -306,6 +306,13 @@ def solve_by_cycles(
             largest = max(largest, abs(r[s]))
         if largest <= tol:
             break
+    largest = 0.0  # anew, since what is kept up to date drifts where directions nearly cancel
+    for s in range(n):
+        total = 0.0
+        for j in range(weights.shape[1]):
+            total += weights[s, j] * e[successors[s, j]]
+        size = abs(d[s] + gamma * total - e[s])
+        largest = max(largest, size if size <= LARGEST else np.inf)
     return largest
 
 

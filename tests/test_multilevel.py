@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from claimlab.mdps import TabularMDP, gridworld, kernels, krylov_policy_iteration, modified_policy_iteration
 from claimlab.mdps.multilevel import Multilevel
 from claimlab.mdps.multilevel_kernels import ALONE
+from claimlab.mdps.tabular import EPS
 from claimlab.theory.strategies import seeds
 
 
@@ -59,25 +60,20 @@ def test_levels_are_groups_of_states_with_their_mean_transitions(seed, gamma):
         np.testing.assert_allclose(P, expected, atol=1e-14)
 
 
-@given(seeds(), st.sampled_from([0.5, 0.99, 0.9999]))
+@given(seeds(), st.sampled_from([0.5, 0.9, 0.99, 0.9999]))
 @settings(max_examples=25)
 def test_corrections_leave_what_they_say(seed, gamma):
     mdp = drawn(seed, gamma)
     rng = np.random.default_rng(seed)
     levels, successors, weights, P = prepared(mdp, gamma, rng)
-    d, e = rng.standard_normal(mdp.n_states), np.zeros(mdp.n_states)
-    M = np.eye(mdp.n_states) - gamma * P
-    first = float(np.linalg.norm(d))
-    for _ in range(30):
-        left = d - M @ e
-        more, largest = levels.solve(successors, weights, left, 0.0)
-        e += more
-        rest = d - M @ e
-        assert np.linalg.norm(rest) <= np.linalg.norm(left) * (1 + 1e-9) + 1e-9
-        assert abs(abs(rest).max() - largest) <= 1e-9 * (1 + abs(e).max())
-    assert (
-        gamma > 0.99 or np.linalg.norm(rest) <= 1e-4 * first
-    )  # nearer to 1 random policies may stall it: see planning
+    M, left = np.eye(mdp.n_states) - gamma * P, rng.standard_normal(mdp.n_states)
+    for _ in range(3):
+        e, largest = levels.solve(successors, weights, left, 0.0)
+        rest = left - M @ e
+        assert abs(abs(rest).max() - largest) <= 16 * EPS * (abs(e).max() + abs(left).max())
+        left = rest
+    if gamma <= 0.9:  # nearer to 1, states among which a random policy stays for ever may stall it
+        assert abs(left).max() <= 1e-10
 
 
 @given(seeds(), st.sampled_from([0.9, 0.999, 0.9999]))
