@@ -318,7 +318,7 @@ def solve_by_cycles(
 
 @fast_kernel
 def sweep(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, backward: bool) -> None:
-    """One Gauss-Seidel sweep of the optimality operator where the first successor is the state itself, solved for it."""
+    """One Gauss-Seidel sweep of the optimality operator, solved for each state, which is its own first successor."""
     n, n_actions, b = weights.shape
     for i in range(n):
         s = n - 1 - i if backward else i
