@@ -26,6 +26,7 @@ from claimlab.mdps.certificates import (
 )
 from claimlab.mdps.devices import DeviceSweeps, gpu, require_torch
 from claimlab.mdps.kernels import row_maxima
+from claimlab.mdps.multilevel import Multilevel
 from claimlab.mdps.resolvent import resolvent as resolvent
 from claimlab.mdps.resolvent import solver
 from claimlab.mdps.sweeps import Change, Sweeps
@@ -101,7 +102,9 @@ def krylov_policy_iteration(
     For MDPs in which news travels slowly (grids, chains, discounts near 1).  A sweep carries a reward across the whole
     state space in the order of the states, and the next in the other; the correction
     :math:`(I - \gamma P_\pi)^{-1}(Tv - v)` then settles what remains within the policy.  It is solved by BiCGSTAB and
-    loosely, since the policy will change, or by a direct method where that stalls or rows are long.
+    loosely, since the policy will change, or by a direct method where that stalls or rows are long.  Where actions share
+    their successors, as on grids, groups of states give the first values, and corrections on several scales for as long
+    as they work (:mod:`claimlab.mdps.multilevel`).
     """
     tol, sweeps, v = _begin(mdp, tol, start, threads)
     return _within(tol, _accelerate(mdp, sweeps, v, tol, max_iterations), "iterations")
@@ -180,6 +183,11 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
     least, fruitless = np.inf, 0
     enough = 0.3 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)
     iteration = 0
+    levels = None
+    if sweeps.union and not direct:
+        levels = Multilevel(*sweeps.union, mdp.gamma)
+        nested = levels.start(sweeps.union.weights, sweeps.r)
+        v = v if nested is None else nested
     while True:
         for backward in (True, False, True, False):
             sweeps.gauss_seidel(v, backward=backward)
@@ -196,6 +204,13 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
         if direct:
             v += solver(mdp, mdp.under(sweeps.greedy.policy)[0])(d) - d
             continue
+        if levels:
+            levels.prepare(sweeps.greedy.successors, sweeps.greedy.weights)
+            e, left = levels.solve(sweeps.greedy.successors, sweeps.greedy.weights, d, max(0.1 * size, enough))
+            if left <= size / 2:
+                v += e - d
+                continue
+            levels = None  # the policy parts what is grouped together
         v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV)) - d
 
 

@@ -1,0 +1,352 @@
+r"""Compiled parts of :mod:`claimlab.mdps.multilevel`: grouping states, coarser transitions, and cycles over the levels.
+
+Rows are union rows (see :mod:`claimlab.mdps.kernels`): successors[S, b] and, for each of A actions, weights[S, A, b].
+A level's `groups` give the coarser state of each state, or `ALONE`; its `slots`[S, b] tell where among the successors
+of that coarser state a successor counts, or `DROPPED`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from claimlab.checks import Array, Ints
+from claimlab.mdps.kernels import LARGEST, Unsigned
+from claimlab.native import fast_kernel, kernel
+
+ALONE = np.uint32(0xFFFFFFFF)
+DROPPED = 255
+KEPT = 4  # search directions that a new one is made orthogonal to
+
+
+@kernel
+def pair(successors: Unsigned, strength: Array, groups: Unsigned) -> int:
+    """Put each state together with its strongest neighbour that is free, or into the group of its strongest one.
+
+    `strength`[S, b] is how likely a state moves to each successor; both directions count.  States that are `ALONE` stay
+    so.  Returns the number of groups.
+    """
+    n, b = successors.shape
+    free = np.ones(n, np.bool_)
+    count = 0
+    for s in range(n):
+        if groups[s] == ALONE or not free[s]:
+            continue
+        best, mate, joined, host = 0.0, -1, 0.0, -1
+        for j in range(b):
+            t = successors[s, j]
+            if t == s or groups[t] == ALONE:
+                continue
+            weight = strength[s, j]
+            for k in range(b):
+                if successors[t, k] == s:
+                    weight += strength[t, k]
+            if free[t] and weight > best:
+                best, mate = weight, t
+            if not free[t] and weight > joined:
+                joined, host = weight, t
+        free[s] = False
+        if mate >= 0:
+            free[mate] = False
+            groups[s] = groups[mate] = count
+            count += 1
+        elif host >= 0:
+            groups[s] = groups[host]
+        else:
+            groups[s] = count
+            count += 1
+    return count
+
+
+@kernel
+def connect(successors: Unsigned, groups: Unsigned, count: int, coarse: Unsigned, slots: Any, sizes: Array) -> int:
+    """Fill the successors of the groups, coarse[count, limit], the first being the group itself; `slots` and `sizes`.
+
+    Returns the largest number of successors, limit + 1 if they do not fit.
+    """
+    n, b = successors.shape
+    limit, width = coarse.shape[1], 1
+    degree, starts = np.ones(count, np.int64), np.zeros(count + 1, np.int64)
+    for s in range(n):
+        if groups[s] != ALONE:
+            starts[groups[s] + 1] += 1
+    for g in range(count):
+        sizes[g] = starts[g + 1]
+        starts[g + 1] += starts[g]
+        coarse[g, 0] = g
+    members, filled = np.empty(starts[count], np.int64), starts.copy()
+    for s in range(n):
+        if groups[s] != ALONE:
+            members[filled[groups[s]]] = s
+            filled[groups[s]] += 1
+    for i in range(members.size):
+        s = members[i]
+        g = groups[s]
+        for j in range(b):
+            h = groups[successors[s, j]]
+            if h == ALONE:
+                slots[s, j] = DROPPED
+                continue
+            k = 0
+            while k < degree[g] and coarse[g, k] != h:
+                k += 1
+            if k == degree[g]:
+                if k == limit:
+                    return limit + 1
+                coarse[g, k] = h
+                degree[g] += 1
+            slots[s, j] = k
+        width = max(width, degree[g])
+    for g in range(count):
+        for k in range(degree[g], width):
+            coarse[g, k] = g  # of weight 0
+    return width
+
+
+@fast_kernel
+def gather(weights: Array, groups: Unsigned, slots: Any, sizes: Array, out: Array) -> None:
+    """The mean transitions of each group, out[groups, A, width]."""
+    n, n_actions, b = weights.shape
+    out[:] = 0.0
+    for s in range(n):
+        g = groups[s]
+        if g != ALONE:
+            share = 1 / sizes[g]
+            for j in range(b):
+                k = slots[s, j]
+                if k != DROPPED:
+                    for a in range(n_actions):
+                        out[g, a, k] += share * weights[s, a, j]
+
+
+@fast_kernel
+def pivots(successors: Unsigned, weights: Array, gamma: float, out: Array) -> None:
+    """The reciprocals of the diagonal of I - gamma P."""
+    for s in range(out.size):
+        stays = 0.0
+        for j in range(weights.shape[1]):
+            stays += weights[s, j] if successors[s, j] == s else 0.0
+        out[s] = 1 / (1 - gamma * stays)
+
+
+@fast_kernel
+def smooth(
+    successors: Unsigned, weights: Array, gamma: float, pivot: Array, d: Array, x: Array, backward: bool
+) -> None:
+    """One Gauss-Seidel sweep for (I - gamma P) x = d."""
+    n, b = weights.shape
+    for i in range(n):
+        s = n - 1 - i if backward else i
+        total = 0.0
+        for j in range(b):
+            total += weights[s, j] * x[successors[s, j]]
+        x[s] += (d[s] + gamma * total - x[s]) * pivot[s]
+
+
+@fast_kernel
+def restrict(
+    successors: Unsigned,
+    weights: Array,
+    gamma: float,
+    d: Array,
+    x: Array,
+    groups: Unsigned,
+    sizes: Array,
+    out: Array,
+) -> None:
+    """The mean residual of each group."""
+    out[:] = 0.0
+    for s in range(x.size):
+        g = groups[s]
+        if g != ALONE:
+            total = 0.0
+            for j in range(weights.shape[1]):
+                total += weights[s, j] * x[successors[s, j]]
+            out[g] += d[s] + gamma * total - x[s]
+    for g in range(out.size):
+        out[g] /= sizes[g]
+
+
+@fast_kernel
+def prolong(groups: Unsigned, coarse: Array, x: Array) -> None:
+    for s in range(x.size):
+        if groups[s] != ALONE:
+            x[s] += coarse[groups[s]]
+
+
+class Levels(NamedTuple):
+    """Systems (I - gamma P) x = d of a policy at every level, the finest first, end to end.
+
+    Level l has ``n[l]`` states, from ``rows[l]`` on, and ``n[l] * b[l]`` entries, from ``entries[l]`` on; the entries
+    of the finest are elsewhere, so ``entries[1] = 0``.
+    """
+
+    n: Ints
+    b: Ints
+    rows: Ints
+    entries: Ints
+    successors: Unsigned  # [entries]
+    weights: Array  # [entries]
+    groups: Unsigned  # [rows]
+    sizes: Array  # [rows]
+    pivot: Array  # [rows]
+    d: Array  # [rows]
+    x: Array  # [rows]
+
+
+@fast_kernel
+def cycle(successors: Unsigned, weights: Array, gamma: float, levels: Levels, visits: int) -> None:
+    """One cycle over the levels for ``levels.x`` of the finest, from 0; each level is visited so often from above.
+
+    Half of the coarsest system's residual is gone with each pair of sweeps, unless its states are on their own, when
+    nothing is left.
+    """
+    last = levels.n.size - 1
+    done = np.zeros(levels.n.size, np.int64)
+    levels.x[levels.rows[0] : levels.rows[0] + levels.n[0]] = 0.0
+    level, descending = 0, True
+    while True:
+        n, b, row, entry = levels.n[level], levels.b[level], levels.rows[level], levels.entries[level]
+        if level == 0:
+            to, w = successors, weights
+        else:
+            to = levels.successors[entry : entry + n * b].reshape(n, b)
+            w = levels.weights[entry : entry + n * b].reshape(n, b)
+        d, x, pivot = levels.d[row : row + n], levels.x[row : row + n], levels.pivot[row : row + n]
+        if level == last:
+            for _ in range(4):
+                smooth(to, w, gamma, pivot, d, x, False)
+                smooth(to, w, gamma, pivot, d, x, True)
+        else:
+            groups, below = levels.groups[row : row + n], levels.rows[level + 1]
+            coarse = levels.x[below : below + levels.n[level + 1]]
+            if descending:
+                smooth(to, w, gamma, pivot, d, x, False)
+                sizes = levels.sizes[below : below + coarse.size]
+                restrict(to, w, gamma, d, x, groups, sizes, levels.d[below : below + coarse.size])
+                coarse[:] = 0.0
+                done[level + 1] = 0
+                level += 1
+                continue
+            prolong(groups, coarse, x)
+            smooth(to, w, gamma, pivot, d, x, True)
+        if level == 0:
+            return
+        done[level] += 1
+        descending = done[level] < visits and level < last
+        if not descending:
+            level -= 1
+
+
+@fast_kernel
+def solve_by_cycles(
+    successors: Unsigned,
+    weights: Array,
+    gamma: float,
+    levels: Levels,
+    visits: int,
+    d: Array,
+    e: Array,
+    tol: float,
+    limit: int,
+) -> float:
+    r"""Solve :math:`(I - \gamma P) e = d` to a residual of at most `tol`.
+
+    Orthomin (Vinsome 1976) with a cycle over the levels as preconditioner: the residual never grows in the Euclidean
+    norm once states that the policy never leaves are solved for, whose values may be 1 / (1 - gamma) times as large.
+    Returns its largest entry, infinity if one is not finite.
+    """
+    n, row = levels.n[0], levels.rows[0]
+    r, x = levels.d[row : row + n], levels.x[row : row + n]
+    directions, images = np.empty((KEPT, n)), np.empty((KEPT, n))
+    squares = np.zeros(KEPT)
+    pivot = levels.pivot[row : row + n]
+    for s in range(n):
+        leaves = 0.0
+        for j in range(weights.shape[1]):
+            leaves += weights[s, j] if successors[s, j] != s else 0.0
+        e[s] = d[s] * pivot[s] if leaves == 0.0 else 0.0
+    for s in range(n):
+        total = 0.0
+        for j in range(weights.shape[1]):
+            total += weights[s, j] * e[successors[s, j]]
+        r[s] = d[s] + gamma * total - e[s]
+    for step in range(limit):
+        cycle(successors, weights, gamma, levels, visits)
+        new = step % KEPT
+        z, q = directions[new], images[new]
+        for s in range(n):
+            total = 0.0
+            for j in range(weights.shape[1]):
+                total += weights[s, j] * x[successors[s, j]]
+            z[s], q[s] = x[s], x[s] - gamma * total
+        for k in range(min(step, KEPT)):
+            if k == new or squares[k] == 0.0:
+                continue
+            along = 0.0
+            for s in range(n):
+                along += q[s] * images[k, s]
+            along /= squares[k]
+            for s in range(n):
+                q[s] -= along * images[k, s]
+                z[s] -= along * directions[k, s]
+        along, square = 0.0, 0.0
+        for s in range(n):
+            along += q[s] * r[s]
+            square += q[s] * q[s]
+        if not 0.0 < square <= LARGEST:
+            break
+        squares[new] = square
+        along /= square
+        largest = 0.0
+        for s in range(n):
+            e[s] += along * z[s]
+            r[s] -= along * q[s]
+            largest = max(largest, abs(r[s]))
+        if largest <= tol:
+            break
+    largest = 0.0  # anew, since what is kept up to date drifts where directions nearly cancel
+    for s in range(n):
+        total = 0.0
+        for j in range(weights.shape[1]):
+            total += weights[s, j] * e[successors[s, j]]
+        size = abs(d[s] + gamma * total - e[s])
+        largest = max(largest, size if size <= LARGEST else np.inf)
+    return largest
+
+
+@fast_kernel
+def sweep(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, backward: bool) -> None:
+    """One Gauss-Seidel sweep of the optimality operator, solved for each state, which is its own first successor."""
+    n, n_actions, b = weights.shape
+    for i in range(n):
+        s = n - 1 - i if backward else i
+        best = -np.inf
+        for a in range(n_actions):
+            total = 0.0
+            for j in range(1, b):
+                total += weights[s, a, j] * v[successors[s, j]]
+            best = max(best, (r[s, a] + gamma * total) / (1 - gamma * weights[s, a, 0]))
+        v[s] = best
+
+
+@fast_kernel
+def choose(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, chosen: Array, d: Array) -> float:
+    """Rows of the greedy policy, chosen[S, b], the residual d = Tv - v, and its largest entry."""
+    n, n_actions, b = weights.shape
+    largest = 0.0
+    for s in range(n):
+        best, arg = -np.inf, 0
+        for a in range(n_actions):
+            total = 0.0
+            for j in range(b):
+                total += weights[s, a, j] * v[successors[s, j]]
+            q = r[s, a] + gamma * total
+            arg = a if q > best else arg
+            best = max(best, q)
+        d[s] = best - v[s]
+        largest = max(largest, abs(d[s]))
+        for j in range(b):
+            chosen[s, j] = weights[s, arg, j]
+    return largest
