@@ -97,7 +97,7 @@ def connect(successors: Unsigned, groups: Unsigned, count: int, coarse: Unsigned
                 coarse[g, k] = h
                 degree[g] += 1
             slots[s, j] = k
-        width = max(width, degree[g])
+        width = max(width, int(degree[g]))
     for g in range(count):
         for k in range(degree[g], width):
             coarse[g, k] = g  # of weight 0

@@ -102,9 +102,9 @@ def krylov_policy_iteration(
     For MDPs in which news travels slowly (grids, chains, discounts near 1).  A sweep carries a reward across the whole
     state space in the order of the states, and the next in the other; the correction
     :math:`(I - \gamma P_\pi)^{-1}(Tv - v)` then settles what remains within the policy.  It is solved by BiCGSTAB and
-    loosely, since the policy will change, or by a direct method where that stalls or rows are long.  Where actions share
-    their successors, as on grids, groups of states give the first values, and corrections on several scales for as long
-    as they work (:mod:`claimlab.mdps.multilevel`).
+    loosely, since the policy will change, or by a direct method where that stalls or rows are long.  Where actions
+    share their successors, as on grids, groups of states give the first values, and corrections on several scales for
+    as long as they work (:mod:`claimlab.mdps.multilevel`).
     """
     tol, sweeps, v = _begin(mdp, tol, start, threads)
     return _within(tol, _accelerate(mdp, sweeps, v, tol, max_iterations), "iterations")
