@@ -130,7 +130,7 @@ class Pretrained(nn.Module):
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
         return {name: weight.detach() for name, weight in self.trained()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], *_: Any, **__: Any) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         own = dict(self.trained())
         if own.keys() != state_dict.keys():
             raise ValueError(f"the state has other weights: {sorted(own.keys() ^ state_dict.keys())[:3]} ...")
