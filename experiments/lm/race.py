@@ -82,7 +82,7 @@ def theirs(model: Transformer, task: Task, beta: float = 0.0) -> tuple[list[floa
     """The same of GRPOTrainer, and the mean length of its answers."""
     from datasets import Dataset
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     words = Tokenizer(models.WordLevel({c: i for i, c in enumerate(f"#${task.alphabet}")}, unk_token="#"))
@@ -107,7 +107,9 @@ def theirs(model: Transformer, task: Task, beta: float = 0.0) -> tuple[list[floa
             report_to=[], bf16=False, use_cpu=True, gradient_checkpointing=False, lr_scheduler_type="constant",
             loss_type="dapo", adam_beta1=BETAS[0], adam_beta2=BETAS[1], disable_tqdm=True,
         )  # fmt: skip
-        trainer = GRPOTrainer(llama(model), paid, options, data, processing_class=tokenizer, callbacks=[Clock()])
+        llama(model).save_pretrained(folder)  # the reference is read from where the model came from
+        peer = LlamaForCausalLM.from_pretrained(folder)
+        trainer = GRPOTrainer(peer, paid, options, data, processing_class=tokenizer, callbacks=[Clock()])
         trainer.train()
     length = next(row["completions/mean_length"] for row in trainer.state.log_history if "loss" in row)
     return np.diff(times)[WARM:].tolist(), length
