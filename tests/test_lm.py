@@ -81,7 +81,7 @@ def test_reinforce_is_the_gradient_of_the_enumerated_value(kind, seed):
 
 def same_on_policy(batch):
     A = signals.centred(batch)
-    k, ones = (batch.tokens.sum(1)).double(), torch.zeros_like(batch.rewards)
+    k = batch.tokens.sum(1).double()
     return {
         "opmd": surrogates.opmd,
         "pairwise": lambda x, b: surrogates.pairwise(x, b, 0.7) / 1.4,
@@ -95,11 +95,7 @@ def same_on_policy(batch):
             regressions.a_lol(x, b, b.rewards - A) - regressions.a_lol(x, b, b.rewards + A)
         ),
         "sppo": lambda x, b: regressions.sppo(x, Batch(b.old, A + 0.5, b.groups, b.weights, b.tokens), 1.0) / 2,
-        "rover": lambda x, b: (
-            regressions.rover(x, Batch(b.old, A, b.groups, b.weights, b.tokens), ones[:, None]) / 2
-            if bool((k == k[0]).all())
-            else surrogates.reinforce(x, b)
-        ),
+        "asymre": surrogates.asymre,  # a constant times the mean of the score, which is zero
         **{
             f"rec {mask} {importance}": partial(surrogates.rec, mask=mask, importance=importance)
             for mask in surrogates.MASKS
@@ -112,13 +108,102 @@ def same_on_policy(batch):
 @given(seed=SEEDS)
 @settings(max_examples=2, deadline=None)
 def test_on_policy_all_are_reinforce(kind, seed):
-    """At ratio one, with matched constants, eighteen losses have one gradient (ROV-6, GR15 and the like)."""
+    """At ratio one, with matched constants, seventeen losses have one gradient (GR15 and the like)."""
     model = kind(seed)
     batch, logp = whole(model, model, seed)
     expected = flat(surrogates.reinforce(logp, batch), model)
     for name, loss in same_on_policy(batch).items():
         batch, logp = whole(model, model, seed)
         torch.testing.assert_close(flat(loss(logp, batch), model), expected, rtol=0, atol=1e-10, msg=name)
+
+
+@POLICIES
+@given(seed=SEEDS, rho=st.floats(0.2, 3))
+@settings(max_examples=3, deadline=None)
+def test_rover_on_policy_is_reinforce_over_the_length(kind, seed, rho):
+    r"""With all answers of three tokens its gradient is :math:`2\rho/3` times REINFORCE's: log-ratios are zero."""
+    model = kind(seed)
+    batch, _ = whole(model, model, seed)
+    full = batch.tokens.all(1)
+    mass = batch.weights[full]
+    said = every_answer(4, 3).tokens[full]
+    batch = Batch(batch.old[full], batch.rewards[full], batch.groups[full], mass / mass.sum(), batch.tokens[full])
+    found = []
+    for loss in (partial(regressions.rover, following=torch.zeros(len(said), 3), rho=rho), surrogates.reinforce):
+        found.append(flat(loss(model.token_logp(torch.full((len(said), 2), 2), said), batch), model))
+    torch.testing.assert_close(found[0], 2 * rho / 3 * found[1], rtol=0, atol=1e-10)
+    assert float(found[1].abs().max()) > 1e-6
+
+
+@POLICIES
+@given(seed=SEEDS, beta=st.floats(0.01, 2))
+@settings(max_examples=3, deadline=None)
+def test_asymre_off_policy_adds_imitation(kind, seed, beta):
+    r"""Its gradient less REINFORCE's is :math:`\beta\nabla KL(\pi_{old}\|\pi_\theta)`."""
+    model, behind = kind(seed), kind(seed + 1)
+    found = []
+    for loss in (partial(surrogates.asymre, beta=beta), surrogates.reinforce):
+        batch, logp = whole(model, behind, seed)
+        found.append(flat(loss(logp, batch), model))
+    batch, logp = whole(model, behind, seed)
+    law, old = torch.where(batch.tokens, logp, 0.0).sum(1), batch.old.sum(1)
+    kl = flat((old.exp() * (old - law)).sum(), model)
+    torch.testing.assert_close(found[0] - found[1], beta * kl, rtol=0, atol=1e-10)
+    assert float(kl.abs().max()) > 1e-6
+
+
+@POLICIES
+@given(seed=SEEDS)
+@settings(max_examples=3, deadline=None)
+def test_the_penalty_is_the_divergence_of_whole_answers(kind, seed):
+    model, other = kind(seed), kind(seed + 1)
+    batch, logp = whole(model, model, seed)
+    reference = whole(other, model, seed)[1].detach()
+    law, far = (torch.where(batch.tokens, x, 0.0).sum(1).detach() for x in (logp, reference))
+    found = clipped.penalty(logp, batch, reference, over="total")
+    assert float(found.detach()) == pytest.approx(float((law.exp() * (law - far)).sum()), abs=1e-10)
+
+
+@given(seed=SEEDS)
+def test_the_penaltys_gradient_is_that_of_the_other_divergence(seed):
+    r"""As a loss on answers of one token, k3 descends :math:`KL(\pi_{ref}\|\pi)`, not what it estimates."""
+    generator = torch.Generator().manual_seed(seed)
+    logits, other = torch.randn(2, 5, generator=generator, dtype=torch.float64)
+    logits.requires_grad_()
+    reference, logp = other.log_softmax(0), logits.log_softmax(0)
+    batch = enumerated(logp.detach().exp(), torch.zeros(5, dtype=torch.float64))
+    (found,) = torch.autograd.grad(clipped.penalty(logp[:, None], batch, reference[:, None], over="total"), logits)
+    torch.testing.assert_close(found, logits.detach().softmax(0) - reference.exp(), rtol=0, atol=1e-12)
+
+
+@given(rewards=st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=7), min_size=1, max_size=3))
+def test_red_drop_keeps_as_many_below_the_mean_as_above(rewards):
+    """Whom it drops, and its gradient, against a count by hand."""
+    flat_rewards = torch.tensor([r for group in rewards for r in group], dtype=torch.float64)
+    groups = torch.tensor([g for g, group in enumerate(rewards) for _ in group])
+    batch = sampled(torch.full((len(groups), 2), -1.0, dtype=torch.float64), flat_rewards, groups)
+    kept = surrogates.balanced(batch, torch.Generator().manual_seed(3))
+    logp = batch.old.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(surrogates.red_drop(logp, batch, torch.Generator().manual_seed(3)), logp)
+    start = 0
+    for group in rewards:
+        here = kept[start : start + len(group)].tolist()
+        above = [sum(group) <= r * len(group) for r in group]
+        low, high = len(group) - sum(above), sum(above)
+        assert all(k for k, a in zip(here, above) if a)
+        assert sum(here) == high + min(low, high)
+        mean = np.mean([r for r, k in zip(group, here) if k])
+        expected = [-(r - mean) * k / len(groups) for r, k in zip(group, here)]
+        assert slope[start : start + len(group)].tolist() == [pytest.approx([e, e], abs=1e-12) for e in expected]
+        start += len(group)
+
+
+def test_red_drop_drops_at_random():
+    batch = sampled(torch.full((4, 1), -1.0), torch.tensor([1.0, 0, 0, 0]), torch.zeros(4, dtype=torch.int64))
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.stack([surrogates.balanced(batch, generator) for _ in range(900)]).double().mean(0)
+    assert float(seen[0]) == 1
+    assert (seen[1:] - 1 / 3).abs().max() < 5 * (2 / 9 / 900) ** 0.5
 
 
 @POLICIES
@@ -304,6 +389,7 @@ def test_a_reward_and_a_surrogate_of_ones_own_are_learnt():
         (lambda: clipped.add_up(torch.zeros(1, 1), _one(), "mean"), "over must be one of"),
         (lambda: clipped.add_up(torch.zeros(1, 1), _one(), "constant"), "budget must be"),
         (lambda: regressions.pairs(_one()), "groups\\[0\\] has 1 answers"),
+        (lambda: surrogates.balanced(_unequal()), "equal weight, group 0 has \\[0.25, 0.75\\]"),
         (lambda: signals.leave_one_out(_one()), "groups\\[0\\] has one answer"),
         (lambda: surrogates.reinforce(torch.zeros(2, 1), _one()), "logp must have shape \\(1, 1\\)"),
     ],
@@ -315,3 +401,13 @@ def test_bad_calls(call, match):
 
 def _one():
     return sampled(torch.zeros(1, 1), torch.ones(1), torch.tensor([0]))
+
+
+def _unequal():
+    return Batch(
+        torch.zeros(2, 1),
+        torch.tensor([0.0, 1.0]),
+        torch.tensor([0, 0]),
+        torch.tensor([0.25, 0.75]),
+        torch.ones(2, 1, dtype=torch.bool),
+    )

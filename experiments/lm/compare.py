@@ -15,13 +15,13 @@ import pandas as pd
 
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import Diverged, Settings, Surrogate, reinforce
-from claimlab.experiments.lm.transformer import Transformer
+from claimlab.experiments.lm.transformer import Policy
 
 TUNING = 1_000_000  # seeds of the choice of rates start here
 
 
 def compare(
-    start: Transformer,
+    start: Policy,
     task: Task,
     arms: Mapping[str, Surrogate],
     settings: Settings,
@@ -50,7 +50,7 @@ def metric(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(
-    start: Transformer, task: Task, surrogate: Surrogate, settings: Settings, rates: Sequence[float], tuning: int
+    start: Policy, task: Task, surrogate: Surrogate, settings: Settings, rates: Sequence[float], tuning: int
 ) -> float:
     if len(rates) < 2:
         return rates[0] if rates else settings.rate
@@ -66,7 +66,7 @@ def _best(
     return rates[int(np.argmax(found))]
 
 
-def _curve(start: Transformer, task: Task, surrogate: Surrogate, settings: Settings) -> pd.DataFrame:
+def _curve(start: Policy, task: Task, surrogate: Surrogate, settings: Settings) -> pd.DataFrame:
     try:
         table = reinforce(deepcopy(start), task, surrogate, settings)
     except Diverged:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from claimlab.experiments.lm.batch import Batch, sampled
 from claimlab.experiments.lm.tasks import Example, Task
-from claimlab.experiments.lm.transformer import END, PAD, Answers, Transformer
+from claimlab.experiments.lm.transformer import END, PAD, Answers, Policy
 
 Reward = Callable[[Example, str], float]
 
@@ -62,7 +62,7 @@ def demonstrations(task: Task, count: int, rng: Generator) -> tuple[Tensor, Tens
 
 
 def answers(
-    model: Transformer,
+    model: Policy,
     task: Task,
     examples: Sequence[Example],
     generator: torch.Generator,
@@ -92,9 +92,7 @@ def answers(
     return prompts.repeat_interleave(group, 0), whole, texts
 
 
-def rollout(
-    model: Transformer, task: Task, reward: Reward, seed: Sequence[int], *, prompts: int, group: int
-) -> Rollout:
+def rollout(model: Policy, task: Task, reward: Reward, seed: Sequence[int], *, prompts: int, group: int) -> Rollout:
     """Answers to `prompts` random examples, `group` to each.  Equal seeds give equal prompts whatever the model."""
     rng = np.random.default_rng([*seed, 0])
     examples = [task.draw(rng) for _ in range(prompts)]

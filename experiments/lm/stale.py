@@ -1,7 +1,8 @@
 """Group-relative REINFORCE on fresh, stale and fixed data (Yao et al. 2025, their experiments in small).
 
 ``python -m claimlab.experiments.lm.stale FILE`` runs all of it and writes the record.  Stated beforehand: the metric is
-that of `compare`; 10 paired seeds; the smallest effect is 0.02.  Each arm has the best of three rates.  On fresh data
+that of `compare`; 10 paired seeds; the smallest effect is 0.02.  Each arm has the best of five rates; the
+record names the arms whose rate is the lowest or highest of these (`edges`).  On fresh data
 (one step a batch) arms with and without clip are provably the same run, which `sanity` demands.
 """
 
@@ -25,7 +26,7 @@ from claimlab.experiments.lm.tasks import Task, modes
 from claimlab.experiments.lm.train import Settings, Surrogate, imitate
 from claimlab.theory.evidence import comparison, to_json
 
-SEEDS, EFFECT, RATES = 10, 0.02, (3e-4, 1e-3, 3e-3)
+SEEDS, EFFECT, RATES = 10, 0.02, (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 DATA = {"fresh": 1, "stale": 20, "fixed": 0}  # how often the answering policy is refreshed
 ARMS: dict[str, Surrogate] = {
     "REINFORCE": surrogates.reinforce,
@@ -75,6 +76,12 @@ def findings(table: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
+def edges(table: pd.DataFrame, rates: tuple[float, ...] = RATES) -> list[dict[str, Any]]:
+    """The arms whose chosen rate is the lowest or highest of the grid: a wider one might serve them better."""
+    chosen = table[["data", "arm", "rate"]].drop_duplicates()
+    return chosen[chosen["rate"].isin([min(rates), max(rates)])].to_dict("records")
+
+
 def draw(table: pd.DataFrame) -> Figure:
     """Learning curves: mean over seeds with its standard error."""
     fig, axes = plt.subplots(1, len(DATA), figsize=(7, 2.4), sharey=True, layout="constrained")
@@ -96,6 +103,7 @@ def main(file: Path) -> None:
     if not sanity(table):
         raise RuntimeError("arms that are provably the same differ on fresh data: a fault of the loop.")
     record = {"settings": vars(settings), "rates": RATES, "effect": EFFECT, "findings": findings(table)}
+    record["edges"] = edges(table)
     rows = table.to_dict("records")
     atomic.write_json(file, record | {"rows": rows, "environment": where})
 

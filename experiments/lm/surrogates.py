@@ -99,9 +99,8 @@ def balanced(batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         rewards, weights = batch.rewards[members], batch.weights[members]
         if weights.max() - weights.min() > 1e-6 * weights.max():
             raise ValueError(f"red_drop needs answers of equal weight, group {group} has {weights.tolist()}.")
-        if rewards.max() == rewards.min():
-            continue  # rounding of the mean must not make all of them bad
-        below = members[A[members] < 0]
+        rounding = 4 * len(members) * torch.finfo(rewards.dtype).eps * rewards.abs().max()  # of the mean
+        below = members[A[members] < -rounding]
         excess = 2 * len(below) - len(members)
         if excess > 0:
             kept[below[torch.randperm(len(below), generator=generator)[:excess]]] = False

