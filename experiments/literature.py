@@ -19,15 +19,12 @@ class Reach(StrEnum):
 
     @property
     def words(self) -> str:
-        return WORDS[self]
-
-
-WORDS = {
-    Reach.THEORY: "its statements can be checked as printed",
-    Reach.MECHANISM: "its mechanism can be checked on small instances",
-    Reach.ANALOGUE: "only a stylised mechanism can be checked, which says nothing about its headline numbers",
-    Reach.NONE: "not honestly checkable",
-}
+        return {
+            Reach.THEORY: "its statements can be checked as printed",
+            Reach.MECHANISM: "its mechanism can be checked on small instances",
+            Reach.ANALOGUE: "only a stylised mechanism can be checked, which says nothing about its headline numbers",
+            Reach.NONE: "not honestly checkable",
+        }[self]
 
 
 class Listed(NamedTuple):

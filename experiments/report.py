@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import unescape
 from pathlib import Path
 from struct import unpack
+from types import ModuleType
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, tostring
 
@@ -63,11 +64,11 @@ class Section(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A paper of the catalogue, how many claims of it are on the page, and the module that states them, if any."""
+    """A paper of the catalogue, how many claims of it are on the page, and its description if a module states any."""
 
     listed: Listed
     claims: int
-    module: str
+    paper: Paper | None
 
 
 class Report(NamedTuple):
@@ -80,7 +81,7 @@ def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: P
     drawn: dict[str, list[Drawn]] = {}
     for slug, figure in drawings:
         drawn.setdefault(slug, []).append(_draw(slug, figure, folder))
-    modules = {module.CLAIMS[0].paper.slug: module.__name__ for module in catalogue.papers()}
+    modules = {module.CLAIMS[0].paper.slug: module for module in catalogue.papers()}
     sections = [_section(ledger, paper, modules) for paper in ledger.papers]
     outcomes = [*map(str, Outcome), ERROR]
     environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
@@ -104,14 +105,18 @@ def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: P
     return Report(folder / "index.html", failures)
 
 
-def _section(ledger: Ledger, paper: Paper, modules: Mapping[str, str]) -> Section:
+def _section(ledger: Ledger, paper: Paper, modules: Mapping[str, ModuleType]) -> Section:
     rows = [row for row in ledger.rows if row.paper == paper.slug]
-    return Section(paper, rows, "" if any(row.file for row in rows) else modules.get(paper.slug, ""))
+    module = modules.get(paper.slug)
+    if module is None or module.CLAIMS[0].paper.title != paper.title:  # a user may have taken our slug
+        return Section(paper, rows, "")
+    return Section(paper, rows, module.__name__)
 
 
-def _entries(sections: Sequence[Section], modules: Mapping[str, str]) -> list[Entry]:
+def _entries(sections: Sequence[Section], modules: Mapping[str, ModuleType]) -> list[Entry]:
     claims = {section.paper.slug: len(section.rows) for section in sections if section.module}
-    return [Entry(paper, claims.get(paper.slug, 0), modules.get(paper.slug, "")) for paper in listed()]
+    stated = {slug: module.CLAIMS[0].paper for slug, module in modules.items()}
+    return [Entry(entry, claims.get(entry.slug, 0), stated.get(entry.slug)) for entry in listed()]
 
 
 def says_nothing_somewhere(row: Row) -> bool:
