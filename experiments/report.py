@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import unescape
 from pathlib import Path
 from struct import unpack
+from types import ModuleType
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, tostring
 
@@ -16,10 +17,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from latex2mathml.converter import convert_to_element
 from markupsafe import Markup, escape
 
-from claimlab.experiments import atomic, figures
+from claimlab.experiments import atomic, catalogue, figures
 from claimlab.experiments.figures import PaperFigure
-from claimlab.experiments.ledger import ERROR, Ledger, number
+from claimlab.experiments.ledger import ERROR, Ledger, Row, number
+from claimlab.experiments.literature import Listed, listed
 from claimlab.experiments.style import DPI
+from claimlab.theory.claims import Paper
 from claimlab.theory.evidence import Outcome
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,29 @@ class Drawn(NamedTuple):
     error: str
 
 
+class Section(NamedTuple):
+    """A paper with its claims, and the module that states them; empty for a user's own paper."""
+
+    paper: Paper
+    rows: list[Row]
+    module: str
+
+    def count(self, outcome: str) -> int:
+        return sum(row.verdict == outcome for row in self.rows)
+
+    @property
+    def partly_vacuous(self) -> int:
+        return sum(map(says_nothing_somewhere, self.rows))
+
+
+class Entry(NamedTuple):
+    """A paper of the catalogue, how many claims of it are on the page, and its description if a module states any."""
+
+    listed: Listed
+    claims: int
+    paper: Paper | None
+
+
 class Report(NamedTuple):
     path: Path
     failures: list[str]  # a line for each figure that could not be drawn
@@ -55,14 +81,20 @@ def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: P
     drawn: dict[str, list[Drawn]] = {}
     for slug, figure in drawings:
         drawn.setdefault(slug, []).append(_draw(slug, figure, folder))
+    modules = {module.CLAIMS[0].paper.slug: module for module in catalogue.papers()}
+    sections = [_section(ledger, paper, modules) for paper in ledger.papers]
+    outcomes = [*map(str, Outcome), ERROR]
     environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
     environment.undefined, environment.lstrip_blocks = StrictUndefined, True
     environment.filters |= {"math": math, "pretty": pretty, "number": number}
+    environment.tests["partly_vacuous"] = says_nothing_somewhere
     page = environment.get_template("report.html.j2").render(
         ledger=ledger,
-        papers=[(paper, [row for row in ledger.rows if row.paper == paper.slug]) for paper in ledger.papers],
+        sections=sections,
+        entries=_entries(sections, modules),
         drawn=drawn,
-        outcomes=[str(outcome) for outcome in Outcome] + [ERROR],
+        outcomes=outcomes,
+        found=[outcome for outcome in outcomes if any(section.count(outcome) for section in sections)],
         total=len(ledger.rows),
         powerful=sum(row.control == row.control_expected for row in ledger.rows),
         departures=[row for row in ledger.rows if not row.as_expected],
@@ -71,6 +103,25 @@ def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: P
     atomic.write(folder / "index.html", page.encode())
     failures = [f"{slug}/{f.name}: {f.error}" for slug, entries in drawn.items() for f in entries if f.error]
     return Report(folder / "index.html", failures)
+
+
+def _section(ledger: Ledger, paper: Paper, modules: Mapping[str, ModuleType]) -> Section:
+    rows = [row for row in ledger.rows if row.paper == paper.slug]
+    module = modules.get(paper.slug)
+    if module is None or module.CLAIMS[0].paper.title != paper.title:  # a user may have taken our slug
+        return Section(paper, rows, "")
+    return Section(paper, rows, module.__name__)
+
+
+def _entries(sections: Sequence[Section], modules: Mapping[str, ModuleType]) -> list[Entry]:
+    claims = {section.paper.slug: len(section.rows) for section in sections if section.module}
+    stated = {slug: module.CLAIMS[0].paper for slug, module in modules.items()}
+    return [Entry(entry, claims.get(entry.slug, 0), stated.get(entry.slug)) for entry in listed()]
+
+
+def says_nothing_somewhere(row: Row) -> bool:
+    """Whether the claim's bound is vacuous on some of the instances it was compared on."""
+    return row.verdict == Outcome.VACUOUS or bool(row.vacuous_share)
 
 
 def _draw(slug: str, figure: PaperFigure, folder: Path) -> Drawn:
