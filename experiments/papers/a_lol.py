@@ -59,8 +59,8 @@ def positive(ref: Array, r: Array) -> Array:
 
 
 def clipped_fixed_point(ref: Array, r: Array, clip: float, iterations: int = 4_000) -> Array:
-    r"""Ours: :math:`\pi_\infty\propto\pi_{ref}A_+\,\mathrm{clip}(\pi_\infty/\pi_{ref},1-\epsilon,1+\epsilon)`, by "
-    r"iteration."""
+    r"""Ours: :math:`\pi_\infty\propto\pi_{ref}A_+\,\mathrm{clip}(\pi_\infty/\pi_{ref},1-\epsilon,1+\epsilon)`, by
+    iteration."""
     pi = ref
     for _ in range(iterations):
         new = ref * positive(ref, r) * np.clip(pi / ref, 1 - clip, 1 + clip)
@@ -81,8 +81,8 @@ def _importance_check(budget: Budget, filtered: bool = False) -> Identity:
 
 
 def _fixed_point(ref: Array, pi: Array, r: Array, beta: Array, *, sampled: int, stated: int) -> Trial | None:
-    """The residual of the ref-free update at the law proportional to ref A_+^stated; data are drawn with "
-    "A_+^(sampled-1)."""
+    """The residual of the ref-free update at the law proportional to ref A_+^stated; data are drawn with
+    A_+^(sampled-1)."""
     ref = full(ref)
     gain = positive(ref, r)
     law = ref * gain**stated
@@ -126,8 +126,8 @@ def _best_check(budget: Budget, clip: float = CLIP) -> Inequality:
 
 
 def _shift(ref: Array, pi: Array, r: Array, beta: Array, *, divergence: bool) -> Trial:
-    """The KL variant's update, whose penalty is averaged over *data*, against an advantage less beta, or a KL "
-    "gradient."""
+    """The KL variant's update, whose penalty is averaged over *data*, against an advantage less beta, or a KL
+    gradient."""
     ref, pi, b = full(ref), full(pi), float(beta)
     gain = positive(ref, r)
     update = score_mean(ref * gain, pi) - b * score_mean(ref, pi)  # the gradient of log pi - log ref on data

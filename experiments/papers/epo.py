@@ -69,8 +69,8 @@ def _regions(mean: Array, low: Array, high: Array, at: Array) -> tuple[Array, Ar
 def _force(
     mean: Array, low: Array, high: Array, weight: Array, at: Array, strength: Array, *, symmetric: bool
 ) -> Trial | None:
-    """Slopes of the objective in H below, inside and above, against lambda times 1 + s, 1 and 1 - s (or 1 + s, 1, "
-    "-s)."""
+    """Slopes of the objective in H below, inside and above, against lambda times 1 + s, 1 and 1 - s (or 1 + s, 1,
+    -s)."""
     if high - low < 0.05:
         return None
     h, worst = float(5e-5 * mean * low * min(at, 1 - at)), 0.0
@@ -143,8 +143,8 @@ def _accumulated_check(budget: Budget, with_log: bool = True) -> Inequality:
 
 
 def _concave(x: Array, y: Array, r: Array, weight: Array, *, logits: bool) -> Trials:
-    """E r + lambda H at the midpoint, in logits or in probabilities; shifted by 2, below which rewards cannot bring "
-    "it."""
+    """E r + lambda H at the midpoint, in logits or in probabilities; shifted by 2, below which rewards cannot bring
+    it."""
 
     def softmax(z: Array) -> Array:
         e = np.exp(z - z.max(axis=1, keepdims=True))

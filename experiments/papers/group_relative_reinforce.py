@@ -221,8 +221,8 @@ def project(v: Array) -> Array:
 
 
 def flow_limit(c: Array) -> Array:
-    """Where exact training with constant weights ends (ours, the module's head); ties of the largest are not "
-    "resolved."""
+    """Where exact training with constant weights ends (ours, the module's head); ties of the largest are not
+    resolved."""
     total = c.sum()
     return project(c / total) if total > 1e-12 else np.eye(len(c))[int(c.argmax())]
 
@@ -314,8 +314,8 @@ def _threshold_check(budget: Budget, shift: float = 1.0) -> Identity:
 
 
 def _cosine(law: Array, p: Array, r: Array) -> Trials:
-    """The cosine of REINFORCE's direction from other data with the true gradient, in the logits; it is to be "
-    "positive."""
+    """The cosine of REINFORCE's direction from other data with the true gradient, in the logits; it is to be
+    positive."""
     data = 0.99 * law + 0.01 / law.shape[1]
     own = 0.99 * p + 0.01 / p.shape[1]
     c = data * (r - (data * r).sum(axis=1, keepdims=True))
@@ -335,8 +335,8 @@ def _cosine_check(budget: Budget, arms: int = 2) -> Inequality:
 
 @kernel
 def stale(law: Array, r: Array, sync: int, size: float, clip: bool, low: float, high: float, total: int) -> Array:
-    """The policy after `total` exact gradient steps on data refreshed every `sync` steps; REINFORCE or its one-side "
-    "clip."""
+    """The policy after `total` exact gradient steps on data refreshed every `sync` steps; REINFORCE or its one-side
+    clip."""
     theta = np.log(law)
     old = law.copy()
     p = law.copy()

@@ -79,8 +79,8 @@ def _telescoping_check(budget: Budget, gamma: float = 1.0) -> Identity:
 
 
 def _length_bonus(gains: Array, mean: Array, deviation: Array, *, count: int) -> Trial:
-    """What normalising gains does to the return of each turn: it subtracts the mean once for each turn still to "
-    "come."""
+    """What normalising gains does to the return of each turn: it subtracts the mean once for each turn still to
+    come."""
     T = len(gains)
     normalised = (gains - mean) / deviation
     returns = normalised[::-1].cumsum()[::-1]

@@ -76,8 +76,8 @@ def _variance(p: Levels, f: Levels) -> Levels:
 
 
 def slope(leaf: Array, policy: Levels, prover: Levels, alpha: Array) -> Array:
-    r"""Ours: :math:`\frac{d}{d\gamma}V^{\pi'}=E_{d^\pi}[\mathrm{Var}_\pi(A^\pi)+\alpha\langle "
-    r"A^\mu,A^\pi\rangle_\pi]` at 0."""
+    r"""Ours: :math:`\frac{d}{d\gamma}V^{\pi'}=E_{d^\pi}[\mathrm{Var}_\pi(A^\pi)+\alpha\langle
+    A^\mu,A^\pi\rangle_\pi]` at 0."""
     own, its = advantages(leaf, policy), advantages(leaf, prover)
     aligned = _inner(policy, its, own)
     return _expected(policy, _variance(policy, own)) + alpha * _expected(policy, aligned)
@@ -131,8 +131,8 @@ SLOPES = Space(SIZES, LAWS | PROVER | {"leaf": Box("ABC", 0, 1)})
 
 
 def two_children(eps: float) -> Case:
-    """Two first actions; whatever the child, the policy succeeds with probability eps; the prover solves the first "
-    "only."""
+    """Two first actions; whatever the child, the policy succeeds with probability eps; the prover solves the first
+    only."""
     leaf = np.zeros((2, 2, 1))
     leaf[:, 0, 0] = 1
     law = np.array([[eps, 1 - eps], [eps, 1 - eps]])
@@ -177,8 +177,8 @@ def _progress_check(budget: Budget, sign: float) -> Inequality:
 
 
 def _telescoping(leaf: Array, alpha: Array, *, to_go: bool, **laws: Array) -> Trial:
-    """The expected policy gradient with A^mu as a reward of each step, by enumeration of all answers, against (1 + "
-    "alpha) grad V."""
+    """The expected policy gradient with A^mu as a reward of each step, by enumeration of all answers, against (1 +
+    alpha) grad V."""
     policy, prover = [laws[n][None] for n in LAWS], [laws[n][None] for n in PROVER]
     its = [a[0] for a in advantages(leaf[None], prover)]
     q = [x[0] for x in action_values(leaf[None], policy)]

@@ -74,8 +74,8 @@ def _regression_check(budget: Budget, factor: float = 1.0) -> Identity:
 
 
 def _regret(leaf: Array, *, rounds: int, share: float) -> Trials:
-    r"""Ours: :math:`\frac1T\sum_t(V^*-V^{\pi_t})\le H\sqrt{\log|Y|/(2T)}` from uniform, "
-    r":math:`\eta=\sqrt{8\log|Y|/T}`."""
+    r"""Ours: :math:`\frac1T\sum_t(V^*-V^{\pi_t})\le H\sqrt{\log|Y|/(2T)}` from uniform,
+    :math:`\eta=\sqrt{8\log|Y|/T}`."""
     sizes = leaf.shape[1:]
     largest = max(sizes)
     eta = np.full(len(leaf), sqrt(8 * log(max(largest, 2)) / rounds))

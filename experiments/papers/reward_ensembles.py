@@ -42,8 +42,8 @@ MEMBERS, WEIGHT = 5, 0.5  # reward models, and the released lambda of best-of-n
 
 
 def merged(r: Array, how: str) -> Array:
-    """The proxy reward from members' rewards, float[..., k] -> float[...]; the variance is the released population "
-    "one."""
+    """The proxy reward from members' rewards, float[..., k] -> float[...]; the variance is the released population
+    one."""
     if how == "mean":
         out = r.mean(axis=-1)
     elif how == "worst":
@@ -59,8 +59,8 @@ def merged(r: Array, how: str) -> Array:
 
 
 def best_of_n_estimate(gold: list[Fraction], n: int) -> Fraction:
-    r"""The estimator from N ranked samples, lowest proxy first: :math:`\sum_i\binom{i-1}{n-1}/\binom "
-    r"Nn\,\mathrm{gold}_{(i)}`."""
+    r"""The estimator from N ranked samples, lowest proxy first: :math:`\sum_i\binom{i-1}{n-1}/\binom
+    Nn\,\mathrm{gold}_{(i)}`."""
     N = len(gold)
     return sum((Fraction(comb(i, n - 1), comb(N, n)) * g for i, g in enumerate(gold)), Fraction(0))
 

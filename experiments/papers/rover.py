@@ -406,8 +406,8 @@ def modes(
 
 
 def _diversity_check(budget: Budget, handicap: float = 0.0) -> Comparison:
-    """ROVER's modes minus those of Dr. GRPO, the latter lessened by `handicap`; half a mode is the least of "
-    "interest."""
+    """ROVER's modes minus those of Dr. GRPO, the latter lessened by `handicap`; half a mode is the least of
+    interest."""
     runs = {"smoke": 64, "standard": 512}.get(budget.name, 4096)
     first, second = modes(True, runs, budget.seed), modes(False, runs, budget.seed)
     return comparison(first, second - handicap, effect=0.5, rng=budget.rng("bootstrap"))

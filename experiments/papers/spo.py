@@ -125,8 +125,8 @@ def _degenerate_check(budget: Budget, draws: int = 0) -> Identity:
 
 
 def _inflation(p: Array, G: Array, *, baseline: str, factor: str) -> Trial:
-    """The variance of r - b over that of r - p, enumerated: b the mean of the own group, of the others, or "
-    "another's."""
+    """The variance of r - b over that of r - p, enumerated: b the mean of the own group, of the others, or
+    another's."""
     q, size = _exactly(p), int(G)
     others = {"own": size - 1, "others": size - 1, "independent": size}[baseline]
     mean = square = Fraction(0)

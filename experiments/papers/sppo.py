@@ -75,8 +75,8 @@ def exploitability(P: Array, pi: Array) -> Array:
 
 
 def _hedge(x: Array, start: Array, eta: Array, *, T: int, last: bool) -> Trials:
-    r"""Ours: :math:`\max_y P(y\succ\bar\pi_T)-\frac12\le\frac1T\left(\frac1\eta\log\frac1{\min\pi_1}+\frac{\eta "
-    r"T}8\right)`."""
+    r"""Ours: :math:`\max_y P(y\succ\bar\pi_T)-\frac12\le\frac1T\left(\frac1\eta\log\frac1{\min\pi_1}+\frac{\eta
+    T}8\right)`."""
     P, least = preferences(x), start.min(axis=1)
     holds = least > 0
     mean, final = hedge(P, start, eta, T)

@@ -41,8 +41,8 @@ FULL = "full trees of sampled segments, two or three deep; before division by a 
 
 
 def advantages(R: Array, how: str = "average") -> Array:
-    """Advantages of the leaves of a full tree, float[b_1, ..., b_D]; the root's group and every ancestor's but the "
-    "leaf."""
+    """Advantages of the leaves of a full tree, float[b_1, ..., b_D]; the root's group and every ancestor's but the
+    leaf."""
     total, weights = np.zeros(R.shape), 0.0
     for depth in range(R.ndim):
         axes = tuple(range(depth, R.ndim))

@@ -115,8 +115,8 @@ def grid() -> tuple[StagedMDP, Log]:
 
 
 def draw_design(axes: list[Axes], needs: OnlineNeeds, log: Log, side: int) -> None:
-    """Where a grid's log went and where exploration goes, summed over the steps; arrows for the actions explored "
-    "most."""
+    """Where a grid's log went and where exploration goes, summed over the steps; arrows for the actions explored
+    most."""
     for ax, visits, title in zip(axes, (log.visits, needs.explore), ("where the log went", "where to explore")):
         total = visits.sum(axis=(0, 2)).reshape(side, side)
         ax.imshow(np.where(total > 0.5, np.log10(np.maximum(total, 1)), np.nan), cmap="cividis")

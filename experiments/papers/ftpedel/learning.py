@@ -122,8 +122,8 @@ def _learned_check(budget: Budget, share: float = 1.0) -> Probability:
 
 
 def complexity(task: Task, offline: int) -> float:
-    r"""Ours: :math:`\lceil\log_2\frac4\epsilon\rceil\sum_h T_{o2o}(64\beta)`, plus two percent and one a batch for "
-    r"luck."""
+    r"""Ours: :math:`\lceil\log_2\frac4\epsilon\rceil\sum_h T_{o2o}(64\beta)`, plus two percent and one a batch for
+    luck."""
     mdp, H = task.mdp, task.mdp.horizon
     n = len(deterministic_policies(mdp))
     epochs = ceil(log2(4 / EPS))

@@ -63,8 +63,8 @@ def pessimistic_arm(total: Array, pulls: Array, delta: float) -> int:
 
 @lru_cache(maxsize=4)
 def chosen(other: float, runs: int, seed: int) -> Ints:
-    """The arm that pessimism outputs after the offline data, without any online episode, when the other pays "
-    "`other`."""
+    """The arm that pessimism outputs after the offline data, without any online episode, when the other pays
+    `other`."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 5]))
     total = rng.binomial(COVERED, ARMS[0], size=runs)  # the same law for every `other`: it was never pulled
     return np.array([pessimistic_arm(np.array([t, 0.0]), np.array([COVERED, 0.0]), 0.1) for t in total])

@@ -33,8 +33,8 @@ def shares(sampler: Sampler, P: Array, pi: Array, times: ArrayLike, runs: int, s
 
 
 def _deterministic(to: Array, law: Array, *, sampler: Sampler) -> Trial | None:
-    """The largest ratio over time of TV to the bound, on a chain whose transitions are functions of state and "
-    "action."""
+    """The largest ratio over time of TV to the bound, on a chain whose transitions are functions of state and
+    action."""
     S = len(law)
     P, pi = np.eye(S)[np.minimum((to * S).astype(int), S - 1)], law
     try:
@@ -100,8 +100,8 @@ MEANS = 100  # of as many runs each are compared: the bootstrap's cost grows wit
 
 
 def _covariance_check(budget: Budget, factor: float = 1.1) -> Comparison:
-    """n times the squared distance of the shares on the ring, below `factor` times the trace of the covariance's "
-    "law."""
+    """n times the squared distance of the shares on the ring, below `factor` times the trace of the covariance's
+    law."""
     n, runs = 1024, 4 * min(budget.runs, 10_000)
     d, _ = fundamental(chain_of(RING, RING_POLICY))
     found = shares(GREEDY, RING, RING_POLICY, np.array([n]), runs, int(budget.rng("runs").integers(2**31)))
