@@ -87,11 +87,11 @@ def test_the_twin_plans_as_rlberry_writes_it_down():
             P[s, a, t] += 1 / n
             B[h, s, a] = min(np.sqrt(1 / n) + (H - h) / n, H - h)
         twin.plan(state, k, rng, policy)
-        V, Q = np.zeros(S), np.zeros((H, S, A))
+        V, Q = np.zeros((H + 1, S)), np.zeros((H, S, A))
         for h in reversed(range(H)):
-            Q[h] = R + B[h] + P @ V
-            V = np.minimum(Q[h].max(axis=1), H)
-        np.testing.assert_allclose(state.q, Q, rtol=0, atol=1e-12)
+            Q[h] = R + B[h] + P @ V[h + 1]
+            V[h] = np.minimum(Q[h].max(axis=1), H)
+        np.testing.assert_allclose(state.v, V, rtol=0, atol=1e-12)
         np.testing.assert_array_equal(policy.argmax(axis=2), Q.argmax(axis=2))
 
 
