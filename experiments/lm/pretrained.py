@@ -63,7 +63,7 @@ class Pretrained(nn.Module):
     prefix: Tensor
 
     def __init__(self, model: Any, tokenizer: Any, shape: Adapter, seed: int = 0) -> None:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, get_peft_model  # pyright: ignore[reportMissingImports]
 
         super().__init__()
         self.shape = shape
@@ -157,7 +157,7 @@ def smollm2(task: Task, *, prefix: str = "", end: str = "<|im_end|>", rank: int 
     shape = Adapter(task.alphabet, prefix, end, rank)
     folder = _require()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # pyright: ignore[reportMissingImports]
 
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=WEIGHTS)
     model = AutoModelForCausalLM.from_pretrained(

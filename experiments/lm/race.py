@@ -49,7 +49,7 @@ def ours(model: Transformer, task: Task) -> list[float]:
 
 def llama(model: Transformer) -> Any:
     """transformers' Llama with the weights of `model`."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM  # pyright: ignore[reportMissingImports]
 
     s = model.shape
     config = LlamaConfig(
@@ -80,10 +80,20 @@ def llama(model: Transformer) -> Any:
 
 def theirs(model: Transformer, task: Task, beta: float = 0.0) -> tuple[list[float], float]:
     """The same of GRPOTrainer, and the mean length of its answers."""
-    from datasets import Dataset
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+    from datasets import Dataset  # pyright: ignore[reportMissingImports]
+    from tokenizers import (  # pyright: ignore[reportMissingImports]
+        Regex,
+        Tokenizer,
+        decoders,
+        models,
+        pre_tokenizers,
+    )
+    from transformers import (  # pyright: ignore[reportMissingImports]
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+        TrainerCallback,
+    )
+    from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportMissingImports]
 
     words = Tokenizer(models.WordLevel({c: i for i, c in enumerate(f"#${task.alphabet}")}, unk_token="#"))
     words.pre_tokenizer, words.decoder = pre_tokenizers.Split(Regex("."), "isolated"), decoders.Fuse()

@@ -54,8 +54,8 @@ def run(task: Task, settings: Settings, *, seeds: int, rates: tuple[float, ...] 
 def sanity(table: pd.DataFrame) -> bool:
     """On fresh data, arms that are provably the same and had the same rate have the same scores, to the last bit."""
     fresh = table[table["data"] == "fresh"]
-    runs = [group["score"].to_numpy() for _, group in fresh.groupby(["rate", "seed", "arm"], sort=True)]
-    keys = [key[:2] for key, _ in fresh.groupby(["rate", "seed", "arm"], sort=True)]
+    groups: Any = list(fresh.groupby(["rate", "seed", "arm"], sort=True))
+    runs, keys = [group["score"].to_numpy() for _, group in groups], [key[:2] for key, _ in groups]
     return all(np.array_equal(a, b) for a, b, s, t in zip(runs, runs[1:], keys, keys[1:]) if s == t)
 
 
@@ -78,8 +78,8 @@ def findings(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def edges(table: pd.DataFrame, rates: tuple[float, ...] = RATES) -> list[dict[str, Any]]:
     """The arms whose chosen rate is the lowest or highest of the grid: a wider one might serve them better."""
-    chosen = table[["data", "arm", "rate"]].drop_duplicates()
-    return chosen[chosen["rate"].isin([min(rates), max(rates)])].to_dict("records")
+    chosen: Any = table[["data", "arm", "rate"]].drop_duplicates()
+    return [row for row in chosen.to_dict("records") if row["rate"] in (min(rates), max(rates))]
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -87,7 +87,7 @@ def draw(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(1, len(DATA), figsize=(7, 2.4), sharey=True, layout="constrained")
     for ax, (data, part) in zip(axes, table.groupby("data", sort=False)):
         for arm, curve in part.groupby("arm", sort=False):
-            by_step = curve.groupby("step")["score"]
+            by_step: Any = curve.groupby("step")["score"]
             ax.errorbar(by_step.mean().index, by_step.mean(), by_step.sem(), label=arm, lw=1, capsize=1.5)
         ax.set(title=f"{data} data", xlabel="gradient steps")
     axes[0].set_ylabel("share of right answers")

@@ -206,7 +206,7 @@ def reasoning_gym(dataset: str, *, prompt_length: int, answer_length: int, **set
         ModuleNotFoundError: the package is missing.
     """
     try:
-        import reasoning_gym as gym
+        import reasoning_gym as gym  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         raise ModuleNotFoundError("this task needs the package reasoning-gym: pip install reasoning-gym.") from None
     made = gym.create_dataset(dataset, size=100_000, seed=0, **settings)

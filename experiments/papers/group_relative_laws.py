@@ -203,7 +203,7 @@ def draw_laws(policy: Array, r: Array) -> tuple[Figure, pd.DataFrame]:
     data = pd.DataFrame(rows)
     fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6))
     worst = worst_law(policy, r)
-    scale = TwoSlopeNorm(0.0, worst.slope, float(data["slope"].max()))  # the falls are small beside the rises
+    scale = TwoSlopeNorm(0.0, worst.slope, max(row["slope"] for row in rows))  # the falls are small beside the rises
     shown = axes[0].tripcolor(
         data["b2"], data["b3"], data["slope"], cmap="RdBu", norm=scale, shading="gouraud", rasterized=True
     )

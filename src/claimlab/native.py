@@ -126,7 +126,7 @@ def held(value: Any) -> None:
 
 @overload(lent)
 def _lent(value):  # type: ignore[no-untyped-def]  # numba compares annotations too
-    return lambda value: _uncounted(value)
+    return lambda value: _uncounted(value)  # pyright: ignore[reportCallIssue]  # numba passes the context
 
 
 @overload(held)
@@ -146,7 +146,8 @@ def _without_owner(context: Any, builder: Any, type_: Any, value: Any) -> Any:
     """The same value, whose arrays name no owner."""
     if isinstance(type_, types.BaseTuple):
         items = [
-            _without_owner(context, builder, member, builder.extract_value(value, i)) for i, member in enumerate(type_)
+            _without_owner(context, builder, member, builder.extract_value(value, i))
+            for i, member in enumerate(cast(Any, type_))
         ]
         return context.make_tuple(builder, type_, items)
     if not isinstance(type_, (types.Array, types.NumPyRandomGeneratorType, _NativeType)):
