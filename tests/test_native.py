@@ -185,3 +185,31 @@ def test_lending_leaks_nothing():
     before = allocated()
     play(Jotting(), Walk(3), horizon=100, runs=20, seed=3)
     assert allocated() == before
+
+
+OWN = """
+    from dataclasses import dataclass
+    import numpy as np
+    from claimlab.bandits import Algorithm, Bernoulli, play
+
+    @dataclass(frozen=True)
+    class First(Algorithm):
+        def init(self, n_arms, horizon):
+            return np.zeros(n_arms)
+
+        def act(self, state, t, rng):
+            return 0
+
+        def learn(self, state, t, arm, reward):
+            state[arm] += reward
+
+    print(play(First(), Bernoulli([1]), horizon=9, runs=1, seed=0).reward[0, -1])
+"""
+
+
+def test_code_of_a_class_without_a_module_is_read_again(tmp_path):
+    code = f"exec({textwrap.dedent(OWN)!r}, {{'__name__': 'cell'}})"
+    environment = os.environ | {"PYTHONPATH": SRC, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert float(done.stdout) == 9

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import inspect
 import os
+import sys
 from abc import ABC
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from numba.core import config
 from numba.core.cgutils import create_struct_proxy, get_null_value
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AttributeTemplate
+from numba.core.utils import _dynamic_modname, _dynamic_module
 from numba.extending import (
     NativeValue,
     infer_getattr,
@@ -180,6 +182,10 @@ class Native(ABC):
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
+
+# Code that was compiled for a class of no importable module (a cell that a tool runs, exec) names this module of
+# numba's when it is read from disk; numba does not let it be imported.
+sys.modules.setdefault(_dynamic_modname, _dynamic_module)
 
 Owner = tuple[str, str, str]  # module, qualified name, and hash of the code of a class
 _classes: dict[Owner, type] = {}  # of the types met in this process
