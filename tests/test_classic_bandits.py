@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import partial
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 
@@ -14,19 +13,14 @@ from claimlab.theory import regret
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome, judge
 
-from .dear import cheap
+from .claims import assert_as_expected, assert_typeset, cheap
 
 BUDGET = replace(SMOKE, seed=20_26, instances=40, runs=1_000)
 
 
 @pytest.mark.parametrize("claim", cheap(classic_bandits.CLAIMS), ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +73,4 @@ def test_growth_is_measured_in_independent_games(alg):
 
 @pytest.mark.parametrize("claim", classic_bandits.CLAIMS, ids=lambda claim: claim.id)
 def test_statements_can_be_typeset(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.isprintable(), "an escape sequence has eaten a backslash"
-        assert text.count("$") % 2 == 0
-        for formula in text.split("$")[1::2]:
-            assert "merror" not in latex2mathml.converter.convert(formula)
+    assert_typeset(claim)

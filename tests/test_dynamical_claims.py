@@ -11,9 +11,9 @@ from claimlab.experiments.papers import dynamical_linear_bandits as paper
 from claimlab.experiments.papers.dynamical_linear_bandits import comparisons, confidence, regret, system
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.dynamical import coverage_ratios, schedule
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
 
-from .dear import cheap
+from .claims import assert_as_expected, cheap
 
 BUDGET = replace(SMOKE, seed=20_26, instances=40)
 
@@ -21,12 +21,7 @@ BUDGET = replace(SMOKE, seed=20_26, instances=40)
 @pytest.mark.parametrize("claim", cheap(paper.CLAIMS), ids=lambda claim: claim.id.split("/")[1])
 def test_claim_and_control_come_out_as_expected(claim):
     """Those that take longer are run by `verify` alone."""
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 def test_every_theorem_and_figure_has_a_claim():

@@ -4,7 +4,6 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,7 +41,9 @@ from claimlab.theory.decision_trees import (
     visits,
     worst_value,
 )
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
+
+from .claims import assert_as_expected, assert_typeset
 
 BUDGET = replace(SMOKE, seed=20_26)
 CLAIMS = [
@@ -73,20 +74,12 @@ CLAIMS = [
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_statements_are_readable(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        formulas = text.split("$")[1::2]
-        assert text.count("$") % 2 == 0
-        assert all(latex2mathml.converter.convert(formula) for formula in formulas)
+    assert_typeset(claim)
 
 
 # Decision trees

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,26 +32,20 @@ from claimlab.mdps.policy_classes import deterministic_policies, values
 from claimlab.mdps.prefixes import prefixes
 from claimlab.mdps.staged import staged_occupancy, staged_optimum, staged_value
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import judge
+
+from .claims import assert_as_expected, assert_typeset
 
 BUDGET = replace(SMOKE, seed=20_26, instances=40)
 
 
 @pytest.mark.parametrize("claim", ftpedel.CLAIMS, ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize("claim", ftpedel.CLAIMS, ids=lambda claim: claim.id)
 def test_statements_are_readable(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.count("$") % 2 == 0
-        assert all(latex2mathml.converter.convert(formula) for formula in text.split("$")[1::2])
+    assert_typeset(claim)
 
 
 def small(seed, S=2, A=2):

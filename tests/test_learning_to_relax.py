@@ -4,7 +4,6 @@ from dataclasses import replace
 from itertools import pairwise
 from math import cos, pi, sqrt
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,9 +30,9 @@ from claimlab.experiments.papers.learning_to_relax.common import paper_matrix
 from claimlab.native import interpreted
 from claimlab.theory import relaxation_regret as bounds
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
 
-from .dear import cheap
+from .claims import assert_as_expected, assert_typeset, cheap
 
 BUDGET = replace(SMOKE, seed=20_26, instances=60, runs=1_000)
 MODULES = (learners, regression, tuning, guarantee, semi_stochastic, sequences, heat)
@@ -42,21 +41,12 @@ CLAIMS = [claim for module in MODULES for claim in module.CLAIMS]
 
 @pytest.mark.parametrize("claim", cheap(CLAIMS), ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_statements_can_be_typeset(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.isprintable(), "an escape sequence has eaten a backslash"
-        assert text.count("$") % 2 == 0
-        for formula in text.split("$")[1::2]:
-            assert "merror" not in latex2mathml.converter.convert(formula)
+    assert_typeset(claim)
 
 
 # The bounds -----------------------------------------------------------------------------------------------------------

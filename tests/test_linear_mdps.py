@@ -2,7 +2,6 @@
 
 from itertools import product
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,6 +34,8 @@ from claimlab.mdps import (
     transition_data,
 )
 from claimlab.theory.strategies import seeds
+
+from .claims import assert_typeset
 
 
 @given(seeds())
@@ -217,8 +218,4 @@ def test_tabular_and_matrix_designs_agree_and_bracket(seed):
 
 @pytest.mark.parametrize("claim", [*linear.CLAIMS, *designs.CLAIMS], ids=lambda claim: claim.id)
 def test_statements_can_be_typeset(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.isprintable(), "an escape sequence has eaten a backslash"
-        assert text.count("$") % 2 == 0
-        for formula in text.split("$")[1::2]:
-            assert "merror" not in latex2mathml.converter.convert(formula)
+    assert_typeset(claim)

@@ -3,27 +3,21 @@
 from dataclasses import replace
 from functools import partial
 
-import latex2mathml.converter
 import pytest
 
 from claimlab.experiments.papers import loop
 from claimlab.experiments.papers.loop import confidence, discrepancies, planning, regret, switching
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
 
-from .dear import cheap
+from .claims import assert_as_expected, assert_typeset, cheap
 
 BUDGET = replace(SMOKE, seed=20_26, instances=60)
 
 
 @pytest.mark.parametrize("claim", cheap(loop.CLAIMS), ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +54,4 @@ def test_statistical_checks_reach_the_p_values_of_a_large_ledger():
 
 @pytest.mark.parametrize("claim", loop.CLAIMS, ids=lambda claim: claim.id)
 def test_statements_can_be_typeset(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.isprintable(), "an escape sequence has eaten a backslash"
-        assert text.count("$") % 2 == 0
-        for formula in text.split("$")[1::2]:
-            assert "merror" not in latex2mathml.converter.convert(formula)
+    assert_typeset(claim)

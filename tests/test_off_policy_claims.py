@@ -11,8 +11,10 @@ import pytest
 from claimlab.experiments.papers import off_policy_evaluation
 from claimlab.experiments.papers.off_policy_evaluation import common, episodes, estimators, intervals
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
 from claimlab.theory.off_policy import Tables, cramer_rao, tree_bound
+
+from .claims import assert_as_expected
 
 BUDGET = replace(SMOKE, seed=20_26)
 CLAIMS = off_policy_evaluation.CLAIMS
@@ -20,12 +22,7 @@ CLAIMS = off_policy_evaluation.CLAIMS
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize(

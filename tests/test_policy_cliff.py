@@ -6,7 +6,6 @@ from functools import partial
 from itertools import product
 from math import inf
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 
@@ -16,17 +15,14 @@ from claimlab.theory import inclusion
 from claimlab.theory.claims import SMOKE, STANDARD
 from claimlab.theory.evidence import Outcome, judge
 
+from .claims import assert_as_expected, assert_typeset
+
 BUDGET = replace(SMOKE, seed=20_26, instances=60)
 
 
 @pytest.mark.parametrize("claim", policy_cliff.CLAIMS, ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 def test_every_numbered_result_of_the_paper_has_a_claim():
@@ -134,8 +130,4 @@ def test_the_discount_breaks_ties_of_length_by_the_factor_that_it_should():
 
 @pytest.mark.parametrize("claim", policy_cliff.CLAIMS, ids=lambda claim: claim.id)
 def test_statements_can_be_typeset(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.isprintable(), "an escape sequence has eaten a backslash"
-        assert text.count("$") % 2 == 0
-        for formula in text.split("$")[1::2]:
-            assert "merror" not in latex2mathml.converter.convert(formula)
+    assert_typeset(claim)

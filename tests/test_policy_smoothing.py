@@ -21,7 +21,7 @@ from claimlab.experiments.papers.policy_smoothing.common import surviving
 from claimlab.mdps.smoothed_games import SmoothedGame, best_attack, middle_game, total_law, tree_game
 from claimlab.mdps.staged import StagedMDP
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
 from claimlab.theory.smoothing import (
     certified_mean,
     certified_mean_from_mean,
@@ -32,18 +32,15 @@ from claimlab.theory.smoothing import (
     clopper_pearson_lower,
 )
 
+from .claims import assert_as_expected, assert_typeset
+
 BUDGET = replace(SMOKE, seed=20_26)
 CLAIMS = policy_smoothing.CLAIMS
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +57,7 @@ def test_smaller_falsehoods_than_the_controls_are_caught(wrong):
 
 @pytest.mark.parametrize("claim", [*CLAIMS], ids=lambda claim: claim.id)
 def test_statements_are_readable(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.count("$") % 2 == 0
-        assert all(latex2mathml.converter.convert(formula) for formula in text.split("$")[1::2])
+    assert_typeset(claim)
 
 
 def test_captions_are_mathml():

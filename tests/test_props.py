@@ -5,7 +5,6 @@ from fractions import Fraction
 from itertools import product
 from math import inf, log
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +16,7 @@ from claimlab.experiments.papers.props import cartpole, evaluation, learning, ru
 from claimlab.experiments.papers.props.discrepancy import expected_divergence
 from claimlab.mdps import PROPS, ROS, StagedMDP, Systematic, collect, count_law, props_law, staged_value
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Identity, Inequality, judge
+from claimlab.theory.evidence import Identity, Inequality
 from claimlab.theory.sampling_error import (
     divergence,
     fundamental,
@@ -31,25 +30,20 @@ from claimlab.theory.sampling_error import (
     visitation_covariance,
 )
 
+from .claims import assert_as_expected, assert_typeset
+
 BUDGET = replace(SMOKE, seed=20_26)
 EXACT = [claim for claim in paper.CLAIMS if claim.kind in (Identity, Inequality)]  # `make verify` judges the others
 
 
 @pytest.mark.parametrize("claim", EXACT, ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize("claim", paper.CLAIMS, ids=lambda claim: claim.id)
 def test_statements_are_readable(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.count("$") % 2 == 0
-        assert all(latex2mathml.converter.convert(formula) for formula in text.split("$")[1::2])
+    assert_typeset(claim)
 
 
 # Samplers

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +11,7 @@ from scipy.optimize import minimize
 from claimlab.experiments.papers import realizability as paper
 from claimlab.mdps import garnet
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
 from claimlab.theory.offline_estimators import (
     criterion,
     diagnose,
@@ -39,24 +38,19 @@ from claimlab.theory.realizability import (
     worst_sampling,
 )
 
+from .claims import assert_as_expected, assert_typeset
+
 BUDGET = replace(SMOKE, seed=20_26)
 
 
 @pytest.mark.parametrize("claim", paper.CLAIMS, ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize("claim", paper.CLAIMS, ids=lambda claim: claim.id)
 def test_statements_are_readable(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.count("$") % 2 == 0
-        assert all(latex2mathml.converter.convert(formula) for formula in text.split("$")[1::2])
+    assert_typeset(claim)
 
 
 def test_a_witness_that_drops_a_premise_is_seen():

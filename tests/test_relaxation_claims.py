@@ -5,7 +5,6 @@ from fractions import Fraction
 from functools import partial
 from math import e
 
-import latex2mathml.converter
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -35,7 +34,9 @@ from claimlab.experiments.papers.learning_to_relax.common import (
 )
 from claimlab.theory import relaxation as theory
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
+
+from .claims import assert_as_expected, assert_typeset
 
 BUDGET = replace(SMOKE, seed=20_26, instances=60)
 CLAIMS = (*young.CLAIMS, *sor.CLAIMS, *surrogate.CLAIMS, *energy.CLAIMS, *ssor.CLAIMS, *cg.CLAIMS)
@@ -43,21 +44,12 @@ CLAIMS = (*young.CLAIMS, *sor.CLAIMS, *surrogate.CLAIMS, *energy.CLAIMS, *ssor.C
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_statements_can_be_typeset(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.isprintable(), "an escape sequence has eaten a backslash"
-        assert text.count("$") % 2 == 0
-        for formula in text.split("$")[1::2]:
-            assert "merror" not in latex2mathml.converter.convert(formula)
+    assert_typeset(claim)
 
 
 @pytest.mark.parametrize(

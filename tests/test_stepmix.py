@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import latex2mathml.converter
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,21 +21,16 @@ from claimlab.experiments.papers.stepmix.instances import (
 from claimlab.mdps import EpsMix, StepMix, play_episodes, staged_optimum, staged_value
 from claimlab.mdps.beliefs import new_beliefs
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Outcome, judge
+from claimlab.theory.evidence import Outcome
 
-from .dear import cheap
+from .claims import assert_as_expected, assert_typeset, cheap
 
 BUDGET = replace(SMOKE, seed=20_26)
 
 
 @pytest.mark.parametrize("claim", cheap(stepmix.CLAIMS), ids=lambda claim: claim.id)
 def test_claim_and_control_come_out_as_expected(claim):
-    budget = BUDGET.of(claim.id)
-    evidence = {"check": claim.check(budget), "control": claim.control(budget)}
-    assert all(type(piece) is claim.kind for piece in evidence.values())
-    verdicts = judge(evidence)
-    assert verdicts["check"].outcome is claim.expected, verdicts["check"].reason
-    assert verdicts["control"].outcome is claim.control_expected, verdicts["control"].reason
+    assert_as_expected(claim, BUDGET)
 
 
 def test_every_result_of_the_paper_has_a_claim():
@@ -120,8 +114,4 @@ def test_instances_have_their_closed_forms():
 
 @pytest.mark.parametrize("claim", stepmix.CLAIMS, ids=lambda claim: claim.id)
 def test_statements_can_be_typeset(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        assert text.isprintable(), "an escape sequence has eaten a backslash"
-        assert text.count("$") % 2 == 0
-        for formula in text.split("$")[1::2]:
-            assert "merror" not in latex2mathml.converter.convert(formula)
+    assert_typeset(claim)
