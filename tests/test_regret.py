@@ -23,6 +23,7 @@ def test_kl_is_the_relative_entropy_of_two_coins(p, q):
 
 
 @given(means)
+@example([0.625, 1 - 2**-53])
 def test_lai_robbins_by_a_loop(mu):
     best = max(mu)
     assume(all(m == best or best - m > 1e-6 for m in mu))  # the loop below would divide by a rounding error

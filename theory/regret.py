@@ -20,7 +20,10 @@ def bernoulli_kl(p: ArrayLike, q: ArrayLike) -> Array:
     p, q = np.broadcast_arrays(checks.numbers("p", p), checks.numbers("q", q))
     with np.errstate(divide="ignore", invalid="ignore"):
         wins = np.where(p > 0, p * np.log(p / q), 0.0)
-        return wins - np.where(p < 1, (1 - p) * np.log1p((p - q) / (1 - p)), 0.0)  # not 0 where q is tiny
+        drift = (p - q) / (1 - p)
+        # the first keeps its digits where p and q are small or near each other, the second where q is next to 1
+        ratio = np.where(drift > -0.5, np.log1p(drift), np.log((1 - q) / (1 - p)))
+        return wins - np.where(p < 1, (1 - p) * ratio, 0.0)
 
 
 def lai_robbins(means: ArrayLike) -> float:
