@@ -1,6 +1,4 @@
-"""Offline data for online learning: the coefficient, FTPedel, the needs of a log, and every claim of the paper."""
-
-from dataclasses import replace
+"""Offline data for online learning: the coefficient, FTPedel, and the needs of a log."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from claimlab.experiments.papers import ftpedel
 from claimlab.experiments.papers.ftpedel import separation
 from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes, two_steps
 from claimlab.mdps import informative_detour, one_hot, simplex_linear_mdp
@@ -31,21 +28,6 @@ from claimlab.mdps.offline_to_online import offline_to_online
 from claimlab.mdps.policy_classes import deterministic_policies, values
 from claimlab.mdps.prefixes import prefixes
 from claimlab.mdps.staged import staged_occupancy, staged_optimum, staged_value
-from claimlab.theory.claims import SMOKE
-
-from .claims import assert_as_expected, assert_typeset
-
-BUDGET = replace(SMOKE, seed=20_26, instances=40)
-
-
-@pytest.mark.parametrize("claim", ftpedel.CLAIMS, ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
-
-
-@pytest.mark.parametrize("claim", ftpedel.CLAIMS, ids=lambda claim: claim.id)
-def test_statements_are_readable(claim):
-    assert_typeset(claim)
 
 
 def small(seed, S=2, A=2):

@@ -1,4 +1,4 @@
-"""When is realizability sufficient: the claims, and the theory against brute force and closed forms."""
+"""When is realizability sufficient: the theory against brute force and closed forms."""
 
 from dataclasses import replace
 
@@ -38,19 +38,7 @@ from claimlab.theory.realizability import (
     worst_sampling,
 )
 
-from .claims import assert_as_expected, assert_typeset
-
 BUDGET = replace(SMOKE, seed=20_26)
-
-
-@pytest.mark.parametrize("claim", paper.CLAIMS, ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
-
-
-@pytest.mark.parametrize("claim", paper.CLAIMS, ids=lambda claim: claim.id)
-def test_statements_are_readable(claim):
-    assert_typeset(claim)
 
 
 def test_a_witness_that_drops_a_premise_is_seen():

@@ -1,4 +1,4 @@
-"""StepMix as a whole: every claim as expected, every control too, at another seed than the default."""
+"""StepMix as a whole: a claim for every result, smaller falsehoods than the controls are caught, worked instances."""
 
 from dataclasses import replace
 
@@ -23,14 +23,7 @@ from claimlab.mdps.beliefs import new_beliefs
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
 
-from .claims import assert_as_expected, assert_typeset, cheap
-
 BUDGET = replace(SMOKE, seed=20_26)
-
-
-@pytest.mark.parametrize("claim", cheap(stepmix.CLAIMS), ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
 
 
 def test_every_result_of_the_paper_has_a_claim():
@@ -110,8 +103,3 @@ def test_instances_have_their_closed_forms():
     for instance in suite().values():
         assert 0 < instance.threshold < instance.baseline_value <= staged_optimum(instance.mdp).value + 1e-12
         assert instance.slack == pytest.approx(instance.baseline_value - instance.threshold)
-
-
-@pytest.mark.parametrize("claim", stepmix.CLAIMS, ids=lambda claim: claim.id)
-def test_statements_can_be_typeset(claim):
-    assert_typeset(claim)
