@@ -114,6 +114,11 @@ def test_the_headline_is_that_of_the_recorded_run():
     assert headline in " ".join(README.split())
     assert record["budget"]["name"] == "standard"
     assert [claim["id"] for claim in claims] == [claim.id for paper in PAPERS for claim in paper.CLAIMS]
+    rows = README.split("| paper | claims | supported | refuted |\n")[1].split("\n\n")[0].splitlines()[1:]
+    counts = Counter((claim["paper"], claim["verdict"]) for claim in claims)
+    for row, paper in zip(rows, PAPERS, strict=True):
+        supported, refuted = (counts[paper.PAPER.slug, verdict] for verdict in ("supported", "refuted"))
+        assert row.endswith(f"| {supported + refuted} | {supported} | {refuted} |"), row
 
 
 def test_every_file_that_the_readme_names_exists():
