@@ -15,6 +15,7 @@ losses so flat that it is below the trivial one (`chebcb-regret`).
 from claimlab.experiments.papers.learning_to_relax import (
     cg,
     energy,
+    gain,
     guarantee,
     heat,
     learners,
@@ -34,7 +35,7 @@ from claimlab.experiments.papers.learning_to_relax.learning_figures import FIGUR
 CLAIMS = (
     *(*young.CLAIMS, *sor.CLAIMS, *surrogate.CLAIMS, *energy.CLAIMS, *ssor.CLAIMS, *cg.CLAIMS),
     *(*learners.CLAIMS, *regression.CLAIMS, *tuning.CLAIMS, *guarantee.CLAIMS),
-    *(*semi_stochastic.CLAIMS, *sequences.CLAIMS, *heat.CLAIMS),
+    *(*semi_stochastic.CLAIMS, *sequences.CLAIMS, *heat.CLAIMS, *gain.CLAIMS),
 )
 FIGURES = (*SOLVER_FIGURES, *LEARNING_FIGURES)
 
