@@ -171,8 +171,8 @@ def varying_steps() -> tuple[Figure, pd.DataFrame]:
     left.scatter(found.context, OMEGAS[found.counts.argmin(axis=1)], s=4, color=OTHERS["best of each system"], alpha=0.3)
     left.set(xscale="symlog", xlabel=r"$\kappa(t)\,\Delta t\,/\,10^{-3}$", ylabel=r"best $\omega$ of the system")
     rows = []
-    for name, (counts, colour, style) in shown.items():
-        means = _running_means(counts, times)
+    for name, (each, colour, style) in shown.items():
+        means = _running_means(each, times)
         right.plot(times, means.mean(axis=0), style, color=colour, label=name)
         rows.append(pd.DataFrame({"method": name, "steps": times, "mean": means.mean(axis=0)}))
         rows[-1] = rows[-1].assign(low=means.min(axis=0), high=means.max(axis=0))
