@@ -105,8 +105,10 @@ class Heat(ContextualEnvironment):
         omegas, steps = checks.array("omegas", self.omegas, ndim=1), checks.array("lengths", self.lengths, ndim=1)
         for arm, omega in enumerate(omegas):
             checks.interval(f"omegas[{arm}]", omega, 0, 2, "[)")
-        if not steps.size or steps.min() <= 0:
-            raise ValueError(f"lengths must hold one positive number at least, got {steps[steps <= 0][:1].tolist()}.")
+        if not steps.size:
+            raise ValueError("lengths must hold one time step at least.")
+        if steps.min() <= 0:
+            raise ValueError(f"lengths[{int(steps.argmin())}] is {steps.min():.6g}; time steps are positive.")
         side = checks.integer("cells", self.cells, 3) - 1
         self._settle(
             cells=side + 1,
