@@ -114,9 +114,7 @@ def _contextual_check(budget: Budget, bins: int = BINS) -> Comparison:
     runs, d = 12 if budget.name == "smoke" else 50, BINS
     env, c = valley(d), (np.arange(100_000) + 0.5) / 100_000
     nearest = np.minimum(1, STEEP * abs(c[:, None] - np.arange(1, d + 1) / d).min(axis=1)).mean()
-    record = play_contextual(
-        TsallisCB(0, 1, bins), env, horizon=ROUNDS, runs=runs, seed=_seed(budget), checkpoints=1
-    )
+    record = play_contextual(TsallisCB(0, 1, bins), env, horizon=ROUNDS, runs=runs, seed=_seed(budget), checkpoints=1)
     paid = record.regret[:, -1] + ROUNDS * nearest
     bound = contextual(d, BINS, ROUNDS, 1.0, 1.0, 1.0, 1.0, STEEP * ROUNDS)
     found = comparison(np.full(runs, bound), paid, effect=0.0, rng=budget.rng("bootstrap"))

@@ -168,7 +168,9 @@ def varying_steps() -> tuple[Figure, pd.DataFrame]:
         record = play_contextual(Noting(alg), env, horizon=T, runs=runs, seed=3, checkpoints=1, keep_states=True)
         shown[name] = (np.round(iterations([state.reward for state in record.states], CAP)), colour, "-")
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.7))
-    left.scatter(found.context, OMEGAS[found.counts.argmin(axis=1)], s=4, color=OTHERS["best of each system"], alpha=0.3)
+    left.scatter(
+        found.context, OMEGAS[found.counts.argmin(axis=1)], s=4, color=OTHERS["best of each system"], alpha=0.3
+    )
     left.set(xscale="symlog", xlabel=r"$\kappa(t)\,\Delta t\,/\,10^{-3}$", ylabel=r"best $\omega$ of the system")
     rows = []
     for name, (each, colour, style) in shown.items():
