@@ -284,7 +284,7 @@ def test_the_family_of_the_guarantee_meets_its_premises():
     assert np.log(1e-8) / np.log(guarantee.ALPHA) <= guarantee.K
 
 
-# Against the best parameter of every system ----------------------------------------------------------------------------
+# Against the best parameter of every system --------------------------------------------------------------------------
 
 
 def test_the_valley_has_its_floor_at_the_context():

@@ -227,15 +227,16 @@ FIGURES = (
         "steps (the paper: 5000). Left: iterations of preconditioned conjugate gradients a step; the best of 20 values "
         "for each system, by trying all, is what no learner can beat. The learners solve every step, the others all, "
         "every 5th, 20th and 50th; learners from 200 cells on, and all of 400, from a record. Right: gain in processor "
-        r"time over $\omega = 1$ of whole simulations, learning included, from the record; the best fixed $\omega$ and the "
-        "best of each system were found beforehand.",
+        r"time over $\omega = 1$ of whole simulations, learning included, from the record; the best fixed $\omega$ and "
+        "the best of each system were found beforehand.",
         heat,
     ),
     PaperFigure(
         "learning-heat-steps",
-        r"The heat equation where the time step varies too, from $10^{-3}/4$ to $4 \cdot 10^{-3}$; 25 cells along a side. "
-        r"Left: the best of 20 values of $\omega$ for each of 2000 systems. Right: iterations a time step; learners are "
-        r"means of 6 runs. The matrix depends on $\kappa\,\Delta t$: $\kappa$ alone does not tell which $\omega$ is best.",
+        r"The heat equation where the time step varies too, from $10^{-3}/4$ to $4 \cdot 10^{-3}$; 25 cells along a "
+        r"side. Left: the best of 20 values of $\omega$ for each of 2000 systems. Right: iterations a time step; learners "
+        r"are means of 6 runs. The matrix depends on $\kappa\,\Delta t$: $\kappa$ alone does not tell which $\omega$ is "
+        "best.",
         varying_steps,
     ),
     PaperFigure(

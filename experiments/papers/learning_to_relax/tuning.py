@@ -126,8 +126,8 @@ CLAIMS = (
         id="learning-to-relax/first-useful",
         source="Section 2.3, the example after Theorem 2.1",
         statement=(
-            r"With $\tau \le 0.2$ and $\beta \le 0.9$ the regret of Theorem 2.1 falls below $T\log\frac1\epsilon$ after "
-            r"$54/\log^4(0.848)$ systems, some 73 thousand."
+            r"With $\tau \le 0.2$ and $\beta \le 0.9$ the regret of Theorem 2.1 falls below $T\log\frac1\epsilon$ "
+            r"after $54/\log^4(0.848)$ systems, some 73 thousand."
         ),
         kind=Identity,
         premises=(r"the same $\alpha = \tau + (1 - \tau)\beta^2$ for all systems",),
