@@ -234,9 +234,9 @@ FIGURES = (
     PaperFigure(
         "learning-heat-steps",
         r"The heat equation where the time step varies too, from $10^{-3}/4$ to $4 \cdot 10^{-3}$; 25 cells along a "
-        r"side. Left: the best of 20 values of $\omega$ for each of 2000 systems. Right: iterations a time step; learners "
-        r"are means of 6 runs. The matrix depends on $\kappa\,\Delta t$: $\kappa$ alone does not tell which $\omega$ is "
-        "best.",
+        r"side. Left: the best of 20 values of $\omega$ for each of 2000 systems. Right: iterations a time step; "
+        r"learners are means of 6 runs. The matrix depends on $\kappa\,\Delta t$, and $\kappa$ alone does not tell which "
+        r"$\omega$ is best.",
         varying_steps,
     ),
     PaperFigure(
