@@ -2,8 +2,8 @@ r"""Learning to Relax (Khodak, Chow, Balcan & Talwalkar, ICLR 2024, arXiv 2310.0
 
 `young`, `sor`, `surrogate`, `energy`, `ssor` and `cg` hold what the paper says of the solvers; `learners`,
 `regression`, `tuning`, `guarantee`, `cg_learning`, `semi_stochastic`, `instance_optimal`, `sequences`, `heat` and
-`gain` what it says of learning their parameter.  `simulation` is the heat equation, `heat_record` what is recorded of
-it.
+`gain` what it says of learning their parameter.  `simulation` is the heat equation, `heat_record` and
+`time_record` what is recorded of it.
 
 No claim speaks of Theorems A.1 and A.2, the sample complexity of choosing one parameter from training systems: orders
 of growth without constants, which choosing from a grid is far below.

@@ -174,7 +174,7 @@ CLAIMS = (
             "heat equation as in the authors' code, one period of 1000 steps, 50 cells along a side (beyond the smoke "
             "budget 100)",
             "work is counted in matrix entries read, as processor time depends on the machine; a decision and what is "
-            f"learnt from it count as {DECISION} entries, more than measured (records/heat-400.json)",
+            f"learnt from it count as {DECISION} entries, more than measured (records/heat-seconds.json)",
         ),
         check=_work_check,
         control=partial(_work_check, decision=1_000 * DECISION),

@@ -16,7 +16,7 @@ from claimlab.bandits.weights import TsallisINF
 from claimlab.checks import Array, Ints
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.papers.learning_to_relax.heat import SAMPLED, SPREAD, on_product
-from claimlab.experiments.papers.learning_to_relax.heat_record import LEARNT, learnt, recorded, sampled, timed
+from claimlab.experiments.papers.learning_to_relax.heat_record import LEARNT, learnt, recorded, sampled
 from claimlab.experiments.papers.learning_to_relax.learners import one_good_arm
 from claimlab.experiments.papers.learning_to_relax.sequences import (
     CHEB_CB,
@@ -32,6 +32,7 @@ from claimlab.experiments.papers.learning_to_relax.sequences import (
 )
 from claimlab.experiments.papers.learning_to_relax.sequences import fixed as fixed_sor
 from claimlab.experiments.papers.learning_to_relax.simulation import CAP, LEARNERS, Heat, instances, lengths
+from claimlab.experiments.papers.learning_to_relax.time_record import timed
 from claimlab.experiments.style import COLUMN, OKABE_ITO, PAGE
 from claimlab.theory.relaxation_regret import tsallis_constant_rate, tsallis_fluid, tsallis_printed
 
@@ -227,7 +228,7 @@ FIGURES = (
         "steps (the paper: 5000). Left: iterations of preconditioned conjugate gradients a step; the best of 20 values "
         "for each system, by trying all, is what no learner can beat. The learners solve every step, the others all, "
         "every 5th, 20th and 50th; learners from 200 cells on, and all of 400, from a record. Right: gain in processor "
-        r"time over $\omega = 1$ of whole simulations, learning included, from the record; the best fixed $\omega$ and "
+        r"time over $\omega = 1$ of whole simulations, learning included, from another record; the best fixed $\omega$ and "
         "the best of each system were found beforehand.",
         heat,
     ),
@@ -235,8 +236,8 @@ FIGURES = (
         "learning-heat-steps",
         r"The heat equation where the time step varies too, from $10^{-3}/4$ to $4 \cdot 10^{-3}$; 25 cells along a "
         r"side. Left: the best of 20 values of $\omega$ for each of 2000 systems. Right: iterations a time step; "
-        r"learners are means of 6 runs. The matrix depends on $\kappa\,\Delta t$, and $\kappa$ alone does not tell which "
-        r"$\omega$ is best.",
+        r"learners are means of 6 runs. The matrix depends on $\kappa\,\Delta t$, and $\kappa$ alone does not tell "
+        r"which $\omega$ is best.",
         varying_steps,
     ),
     PaperFigure(
