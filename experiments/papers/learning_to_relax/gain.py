@@ -108,21 +108,19 @@ class Simulated(NamedTuple):
     seconds: float  # of processor time, a time step, learning included
 
 
-def simulations(cells: int, every: int, repetitions: int) -> list[Simulated]:
+def simulations(cells: int, repetitions: int) -> list[Simulated]:
     """One period by each method, one after the other, all of that as often as asked; the least time of each.
 
-    The best fixed omega is that of every `every`-th system; where that is every system, there is also the best omega of
-    each, found beforehand.
+    The best fixed omega and the best of each system are found beforehand, at no cost to them.
     """
-    found = instances(cells, every=every)
+    found = instances(cells)
     best = found.counts.sum(axis=0).argmin()
     methods = {
         r"$\omega = 1$": (LEARNERS["Tsallis-INF"], np.ones(1)),
         "best fixed": (LEARNERS["Tsallis-INF"], OMEGAS[best : best + 1]),
         **{name: (alg, OMEGAS) for name, alg in LEARNERS.items()},
+        "best of each system": (Planned(found.counts.argmin(axis=1)), OMEGAS),
     }
-    if every == 1:
-        methods["best of each system"] = (Planned(found.counts.argmin(axis=1)), OMEGAS)
     envs = {name: Heat(cells, omegas, lengths(PERIOD)) for name, (_, omegas) in methods.items()}
     count, least = {}, dict.fromkeys(methods, np.inf)
     for alg, omegas in methods.values():
