@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -154,7 +155,7 @@ def varying_steps() -> tuple[Figure, pd.DataFrame]:
     times = np.unique(np.geomspace(20, T, 40).round().astype(np.int64))
     totals = found.counts.sum(axis=0)
     best = int(totals.argmin())
-    shown: dict[str, tuple[Array, str, str]] = {
+    shown: dict[str, tuple[Any, str, str]] = {
         r"$\omega = 1$": (found.counts[:, 0][None], "0.75", "--"),
         rf"best fixed, $\omega = {OMEGAS[best]:g}$": (found.counts[:, best][None], "0.5", "--"),
         "best of each system": (found.optimum[None], OTHERS["best of each system"], ":"),
