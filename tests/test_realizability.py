@@ -54,7 +54,7 @@ def test_statements_are_readable(claim):
 
 
 def test_a_witness_that_drops_a_premise_is_seen():
-    assert paper._criterion_check(BUDGET.of("x"), scale=1.01).rule(0.05)[0] is Outcome.REFUTED
+    assert paper.classes._criterion_check(BUDGET.of("x"), scale=1.01).rule(0.05)[0] is Outcome.REFUTED
 
 
 def drawn(seed, n=3, d=2):

@@ -100,7 +100,7 @@ CLAIMS = (
             "200 runs (2000 beyond the smoke budget), in means of ten",
         ),
         check=_released_check,
-        control=partial(_released_check, chunk=512),
-        control_statement="so it has if it is refitted every 512 actions.",
+        control=partial(_released_check, chunk=LENGTH),
+        control_statement="so it has if it is never refitted.",
     ),
 )
