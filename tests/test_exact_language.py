@@ -65,7 +65,7 @@ CLAIMS = [
         campo,
         dialtree,
         dpo_implicit_reward,
-        )
+    )
     for claim in paper.CLAIMS
 ]
 

@@ -109,7 +109,7 @@ def test_training_is_the_compiled_flow():
 
 
 def test_a_baseline_above_the_mean_attracts_twice():
-    """tau = 1: log E e^r = 0.6456, c = (-.1937, .0926, .0354), B = -.0656; arms 2 and 3 gain on the others near them."""
+    """tau = 1: log E e^r = .6456, c = (-.1937, .0926, .0354), B = -.0656; arms 2 and 3 gain on others next to them."""
     level = regularised.soft_mean(LAW, REWARD, 1.0)
     assert level == pytest.approx(np.log(0.3 + 0.6 * np.exp(0.8) + 0.1 * np.exp(1)))
     c = LAW * (REWARD - level)

@@ -102,6 +102,11 @@ def offline_end(law: Array, r: Array, importance: bool, clip: float, size: float
 CLIPS = np.array([0.05, 0.1, 0.2, 0.4])
 
 
+def _apart(law: Array, r: Array, clip: float) -> float:
+    plain, weighted = (offline_end(law, r, importance, clip, clip**2 / 40, 400_000) for importance in (False, True))
+    return float(abs(plain - weighted).sum()) / 2
+
+
 def _importance_check(budget: Budget, exponent: float = 1.0) -> Rate:
     """TV between the two ends over the clip, on random bandits with two answers above the mean and two below."""
     rng, rows = budget.rng("bandits"), []
@@ -110,10 +115,7 @@ def _importance_check(budget: Budget, exponent: float = 1.0) -> Rate:
         A = r - law @ r
         if abs(A).min() < 0.1 or (A > 0).sum() != 2:
             continue
-        rows.append([
-            abs(np.subtract(*(offline_end(law, r, own, clip, clip**2 / 40, 400_000) for own in (False, True)))).sum() / 2
-            for clip in CLIPS.tolist()
-        ])  # fmt: skip
+        rows.append([_apart(law, r, clip) for clip in CLIPS.tolist()])
     return rate(CLIPS, np.array(rows), exponent=exponent, side="at least", rng=budget.rng("bootstrap"), resolution=0.1)
 
 

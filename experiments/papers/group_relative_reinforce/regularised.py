@@ -134,7 +134,9 @@ def _attracts(c: Array, low: Array, *, largest: bool) -> Trial | None:
     top = np.sort(weights)
     if abs(gains).min() < 0.02 or top[-1] - top[-2] < 0.02:
         return None  # too slow to be seen
-    stated = np.eye(len(c), dtype=bool)[weights.argmax()] if largest else np.isin(np.arange(len(c)), attractors(weights))
+    stated = (
+        np.eye(len(c), dtype=bool)[weights.argmax()] if largest else np.isin(np.arange(len(c)), attractors(weights))
+    )
     returns = [flow(weights, near_vertex(a, len(c)), 4_000, 1.0)[a] > 0.5 for a in range(len(c))]
     return Trial(float((np.array(returns) != stated).sum()), 0.0)
 

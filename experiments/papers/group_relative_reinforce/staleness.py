@@ -209,8 +209,8 @@ CLAIMS = (
     claim(
         id="group-relative-reinforce/clipping-stands-staleness-beyond",
         source="Section 4 (the same), beyond three arms",
-        statement="Clipped without importance weights it loses at most 0.05 for sync intervals up to 200 and step sizes "
-        "0.5 and 5.",
+        statement="Clipped without importance weights it loses at most 0.05 for sync intervals up to 200 and step "
+        "sizes 0.5 and 5.",
         kind=Inequality,
         premises=(
             "random bandits of two to six answers, the best by 0.2 above the others; 20 000 steps",

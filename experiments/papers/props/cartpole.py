@@ -56,7 +56,7 @@ CHUNK, UPDATES, RATE, CLIP, STOP = 32, 16, 0.01, 0.3, 0.01
 
 
 def refit(x: Array, a: Array, kept: Array) -> Array:
-    """PROPS's behaviour on the data of many runs at once, float[runs, 4]: Adam on the clipped objective from the target.
+    """PROPS's weights on the data of many runs, float[runs, 4]: Adam on the clipped objective from the target.
 
     A run stops when its mean of (rho - 1) - log rho, the estimate of the KL divergence, is above the limit.
     """

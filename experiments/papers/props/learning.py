@@ -240,8 +240,8 @@ CLAIMS = (
     claim(
         id="props/reinforce-clipped",
         source="Abstract (PROPS improves data efficiency), gridworld; the clipped objective solved at every step",
-        statement="REINFORCE reaches the better goal with higher probability from the data of PROPS with a clip of 0.3, "
-        "the released one, than from as many on-policy episodes.",
+        statement="REINFORCE reaches the better goal with higher probability from the data of PROPS with a clip of "
+        "0.3, the released one, than from as many on-policy episodes.",
         kind=Comparison,
         premises=GRID,
         check=partial(_learning_check, sampler=CLIPPED),

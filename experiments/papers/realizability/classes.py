@@ -112,7 +112,6 @@ def _complete_check(budget: Budget, without: bool = False) -> Identity:
 # Where beta is 1, and where iteration fails
 
 
-
 def _spurious_check(budget: Budget, share: float = SINGULAR) -> Inequality:
     """Realizable and covered: is the minimiser of the population criterion within one of Q, which is zero?
 
