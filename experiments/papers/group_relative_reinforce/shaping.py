@@ -138,8 +138,8 @@ CLAIMS = (
     claim(
         id="group-relative-reinforce/red-weight-decomposes",
         source="Section 5 (RED-Weight)",
-        statement=r"$\sum_iw_i(r_i-\bar r)\nabla_i=\sum_iw_i(r_i-\bar r_w)\nabla_i+(\bar r_w-\bar r)\sum_iw_i\nabla_i$, "
-        "REINFORCE with weighted pairs and imitation.",
+        statement=r"RED-Weight is REINFORCE with weighted pairs and imitation: $\sum_iw_i(r_i-\bar r)\nabla_i="
+        r"\sum_iw_i(r_i-\bar r_w)\nabla_i+(\bar r_w-\bar r)\sum_iw_i\nabla_i$.",
         kind=Identity,
         premises=(GROUP, r"$w_i=e^{A_i/T}$; any scores"),
         check=_decomposed_check,

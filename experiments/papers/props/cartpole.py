@@ -151,9 +151,9 @@ def _mse_check(budget: Budget, sampler: ROS = RELEASED) -> Comparison:
 
 
 def _props_check(budget: Budget, most: float = 1.0) -> Comparison:
-    """As `_error_check`, on 200 runs."""
+    """As `_error_check`, on 100 runs."""
     seed, _ = _seeds(budget)
-    base, other = (sampling_error(data)[:200] for data in (poles(ON_POLICY, RUNS, seed), props_poles(200, seed)))
+    base, other = (sampling_error(data)[:100] for data in (poles(ON_POLICY, RUNS, seed), props_poles(100, seed)))
     unit = base.mean()
     return comparison(_means(most * base / unit), _means(other / unit), effect=0.0, rng=budget.rng("bootstrap"))
 
@@ -192,7 +192,7 @@ CLAIMS = (
         kind=Comparison,
         premises=(
             *POLE,
-            "error: mean log-likelihood at its maximum minus at the target; 200 runs",
+            "error: mean log-likelihood at its maximum minus at the target; 100 runs",
             "every 32 steps 16 steps of Adam of size 0.01 on all data, from the target, which stop at KL 0.01",
         ),
         check=_props_check,

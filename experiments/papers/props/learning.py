@@ -245,8 +245,9 @@ CLAIMS = (
         kind=Comparison,
         premises=GRID,
         check=partial(_learning_check, sampler=CLIPPED),
-        control=_learning_check,
-        control_statement=r"from PROPS's data with the regulariser $\lambda=0.1$ and no clip it does.",
+        control=partial(_learning_check, sampler=Systematic()),
+        control_statement="from systematic sampling's it does.",
+        expected=Outcome.REFUTED,
     ),
     claim(
         id="props/reinforce-systematic",
