@@ -31,6 +31,7 @@ DEAR = {
     "loop/beaten-by-uclk-c",
     "loop/regret-bound-likelihood",
     "loop/switches-logarithmic",
+    "props/reinforce-clipped",
     "props/reinforce-strong",
     "props/reinforce-systematic",
     "loop/thousand-models",

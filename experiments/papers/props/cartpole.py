@@ -60,18 +60,16 @@ def refit(x: Array, a: Array, kept: Array) -> Array:
 
     A run stops when its mean of (rho - 1) - log rho, the estimate of the KL divergence, is above the limit.
     """
-    z = x @ WEIGHTS
-    size, sign = np.maximum(kept.sum(axis=0), 1), 2 * a - 1
-    log_target = -np.logaddexp(0, -sign * z)
+    size, signed = np.maximum(kept.sum(axis=0), 1), (2 * a - 1)[..., None] * x
+    target = 1 / (1 + np.exp(-signed @ WEIGHTS))
     theta = np.tile(WEIGHTS, (x.shape[1], 1))
     first, second, going = np.zeros_like(theta), np.zeros_like(theta), np.ones(len(theta), dtype=bool)
     for k in range(1, UPDATES + 1):
-        z = np.einsum("tri,ri->tr", x, theta)
-        log_ratio = -np.logaddexp(0, -sign * z) - log_target
-        rho = np.exp(log_ratio)
-        going &= (kept * (rho - 1 - log_ratio)).sum(axis=0) / size <= STOP
-        score = kept * np.where(rho > 1 - CLIP, rho, 0.0) * (a - expit(z))
-        gradient = -np.einsum("tr,tri->ri", score, x) / size[:, None]
+        law = 1 / (1 + np.exp(-np.einsum("tri,ri->tr", signed, theta)))  # of the actions taken
+        rho = law / target
+        going &= (kept * (rho - 1 - np.log(rho))).sum(axis=0) / size <= STOP
+        gradient = -np.einsum("tr,tri->ri", kept * np.where(rho > 1 - CLIP, rho, 0.0) * (1 - law), signed)
+        gradient /= size[:, None]
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         step = RATE * first / (1 - 0.9**k) / (np.sqrt(second / (1 - 0.999**k)) + 1e-5)
         theta = theta + going[:, None] * step
@@ -151,9 +149,9 @@ def _mse_check(budget: Budget, sampler: ROS = RELEASED) -> Comparison:
 
 
 def _props_check(budget: Budget, most: float = 1.0) -> Comparison:
-    """As `_error_check`, on 100 runs."""
+    """As `_error_check`, on 400 runs."""
     seed, _ = _seeds(budget)
-    base, other = (sampling_error(data)[:100] for data in (poles(ON_POLICY, RUNS, seed), props_poles(100, seed)))
+    base, other = (sampling_error(data) for data in (poles(ON_POLICY, RUNS, seed), props_poles(400, seed)))
     unit = base.mean()
     return comparison(_means(most * base / unit), _means(other / unit), effect=0.0, rng=budget.rng("bootstrap"))
 
@@ -192,7 +190,7 @@ CLAIMS = (
         kind=Comparison,
         premises=(
             *POLE,
-            "error: mean log-likelihood at its maximum minus at the target; 100 runs",
+            "error: mean log-likelihood at its maximum minus at the target; 400 runs (200 had not decided)",
             "every 32 steps 16 steps of Adam of size 0.01 on all data, from the target, which stop at KL 0.01",
         ),
         check=_props_check,
