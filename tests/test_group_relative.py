@@ -209,8 +209,9 @@ def test_intervals_in_closed_form_are_the_simulation(parts, m, size, total):
 
 def test_the_boundary_is_where_the_simulation_crosses():
     for m in (10, 60):
-        size = staleness.boundary(LAW, REWARD, m, 2_000, 0.9, 1.0, 1e3)
-        ends = [staleness.stale(LAW, REWARD, m, s, False, 0.2, 0.2, 2_000) @ REWARD for s in (0.99 * size, 1.01 * size)]
+        size = staleness.boundary(LAW, REWARD, m, 10_000, 0.9, 0.5, 1e3)
+        near = (0.99 * size, 1.01 * size)
+        ends = [staleness.stale(LAW, REWARD, m, x, False, 0.2, 0.2, 10_000) @ REWARD for x in near]
         assert ends[1] < 0.9 <= ends[0]
 
 

@@ -108,8 +108,8 @@ def props_factor(actions: int, weight: float) -> float:
 def clipped_factor(p: float, clip: float) -> float:
     r""":math:`\frac{p^3+q^3}{4\epsilon^2pq}`, q = 1 - `p`: the limit of :math:`n^2E\,KL` for PROPS without regulariser.
 
-    For two actions and small clips, solved anew at every step (ours).  It acts from :math:`(1-\epsilon)\pi` and gives the
-    rest to the action that is short: the error e of the first has the drift :math:`-\epsilon p` above zero and
+    For two actions and small clips, solved anew at every step (ours).  It acts from :math:`(1-\epsilon)\pi` and gives
+    the rest to the action that is short: the error e of the first has the drift :math:`-\epsilon p` above zero and
     :math:`\epsilon q` below, and the variance pq a step.  Its law becomes stationary, with exponential tails of rates
     :math:`2\epsilon/q` and :math:`2\epsilon/p` and masses q and p, so :math:`E e^2=(p^3+q^3)/(2\epsilon^2)`.
 

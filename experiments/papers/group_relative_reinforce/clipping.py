@@ -109,7 +109,7 @@ def _apart(law: Array, r: Array, clip: float) -> float:
 
 def _importance_check(budget: Budget, exponent: float = 1.0) -> Rate:
     """TV between the two ends over the clip, on random bandits with two answers above the mean and two below."""
-    rng, rows = budget.rng("bandits"), []
+    rng, rows = budget.rng("bandits"), list[list[float]]()
     while len(rows) < 30:
         law, r = full(rng.dirichlet(np.ones(4)), 0.4), rng.random(4)
         A = r - law @ r
