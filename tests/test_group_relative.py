@@ -255,7 +255,7 @@ def test_figures_hold_their_numbers():
     """Simulated flows end at the stars; the map's boundary has the collapsed cells above it and no others."""
     table = next(figure for figure in paper.FIGURES if figure.name == "flows").draw()[1]
     for _, part in table.groupby("method"):
-        star = part[part["start"] == -1][["p1", "p2", "p3"]].to_numpy()[0]
+        star = part.loc[part["start"] == -1, ["p1", "p2", "p3"]].to_numpy()[0]
         for start in range(5):
-            end = part[part["start"] == start][["p1", "p2", "p3"]].to_numpy()[-1]
+            end = part.loc[part["start"] == start, ["p1", "p2", "p3"]].to_numpy()[-1]
             np.testing.assert_allclose(end, star, atol=0.03)

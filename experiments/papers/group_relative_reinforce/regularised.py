@@ -29,6 +29,7 @@ from claimlab.theory.group_relative import attractors, flow_limit, logit_directi
 from claimlab.theory.spaces import Box, Simplex, Space
 
 BANDITS = Space({"Y": (2, 4)}, {"law": Simplex("Y"), "r": Box("Y", 0, 1), "tau": Box("", 0.1, 3)})
+WHOLE = Space(BANDITS.sizes, {**BANDITS.fields, "law": Box("Y", 1, 9, step=1)})  # laws as whole numbers, to be read
 
 
 def soft_mean(law: Array, r: Array, tau: float) -> float:
@@ -50,7 +51,7 @@ def _square_check(budget: Budget, factor: int = 1) -> Identity:
 
 def _stationary(law: Array, r: Array, tau: Array, *, soft: bool) -> Trial:
     """OPMD's direction at the KL-regularised optimum, from data of the reference itself."""
-    b, t = full(law, 0.02), float(tau)
+    b, t = law / law.sum(), float(tau)
     optimum = b * np.exp((r - r.max()) / t)
     optimum /= optimum.sum()
     baseline = soft_mean(b, r, t) if soft else b @ r
@@ -59,8 +60,8 @@ def _stationary(law: Array, r: Array, tau: Array, *, soft: bool) -> Trial:
 
 
 def _stationary_check(budget: Budget, soft: bool = False) -> Identity:
-    pair = {"law": np.array([0.5, 0.5]), "r": np.array([0.0, 1.0]), "tau": np.array(1.0)}
-    return equate(BANDITS, partial(_stationary, soft=soft), budget, hard=[pair])
+    pair = {"law": np.array([1.0, 1.0]), "r": np.array([0.0, 1.0]), "tau": np.array(1.0)}
+    return equate(WHOLE, partial(_stationary, soft=soft), budget, hard=[pair])
 
 
 # AsymRE

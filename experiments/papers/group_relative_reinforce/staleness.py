@@ -76,7 +76,7 @@ def synced(law: Array, r: Array, sync: int, size: float, total: int) -> Array:
 def boundary(law: Array, r: Array, sync: int, total: int, level: float, low: float, high: float) -> float:
     """The step size between `low` and `high` at which REINFORCE's value after `total` steps falls below `level`.
 
-    By bisection on the closed form; an end if the value crosses nowhere between (too small a step gets nowhere in time).
+    By bisection on the closed form; an end if the value crosses nowhere between: too small a step gets nowhere in time.
     """
 
     def keeps(size: float) -> bool:

@@ -141,7 +141,7 @@ def normalised_direction(law: Array, r: Array, K: int, eps: float = 1e-6) -> Arr
 
 def _normalised(p: Array, r: Array, K: Array) -> Trial | None:
     """How far apart the unit vectors of GRPO's expected direction and of the policy gradient are."""
-    law = full(p, 0.1)
+    law = p / p.sum()
     found, stated = normalised_direction(law, r, int(K)), law * (r - law @ r)
     if np.ptp(r) < 0.05:
         return None
@@ -149,9 +149,9 @@ def _normalised(p: Array, r: Array, K: Array) -> Trial | None:
 
 
 def _normalised_check(budget: Budget, answers: int = 3) -> Identity:
-    fields = {"p": Simplex("Y"), "r": Box("Y", 0, 1), "K": Box("", 2, 4, step=1)}
+    fields = {"p": Box("Y", 1, 9, step=1), "r": Box("Y", 0, 1), "K": Box("", 2, 4, step=1)}
     space = Space({"Y": (answers, answers)}, fields)
-    pair = {"p": np.full(answers, 1 / answers), "r": np.array([0.0, 0.1, 1.0])[-answers:], "K": np.array(2.0)}
+    pair = {"p": np.ones(answers), "r": np.array([0.0, 0.1, 1.0])[-answers:], "K": np.array(2.0)}
     return equate(space, _normalised, budget.with_instances(min(budget.instances, 200)), hard=[pair])
 
 
