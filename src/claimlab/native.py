@@ -215,4 +215,4 @@ def _publish(name: str, declaration: Any) -> None:
         return getattr(self.cls, name, None)
 
     resolve.__signature__ = inspect.signature(declaration)  # type: ignore[attr-defined]  # numba reads the arity here
-    overload_method(NativeType, name, strict=False)(resolve)  # pyright: ignore[reportCallIssue]
+    overload_method(NativeType, name, strict=False, jit_options={"forceinline": True})(resolve)  # pyright: ignore[reportCallIssue]
