@@ -16,7 +16,7 @@ from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.staged import StagedMDP, draw, evaluate_again, staged_optimum
 from claimlab.lending import held, lent
-from claimlab.native import Native, interpreted, kernel
+from claimlab.native import Native, inlined, interpreted, kernel
 from claimlab.runs import each_run, log_times
 
 
@@ -38,6 +38,7 @@ class Learner(Native):
         `policy` comes as the last episode left it.
         """
 
+    @inlined
     @abstractmethod
     def watch(self, state: Any, h: int, s: int, a: int, t: int) -> None:
         """Take notice of the transition from `s` under `a` to `t` at step `h`."""

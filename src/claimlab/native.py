@@ -104,6 +104,16 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
+def inlined(declaration: F) -> F:
+    """Have the bodies of an abstract method compiled into their callers: for what a loop calls at every step.
+
+    Passing a state of many arrays costs more than a short body does.  For methods that are called at few places, as
+    every place has its own copy.
+    """
+    cast(Any, declaration).inlined = True
+    return declaration
+
+
 def interpreted(function: F) -> F:
     """The Python function behind a kernel: the oracle of the tests, and the way to debug."""
     return cast(Any, function).py_func
@@ -215,4 +225,5 @@ def _publish(name: str, declaration: Any) -> None:
         return getattr(self.cls, name, None)
 
     resolve.__signature__ = inspect.signature(declaration)  # type: ignore[attr-defined]  # numba reads the arity here
-    overload_method(NativeType, name, strict=False, jit_options={"forceinline": True})(resolve)  # pyright: ignore[reportCallIssue]
+    options = {"forceinline": getattr(declaration, "inlined", False)}
+    overload_method(NativeType, name, strict=False, jit_options=options)(resolve)  # pyright: ignore[reportCallIssue]
