@@ -69,9 +69,7 @@ def _spent(name: str, length: int, runs: int, seed: int, slacks: tuple[float, ..
     """Episodes of StepMix that are not plainly optimistic, float[runs, slacks]."""
     instance = {"sparse": sparse_task, "lock": lock_task}[name]()
     records = [
-        play_episodes(
-            learner("StepMix", there), there.mdp, episodes=length, runs=runs, seed=seed, checkpoints=1
-        )
+        play_episodes(learner("StepMix", there), there.mdp, episodes=length, runs=runs, seed=seed, checkpoints=1)
         for there in (instance.with_slack(slack) for slack in slacks)
     ]
     return np.array([length - record.kinds[:, -1, 0] for record in records], dtype=float).T
