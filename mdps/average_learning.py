@@ -16,7 +16,8 @@ from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.average import gain_and_bias, relative_value_iteration
 from claimlab.mdps.tabular import AverageMDP
-from claimlab.native import Native, interpreted, kernel, lent
+from claimlab.lending import lent
+from claimlab.native import Native, interpreted, kernel
 from claimlab.runs import each_run, log_times
 
 

@@ -41,6 +41,15 @@ class Knowledge(NamedTuple):
 
 
 @kernel
+def choose(policy: Array, h: int, s: int, a: int) -> None:
+    """Make `policy`, deterministic or zero in `s` at step `h`, take `a` there: mostly it does so already."""
+    if policy[h, s, a] != 1.0:
+        for other in range(policy.shape[2]):
+            policy[h, s, other] = 0.0
+        policy[h, s, a] = 1.0
+
+
+@kernel
 def follow(greedy: Any, policy: Array, start: int) -> None:
     """Write the deterministic `greedy`, int[H, S], to `policy` from step `start` on."""
     H, S, A = policy.shape
@@ -242,11 +251,10 @@ class UCBVI(Learner):
                     if self.monotone:
                         q = min(q, state.q[h, s, a])
                     state.q[h, s, a] = q
-                    policy[h, s, a] = 0.0
                     if q > best:
                         best, chosen = q, a
                 state.v[h, s] = best
-                policy[h, s, chosen] = 1.0
+                choose(policy, h, s, chosen)
         return 0
 
     def watch(self, state: Model, h: int, s: int, a: int, t: int) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claimlab.experiments.papers import stepmix
-from claimlab.experiments.papers.stepmix import certificates, offline, price
+from claimlab.experiments.papers.stepmix import certificates, mixtures, offline, price
 from claimlab.experiments.papers.stepmix.audit import COIN, EPISODES, OUTSIDE, Audit, expected_widths
 from claimlab.experiments.papers.stepmix.instances import (
     cliff_edge,
@@ -36,7 +36,7 @@ def test_every_result_of_the_paper_has_a_claim():
     "wrong",
     [
         lambda budget: certificates._every_policy_check(budget, scale=0.99),
-        lambda budget: certificates._floor_check(budget, share=0.97),
+        lambda budget: mixtures._floor_check(budget, share=0.97),
         lambda budget: offline._shortfall_check(budget, factor=0.99),
         lambda budget: price._price_check(budget, factor=0.4),
     ],
@@ -47,10 +47,10 @@ def test_smaller_falsehoods_than_the_controls_are_caught(wrong):
 
 def test_the_two_traps_by_hand():
     """Half and half at two steps stays with probability 1/4: 1/2 * 1/4 + 0.1 * 1/2 = 0.175, below 0.3."""
-    trial = certificates._floor(**certificates._two_traps(), share=1.0, where="all steps")
+    trial = mixtures._floor(**mixtures._two_traps(), share=1.0, where="all steps")
     assert trial.value == pytest.approx(0.3, abs=1e-12)
     assert trial.bound == pytest.approx(0.175, abs=1e-12)
-    step = certificates._floor(**certificates._two_traps(), share=1.0, where="step")
+    step = mixtures._floor(**mixtures._two_traps(), share=1.0, where="step")
     assert step.bound == pytest.approx(0.3, abs=1e-12)
 
 
