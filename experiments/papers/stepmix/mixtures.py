@@ -166,8 +166,14 @@ def _continuous(risk: Array, gain: Array, low: Array, high: Array, *, rising: bo
     return Trial(apart, abs(thresholds[0] - thresholds[1]) / least, 8 * moment.error / least, trivial=1.0)
 
 
+def _passed_over() -> Case:
+    """Certificates 0.425, 0.75, 0.65, 1: at 0.75 the mixture goes from step 1 to step 3, and step 2 changes at once."""
+    risk, gain = np.array([0.5, 0.0, 0.4]), np.array([0.5, 1.0, 0.5])
+    return {"risk": risk, "gain": gain, "low": np.array(0.315 / 0.575), "high": np.array(0.335 / 0.575)}
+
+
 def _continuous_check(budget: Budget, rising: bool = True) -> Inequality:
-    return attack(PATHS, partial(_continuous, rising=rising), budget)
+    return attack(PATHS, partial(_continuous, rising=rising), budget, hard=[_passed_over()])
 
 
 def _monotone(risk: Array, gain: Array, low: Array, high: Array, *, swap: bool) -> Trial | None:
