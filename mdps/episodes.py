@@ -14,8 +14,8 @@ from numpy.random import Generator
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
-from claimlab.mdps.staged import StagedMDP, draw, evaluate_again, staged_optimum
 from claimlab.lending import held, lent
+from claimlab.mdps.staged import StagedMDP, draw, evaluate_again, staged_optimum
 from claimlab.native import Native, inlined, interpreted, kernel
 from claimlab.runs import each_run, log_times
 

@@ -13,6 +13,7 @@ from claimlab.experiments.papers.stepmix.audit import COIN, EPISODES, OUTSIDE, A
 from claimlab.experiments.papers.stepmix.instances import (
     cliff_edge,
     entrance_lock,
+    minimax_tree,
     published_random,
     sparse_task,
     sparse_terminal,
@@ -52,6 +53,27 @@ def test_the_two_traps_by_hand():
     assert trial.bound == pytest.approx(0.175, abs=1e-12)
     step = mixtures._floor(**mixtures._two_traps(), share=1.0, where="step")
     assert step.bound == pytest.approx(0.3, abs=1e-12)
+
+
+def test_a_certificate_is_passed_over_by_hand():
+    case = mixtures._passed_over()
+    moment = mixtures._ledge(case["risk"], case["gain"])
+    np.testing.assert_allclose(moment.certificates, [0.425, 0.75, 0.65, 1, 1], rtol=0, atol=1e-12)
+    (one, rho, _), (two, _, _) = (moment.mixture(moment.threshold(case[x])) for x in ("low", "high"))
+    assert (one, two) == (1, 3)
+    assert rho == pytest.approx(0.315 / 0.325)
+    trial = mixtures._continuous(**case, rising=False)
+    assert (trial.value, trial.bound) == (pytest.approx(1.0), pytest.approx(0.2))
+    assert mixtures._continuous(**case, rising=True) is None
+
+
+def test_the_minimax_tree_is_worth_its_advantage():
+    """Half the paid steps without the advantage; its place is found once in wait * leaves * actions by chance."""
+    mdp = minimax_tree(2, 3, 2, 3, 0.25, (1, 2, 1))
+    assert mdp.r.shape == (8, 10, 2)
+    assert staged_optimum(mdp).value == pytest.approx(3 * 0.75)
+    uniform = staged_value(mdp, np.full(mdp.r.shape, 0.5))
+    assert uniform == pytest.approx(3 * (0.5 + 0.25 / (2 * 4 * 2)))
 
 
 def test_the_wrong_door_by_hand():

@@ -70,9 +70,9 @@ def played(
     )
 
 
-def long(budget: Budget, name: str, slack: float | None = None, scale: float = 1.0) -> EpisodeRecord:
+def long(budget: Budget, name: str, slack: float | None = None) -> EpisodeRecord:
     """The record of twice :func:`episodes`."""
-    return played(name, 2 * episodes(budget), seeds(budget), budget.seed, scale, slack)
+    return played(name, 2 * episodes(budget), seeds(budget), budget.seed, slack=slack)
 
 
 def after(record: EpisodeRecord, share: float) -> int:

@@ -9,8 +9,8 @@ import numpy as np
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.stepmix.certificates import SETS, set_up
-from claimlab.experiments.papers.stepmix.common import AROUND, EVENT, TABULAR, claim
-from claimlab.mdps.beliefs import lower_bound, mean
+from claimlab.experiments.papers.stepmix.common import AROUND, EVENT, TABULAR, claim, knowledge
+from claimlab.mdps.beliefs import lower_bound
 from claimlab.mdps.conservative import RHO, StepMix, plan_pessimism
 from claimlab.mdps.optimistic import Knowledge
 from claimlab.mdps.staged import StagedMDP, staged_value
@@ -128,43 +128,64 @@ def _floor_check(budget: Budget, share: float = 1.0, where: str = "step") -> Ine
 
 # The mixture and the threshold ---------------------------------------------------------------------------------------
 
-PATHS = Space({"H": (2, 3), "S": (2, 3), "A": (2, 3)}, AROUND | {"level": Box("", 0, 1), "other": Box("", 0, 1)})
+LEDGE = "searched where each of two to five steps offers a gain for an unknown risk of ending the episode"
+PATHS = Space(
+    {"H": (2, 5)}, {name: Box("H", 0, 1) for name in ("risk", "gain")} | {"low": Box("", 0, 1), "high": Box("", 0, 1)}
+)
 
 
-def _continuous(
-    P: Array, Q: Array, r: Array, pi: Array, mix: Array, extra: Array, level: Array, other: Array, *, rising: bool
-) -> Trial | None:
+def _ledge(risk: Array, gain: Array) -> _Moment | None:
+    """At each of H steps one may stay alive, as the baseline does, or take `gain` / 10 and, for all one knows, die with
+    probability `risk`; to be alive after them pays 1."""
+    H = len(risk)
+    P, r, radii = np.zeros((H + 1, 2, 2, 2)), np.zeros((H + 1, 2, 2)), np.zeros((H + 1, 2, 2))
+    P[:, 0, :, 0] = P[:, 1, :, 1] = 1
+    r[:H, 0, 1], r[H, 0], radii[:H, 0, 1] = gain / 10, 1, 2 * risk
+    mdp, state, baseline = StagedMDP(P, r), knowledge(P, radii, r), np.zeros((H + 1, 2, 2))
+    baseline[..., 0] = 1
+    found = [lower_bound(SETS, state.beliefs, r, state.initial, baseline, h0) for h0 in range(H + 2)]
+    error = 8 * mdp.rounding
+    return None if found[-1] <= found[0] + error else _Moment(mdp, state, baseline, np.array(found), error)
+
+
+def _continuous(risk: Array, gain: Array, low: Array, high: Array, *, rising: bool) -> Trial | None:
     """How far the policies for two thresholds are apart, against the distance of the thresholds over the least
-    difference of neighbouring certificates; `rising` demands that these increase with the steps of the baseline."""
-    moment = _moment(P, Q, r, pi, mix, extra)
+    difference of neighbouring certificates up to the later step; `rising` demands that they increase up to there."""
+    moment = _ledge(risk, gain)
     if moment is None:
         return None
-    increments = np.diff(moment.certificates)
-    least = float(increments.min() if rising else abs(increments).min())
-    thresholds = [moment.threshold(x) for x in (level, other)]
-    mixtures = [moment.mixture(x) for x in thresholds]
-    if least <= 1e3 * moment.error or mixtures[0] is None or mixtures[1] is None:
+    thresholds = [moment.threshold(x) for x in (low, high)]
+    one, two = (moment.mixture(x) for x in thresholds)
+    if one is None or two is None:
         return None
-    apart = float(abs(mixtures[0][2] - mixtures[1][2]).max())
+    increments = np.diff(moment.certificates)[: max(one[0], two[0])]
+    least = float(increments.min() if rising else abs(increments).min())
+    if least <= 1e3 * moment.error:
+        return None
+    apart = float(abs(one[2] - two[2]).max())
     return Trial(apart, abs(thresholds[0] - thresholds[1]) / least, 8 * moment.error / least, trivial=1.0)
 
 
+def _passed_over() -> Case:
+    """Certificates 0.425, 0.75, 0.65, 1: at 0.75 the mixture goes from step 1 to step 3, and step 2 changes at once."""
+    risk, gain = np.array([0.5, 0.0, 0.4]), np.array([0.5, 1.0, 0.5])
+    return {"risk": risk, "gain": gain, "low": np.array(0.315 / 0.575), "high": np.array(0.335 / 0.575)}
+
+
 def _continuous_check(budget: Budget, rising: bool = True) -> Inequality:
-    return attack(PATHS, partial(_continuous, rising=rising), budget)
+    return attack(PATHS, partial(_continuous, rising=rising), budget, hard=[_passed_over()])
 
 
-def _monotone(
-    P: Array, Q: Array, r: Array, pi: Array, mix: Array, extra: Array, level: Array, other: Array, *, swap: bool
-) -> Trial | None:
+def _monotone(risk: Array, gain: Array, low: Array, high: Array, *, swap: bool) -> Trial | None:
     """How many steps follow the baseline, h0 - 1 + rho, at the lower of two thresholds and at the higher one."""
-    moment = _moment(P, Q, r, pi, mix, extra)
+    moment = _ledge(risk, gain)
     if moment is None:
         return None
-    mixtures = [moment.mixture(moment.threshold(x)) for x in sorted((level, other))]
-    if mixtures[0] is None or mixtures[1] is None:
+    one, two = (moment.mixture(moment.threshold(x)) for x in sorted((low, high)))
+    if one is None or two is None:
         return None
-    low, high = (steps - rho if swap else steps - 1 + rho for steps, rho, _ in (mixtures[0], mixtures[1]))
-    return Trial(low, high, 1e-12)
+    fewer, more = (steps - rho if swap else steps - 1 + rho for steps, rho, _ in (one, two))
+    return Trial(fewer, more, 1e-12)
 
 
 def _monotone_check(budget: Budget, swap: bool = False) -> Inequality:
@@ -216,12 +237,17 @@ CLAIMS = (
         id="stepmix/mixture-continuous",
         source="abstract: the policy interpolates smoothly between the baseline and the optimistic one",
         statement=(
-            r"Where the candidates' certificates increase with $h_0$, the policy is a Lipschitz function of the "
-            r"threshold: $\max_{h,s,a}|\pi_\gamma - \pi_{\gamma'}| \le |\gamma - \gamma'| / "
+            r"Where the candidates' certificates increase up to the one that is mixed, the policy is a Lipschitz "
+            r"function of the threshold: $\max_{h,s,a}|\pi_\gamma - \pi_{\gamma'}| \le |\gamma - \gamma'| / "
             r"\min_{h_0}(\ell(h_0) - \ell(h_0-1))$."
         ),
         kind=Inequality,
-        premises=(TABULAR, r"$\ell(\bar\pi) < \gamma, \gamma' \le \ell(\pi^b)$", r"$\ell(0) < \dots < \ell(H)$"),
+        premises=(
+            TABULAR,
+            r"$\ell(\bar\pi) < \gamma, \gamma' \le \ell(\pi^b)$",
+            r"$\ell(0) < \dots < \ell(h_0)$",
+            LEDGE,
+        ),
         check=_continuous_check,
         control=partial(_continuous_check, rising=False),
         control_statement=(
@@ -237,7 +263,7 @@ CLAIMS = (
             r"$\gamma$ rises."
         ),
         kind=Inequality,
-        premises=(TABULAR, r"$\ell(\bar\pi) < \gamma \le \ell(\pi^b)$"),
+        premises=(TABULAR, r"$\ell(\bar\pi) < \gamma \le \ell(\pi^b)$", LEDGE),
         check=_monotone_check,
         control=partial(_monotone_check, swap=True),
         control_statement=r"the same for the weight $1-\rho$ in place of $\rho$.",

@@ -100,7 +100,7 @@ def _expert() -> Array:
     return staged_optimum(sparse_task().mdp).policy
 
 
-SHORTFALLS = np.array([0.3, 0.2, 0.14, 0.1, 0.07])
+SHORTFALLS = np.array([0.3, 0.14, 0.065, 0.03, 0.014])
 
 
 @lru_cache(maxsize=1)
@@ -113,7 +113,7 @@ def _needed(runs: int, seed: int) -> Array:
         data += transition_data(instance.mdp, behaviour, n, rng)
         for i, shortfall in enumerate(SHORTFALLS):
             while value - pessimistic_value_iteration(instance.mdp, data, sets).value > shortfall:
-                more = n // 8
+                more = n // 32
                 data, n = data + transition_data(instance.mdp, behaviour, more, rng), n + more
             out[run, i] = n
     return out
@@ -171,8 +171,8 @@ CLAIMS = (
         id="stepmix/learned-baseline-fixed-floor",
         source="Theorem 3, the constraint once the data set is large enough, with our constants",
         statement=(
-            r"With a baseline learned from the explicit number $n = \tilde O(H^4S^2A/\kappa^2)$ of episodes of a policy "
-            r"worth $\gamma + \kappa$, StepMix keeps every episode above $\gamma$ with probability at least "
+            r"With a baseline learned from the explicit number $n = \tilde O(H^4S^2A/\kappa^2)$ of episodes of a "
+            r"policy worth $\gamma + \kappa$, StepMix keeps every episode above $\gamma$ with probability at least "
             r"$1-2\delta$ ($\kappa = 0.2$, fixed before the data)."
         ),
         kind=Probability,
@@ -189,7 +189,12 @@ CLAIMS = (
             r"$\kappa^{-2}$ but for its logarithm: $n / L_n$ does."
         ),
         kind=Rate,
-        premises=(TABULAR, SETS, r"the sparse-terminal instance, $\kappa$ from 0.3 to 0.07; data of one policy"),
+        premises=(
+            TABULAR,
+            SETS,
+            r"the sparse-terminal instance, $\kappa$ from 0.3 to 0.014; data of one policy",
+            r"the range was widened after slopes of 1.97 to 2.06 from 0.3 to 0.07 had decided nothing",
+        ),
         check=_size_rate,
         control=partial(_size_rate, exponent=1.5),
         control_statement=r"it grows at most like $\kappa^{-3/2}$.",
