@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from math import ceil, log
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.realizability.common import FINITE, LINEAR, SINGULAR, claim, two_states
@@ -112,11 +112,15 @@ def _weight_errors(share: float, n: int, runs: int, rng: np.random.Generator) ->
     return np.asarray(noise / (first * (1 - 1.9) + (n - first) * 2 * (2 - 1.9)))
 
 
+def _beta_gap(share: float, beta: float) -> float:
+    return incompleteness(moments(*two_states(share))) - beta
+
+
 def _linear_check(budget: Budget, exponent: float = 0.5) -> Rate:
     r"""LSTD's Bellman error over :math:`1/(1-\beta)`: laws of the data on the side where A is negative."""
     x, rng, columns = np.array([2.0, 4.0, 8.0, 16.0]), budget.rng("logs"), []
     for target in (1 - 1 / x).tolist():
-        share = brentq(lambda s, b=target: incompleteness(moments(*two_states(s))) - b, SINGULAR + 1e-6, 1 - 1e-9)
+        share = float(root_scalar(_beta_gap, args=(target,), bracket=(SINGULAR + 1e-6, 1 - 1e-9)).root)
         scale = float(np.sqrt(moments(*two_states(share)).G[0, 0]))
         errors = scale * _weight_errors(share, 4_000, 2_000, rng)
         columns.append(np.sqrt((errors**2).reshape(20, -1).mean(axis=1)))
