@@ -16,7 +16,8 @@ from claimlab.mdps.average_learning import draw, learn_average, world
 from claimlab.mdps.average_optimism import KLUCRL, UCRL2, ReverseKL, begin_epoch, counts, sort_downwards
 from claimlab.mdps.balls import L1
 from claimlab.mdps.hypotheses import closure, models
-from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP
+from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP
+from claimlab.mdps.loop_audit import Audited, Watched
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture, mixture_models
 from claimlab.mdps.loop_tabular import TabularLOOP
 from claimlab.theory.strategies import average_mdps, seeds, simplices
@@ -33,6 +34,8 @@ LEARNERS = [
     Audited(ModelLOOP(MIXTURE, 1.0), truth=1),
     MixtureLOOP(THETA, BASIS, REWARD, 0.5),
     LinearLOOP(MIXTURE.optimal, PAIRS, 0.5),
+    Watched(MixtureLOOP(THETA, BASIS, REWARD, 0.5), np.ones((4, 2, 4, 4)), np.zeros(4)),
+    Watched(MLELOOP(MIXTURE, 1.0), np.ones((1, 2, 4, 4)), np.zeros(4)),
     TabularLOOP(SPAN, scale=0.1),
     UCRL2(),
     KLUCRL(),

@@ -20,7 +20,8 @@ from claimlab.mdps.agec import (
 from claimlab.mdps.average import gain_and_bias
 from claimlab.mdps.average_learning import learn_average, world
 from claimlab.mdps.hypotheses import Hypotheses, Models, bellman_targets, closure, models
-from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit, published_width
+from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP, published_width
+from claimlab.mdps.loop_audit import Audited, Watched, audit, watch
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture, mixture_models
 from claimlab.mdps.loop_tabular import (
     TabularLOOP,
