@@ -165,7 +165,9 @@ CLAIMS = tuple(
     claim(
         id=f"loop/{discrepancy}-{part}-of-runs",
         source=f"Definition 3 ({name}), {OURS}",
-        statement=f"On every run of {learner} the {discrepancy}-based coefficient of {name} is ${symbol} \\le {bound}$.",
+        statement=(
+            f"On every run of {learner} the {discrepancy}-based coefficient of {name} is ${symbol} \\le {bound}$."
+        ),
         kind=Inequality,
         premises=(OPTIMALITY, REALIZABLE, FINITE, instances),
         check=partial(_own_runs, discrepancy=discrepancy, part=part),

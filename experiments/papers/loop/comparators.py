@@ -123,11 +123,11 @@ def _uclk_in_horizon(budget: Budget, scale: float = 1.0, least: int = 0) -> Rate
 
     With `least` above 0 the gap is that of a horizon.
     """
-    horizons, runs, delta = tuple(2**k for k in range(12, 17)), max(12, budget.runs // 500), 0.3
+    horizons, runs, delta = (2**11, 2**13, 2**15), max(60, budget.runs // 200), 0.3
     columns = []
     for T in horizons:
         worst, at = np.zeros(runs), least or T
-        for c in (0.05, 0.1, 0.2, 0.4, 0.8) if not least else (0.4,):
+        for c in (0.1, 0.2, 0.4) if not least else (0.4,):
             m = mixture(2, delta, c * log(at) / sqrt(at), truth=1)  # ties favour the other action
             learner = UCLKC(m.basis, m.given.span, DELTA, scale=scale)
             shortfall = lives(learner, m.given.world, T, runs, seed_of(budget, T, c)).shortfall[:, -1]
