@@ -1,4 +1,4 @@
-"""Watching LOOP with knowledge of the truth: is it in the confidence set, what are the errors, what is regret made of?"""
+"""Watching LOOP with knowledge of the truth: is it in the set, what are the errors, what is regret made of?"""
 
 from __future__ import annotations
 

@@ -268,7 +268,7 @@ def likelihood_regret(horizon: int, span: float, size: int, n_pairs: int, epochs
 def linear_regret(
     horizon: int, span: float, dim: int, beta: float, delta: float, *, error: float, feature: float = 1.0, ridge: float
 ) -> RegretBound:
-    r"""Regret of LinearLOOP and MixtureLOOP with trigger 16 and `beta` = ``linear_width(..., delta / 2)``, w.p. at least
+    r"""Regret of LinearLOOP and MixtureLOOP, trigger 16, with `beta` = ``linear_width(..., delta / 2)``, w.p. at least
     1 - `delta` (ours).
 
     As :func:`model_regret` with :math:`\Phi = \max\{25 \beta, B^2\}\, d \log_2(1 + T X^2/(\lambda d))` and at most

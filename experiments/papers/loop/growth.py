@@ -75,7 +75,8 @@ def _in_horizon(budget: Budget, trigger: float = TRIGGER, least: int = 0) -> Rat
 
 
 def _in_span(budget: Budget, power: int = 2) -> Rate:
-    r"""JAO's rooms are left less and less often, T grows in proportion; :math:`\beta = \mathrm{sp}^{power} \log(\cdot)`."""
+    r"""JAO's rooms are left more and more rarely, and T grows in proportion;
+    :math:`\beta = \mathrm{sp}^{power} \log(\cdot)`."""
     deltas, columns = (0.4, 0.2, 0.1, 0.05), []
     for delta in deltas:
         T = round(2**13 * deltas[0] / delta)
@@ -155,15 +156,17 @@ def _in_size(budget: Budget, what: str, exponent: float, *, trigger: float = TRI
 PREMISES = (OPTIMALITY, REALIZABLE, FINITE, WIDTH)
 WORST_GAP = "the worst of several gaps of order $\\sqrt{\\beta/T}$, chosen anew for each horizon"
 CROWD = (
-    "10, 100 and 1000 models of one tabular MDP, the hardest of which are in every class; $T = 2^{15}$ (changed after a "
-    "look: decoys neither tie nor favour the best action, and there are more runs, as luck drowned the growth)"
+    "10, 100 and 1000 models of one tabular MDP, the hardest of which are in every class; $T = 2^{15}$ (changed after "
+    "a look: decoys neither tie nor favour the best action, and there are more runs, as luck drowned the growth)"
 )
 
 CLAIMS = (
     claim(
         id="loop/regret-sqrt-T",
         source=r"abstract: $\tilde{O}(\mathrm{poly}(d, \mathrm{sp}(V^*))\sqrt{T\beta})$",
-        statement=rf"Under the worst gap for each horizon regret grows at most like $\sqrt{{T\beta}}$ (to {RESOLUTION}).",
+        statement=(
+            rf"Under the worst gap for each horizon regret grows at most like $\sqrt{{T\beta}}$ (to {RESOLUTION})."
+        ),
         kind=Rate,
         premises=(*PREMISES, WORST_GAP),
         check=_in_horizon,
@@ -174,8 +177,8 @@ CLAIMS = (
         id="loop/mixture-regret-sqrt-T",
         source=r"Section 5 (linear mixtures): $\tilde{O}(\sqrt{T\beta})$ for fixed $d$ and span",
         statement=(
-            rf"Under the worst gap for each horizon MixtureLOOP's regret grows at most like $\sqrt{{T\beta}}$ (to {RESOLUTION}), $\beta$ the width of "
-            "value-targeted regression."
+            r"Under the worst gap for each horizon MixtureLOOP's regret grows at most like $\sqrt{T\beta}$ (to "
+            rf"{RESOLUTION}), $\beta$ the width of value-targeted regression."
         ),
         kind=Rate,
         premises=(OPTIMALITY, REALIZABLE, FINITE, WORST_GAP, "$d = 2$, trigger 16"),
@@ -215,7 +218,8 @@ CLAIMS = (
         id="loop/regret-in-class-size",
         source=r"abstract: $\sqrt{T\beta}$ with $\beta$ of order $\log|\mathcal{H}|$",
         statement=(
-            r"With the eluder dimension fixed, regret grows at most like $\sqrt{\log|\mathcal{H}|}$, up to 1000 models."
+            r"With the eluder dimension fixed, regret grows at most like $\sqrt{\log|\mathcal{H}|}$, up to 1000 "
+            "models."
         ),
         kind=Rate,
         premises=(*PREMISES, CROWD),
@@ -226,7 +230,9 @@ CLAIMS = (
     claim(
         id="loop/switches-in-class-size",
         source=rf"low switching cost of Algorithm 1, {OURS}",
-        statement=r"With the eluder dimension fixed, switches grow at most like $\log|\mathcal{H}|$, up to 1000 models.",
+        statement=(
+            r"With the eluder dimension fixed, switches grow at most like $\log|\mathcal{H}|$, up to 1000 models."
+        ),
         kind=Rate,
         premises=(*PREMISES, CROWD),
         check=partial(_in_size, what="switches", exponent=1.0),

@@ -205,8 +205,8 @@ CLAIMS = (
         id="loop/regret-bound-on-every-run",
         source=f"regret theorem (abstract), {OURS}",
         statement=(
-            r"On every one of 500 runs LOOP's regret stays below the bound that is proved with probability $1-\delta$, at "
-            "every checkpoint."
+            r"On every one of 500 runs LOOP's regret stays below the bound that is proved with probability $1-\delta$, "
+            "at every checkpoint."
         ),
         kind=Inequality,
         premises=(*BOUND_PREMISES, WIDTH, "JAO's MDP and two decoys, $T = 2^{15}$"),
