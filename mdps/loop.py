@@ -93,6 +93,8 @@ def same_reward(r: Array, claimed: Array) -> None:
 class FiniteLOOP(AverageLearner):
     """A LOOP over finitely many hypotheses; its state has a field `chosen`."""
 
+    beta: float  # width of the confidence set
+
     @abstractmethod
     def excess(self, state: Any, f: int) -> float:
         """Excess loss of hypothesis `f` on the data so far."""

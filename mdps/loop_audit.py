@@ -166,4 +166,5 @@ class Watch(NamedTuple):
 def watch(states: tuple[WatchedState, ...]) -> Watch:
     """What the states of ``learn_average(Watched(...), ..., keep_states=True)`` tell."""
     worst = np.array([s.worst for s in states]).T
-    return Watch(*worst, distinct=np.array([s.base.chosen.used[1] for s in states]))
+    distinct = np.array([s.base.chosen.used[1] for s in states])
+    return Watch(worst[0], worst[1], worst[2], worst[3], worst[4], distinct)

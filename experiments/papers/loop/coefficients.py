@@ -92,6 +92,7 @@ def by_step(errors: Array) -> Callable[[TracedState], Sequence]:
 
 
 def settings(discrepancy: str) -> Iterator[Setting]:
+    learner: FiniteLOOP
     if discrepancy == "mixture":
         m = mixture(4, 0.2, 0.1, truth=5)
         errors, d = np.einsum("fsak,gk->fgsa", m.features, m.theta - m.theta[0]), m.theta.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log, sqrt
 
 import matplotlib.pyplot as plt
@@ -27,6 +28,9 @@ from claimlab.mdps.instances import average_river_swim
 from claimlab.mdps.loop import MLELOOP, ModelLOOP, published_width
 from claimlab.mdps.loop_tabular import TabularLOOP
 from claimlab.theory.loop import likelihood_width, model_regret, model_width
+
+
+Bounds = dict[str, Callable[[Array], Array]]  # by label, of the steps
 
 
 def interval(runs: Array) -> tuple[Array, Array, Array]:
@@ -90,17 +94,17 @@ def switches() -> tuple[Figure, pd.DataFrame]:
 
 def class_size() -> tuple[Figure, pd.DataFrame]:
     sizes, T, runs = np.array([10, 30, 100, 300, 1000]), 2**15, 40
-    lost, chosen, tables = [], [], []
+    lost, chosen, tables, there = [], [], [], crowded(int(sizes[0]))  # span and gain are those of all sizes
     for size in sizes:
-        given = crowded(size)
+        given = crowded(int(size))
         record = lives(ModelLOOP(given.models, given.width(T)), given.world, T, runs, 0)
         lost.append(record.shortfall[:, -1])
         chosen.append(record.switches[:, -1].astype(float))
     fine = np.geomspace(sizes[0], sizes[-1], 61).round().astype(int)
-    bounds = [model_regret(T, given.span, int(size), 2 * DELTA) for size in fine]  # the span is one for all sizes
+    bounds = [model_regret(T, there.span, int(size), 2 * DELTA) for size in fine]
     fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.4))
     for ax, y, name, bound, trivial in (
-        (axes[0], np.array(lost).T, "sum of gaps", np.array([b.total for b in bounds]), T * given.world.gain),
+        (axes[0], np.array(lost).T, "sum of gaps", np.array([b.total for b in bounds]), T * there.world.gain),
         (axes[1], np.array(chosen).T, "hypotheses chosen", np.array([b.epochs for b in bounds]), float(T)),
     ):
         band(ax, sizes, y, name, "blue")
@@ -125,9 +129,11 @@ def comparators() -> tuple[Figure, pd.DataFrame]:
     m = mixture(4, 0.2, 0.1, truth=5)
     given, r = m.given, m.given.models.r
     span, M = given.span, given.models.size
-    ucrl2 = {"UCRL2's bound, at least": lambda t: 34 * river.span * 6 * np.sqrt(2 * t * log(T / DELTA))}
+    ucrl2: Bounds = {"UCRL2's bound, at least": lambda t: 34 * river.span * 6 * np.sqrt(2 * t * log(T / DELTA))}
     whole = model_regret(T, span, M, 2 * DELTA)  # with the width that is played
-    finite = {"finite class's bound": lambda t: whole.errors * np.sqrt(t / T) + whole.martingale + whole.telescoping}
+    finite: Bounds = {
+        "finite class's bound": lambda t: whole.errors * np.sqrt(t / T) + whole.martingale + whole.telescoping
+    }
     panels = (
         (
             "RiverSwim, 6 states",
@@ -160,7 +166,7 @@ def comparators() -> tuple[Figure, pd.DataFrame]:
             record = lives(learner, there, T, 10, 0)
             band(ax, record.times, record.shortfall, name, colour)
             tables.append(rows(record.times, record.shortfall, instance=title, learner=name))
-        t = record.times
+        t = np.geomspace(10, T, 200)
         ax.plot(t, t * there.gain, "--", color="0.5", label="trivial, $J^* t$")
         for name, bound in bounds.items():
             ax.plot(t, bound(t), color="black", lw=0.8, label=name)
@@ -219,7 +225,7 @@ FIGURES = (
         "class-size",
         r"Regret and hypotheses chosen after $2^{15}$ steps against the number of models, 10 to 1000 (mean of 40 seeds "
         r"and two standard errors): more models between the hardest ones cost next to nothing. The explicit bound for "
-        r"finite classes, which knows nothing of their structure, is vacuous where it exceeds the trivial one (shaded).",
+        r"finite classes, which knows nothing of their structure, is vacuous above the trivial one (shaded).",
         class_size,
     ),
     PaperFigure(
@@ -232,8 +238,8 @@ FIGURES = (
     PaperFigure(
         "span-powers",
         r"How wide the confidence set must be: $\max_t L_t(f^*) - \min_g L_t(g)$ (mean of 100 runs and two standard "
-        r"errors) grows like $\mathrm{sp}^2$ where a fair coin decides about the whole span, like $\mathrm{sp}$ on JAO's "
-        r"MDP. Widths $\propto \mathrm{sp}$ are too small on the first family.",
+        r"errors) grows like $\mathrm{sp}^2$ where a fair coin decides about the whole span, like $\mathrm{sp}$ on "
+        r"JAO's MDP. Widths $\propto \mathrm{sp}$ are too small on the first family.",
         span_powers,
     ),
 )
