@@ -29,7 +29,6 @@ from claimlab.mdps.loop import MLELOOP, ModelLOOP, published_width
 from claimlab.mdps.loop_tabular import TabularLOOP
 from claimlab.theory.loop import likelihood_width, model_regret, model_width
 
-
 Bounds = dict[str, Callable[[Array], Array]]  # by label, of the steps
 
 
