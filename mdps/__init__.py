@@ -76,7 +76,8 @@ from claimlab.mdps.linear_instances import (
 )
 from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
 from claimlab.mdps.logs import Log, draw_log, episode_log
-from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit
+from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP
+from claimlab.mdps.loop_audit import Audited, audit
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
 from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
 from claimlab.mdps.lsvi import LSVIUCB
