@@ -80,7 +80,7 @@ def play(
     """Independent runs, each with its own log; `share` multiplies beta; `known` explores by the oracle's design."""
     task = tasks()[which]
     mdp, n = task.mdp, task.offline if offline < 0 else offline
-    beta = partial(_share, share, constant)
+    beta = partial(scaled_beta, share, constant)
     oracle = Oracle(mdp, EPS, DELTA, n * staged_occupancy(mdp, uniform(mdp)), beta=beta)
     explorer = oracle if known else PlugIn(mdp.initial)
     true = values(mdp, oracle.policies)[0] @ mdp.initial
@@ -95,7 +95,9 @@ def play(
     return Runs(*out)
 
 
-def _share(share: float, constant: Beta, horizon: int, policies: float, delta: float, epoch: int) -> float:
+def scaled_beta(
+    share: float, constant: Beta, horizon: int, policies: float, delta: float, epoch: int
+) -> float:  # fmt: skip
     return share * constant(horizon, policies, delta, epoch)
 
 

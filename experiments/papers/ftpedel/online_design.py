@@ -95,7 +95,7 @@ def _found(budget: Budget, rounds: int = ROUNDS) -> Inequality:
         reached = staged_occupancy(staged, np.full(staged.r.shape, 0.5))[step] > 0
         none = geometry_of(staged, np.zeros(staged.r.shape[1:]), at.features)
         goals = design_goals(reached, at.targets, None, at.features)
-        visits = regret_frank_wolfe(staged, step, goals, rounds, BATCH, rng)
+        visits = regret_frank_wolfe(staged, step, goals, rounds, BATCH, rng)[step].sum(axis=2)
         norm = total * score(none, Rows(at.targets, np.ones(len(at.targets))), visits.reshape(-1))
         trials.append(Trial(norm, 1.5 * at.one.value, at.one.gap))
         witnesses.append({"instance": i, "norm": norm, "optimum": at.one.value})

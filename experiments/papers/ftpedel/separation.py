@@ -12,6 +12,7 @@ from scipy.stats import norm
 from claimlab.checks import Array, Ints
 from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes
 from claimlab.experiments.papers.ftpedel.common import DETERMINISTIC, claim
+from claimlab.experiments.papers.ftpedel.learning import scaled_beta
 from claimlab.mdps.coverage import o2o_episodes
 from claimlab.mdps.fine_tuning import Oracle, derived_beta, fine_tune
 from claimlab.mdps.instances import combination_lock
@@ -148,7 +149,7 @@ def _lower_check(budget: Budget, share: float = 1.0, offline: bool = True) -> Co
     """Online pulls of FTPedel less the lower bound, which has to be positive on average."""
     runs, eps, delta = {"smoke": 60, "standard": 200}.get(budget.name, 1_000), 0.2, 1e-6
     mdp, n = bandit(BANDIT), PULLS * offline
-    beta = partial(_scaled, share)
+    beta = partial(scaled_beta, share, derived_beta)
     oracle = Oracle(mdp, eps, delta, n[None, None], beta=beta)
     pulls = np.empty(runs)
     for run in range(runs):
@@ -156,10 +157,6 @@ def _lower_check(budget: Budget, share: float = 1.0, offline: bool = True) -> Co
         pulls[run] = fine_tune(mdp, oracle, eps, delta, rng, offline=logged(n, rng), beta=beta).episodes
     bound = verifiable_pulls(BANDIT, n, eps, delta)
     return comparison(pulls + 1e-9 * np.arange(runs), np.full(runs, bound), effect=0.0, rng=budget.rng("bootstrap"))
-
-
-def _scaled(share: float, horizon: int, policies: float, delta: float, epoch: int) -> float:
-    return share * derived_beta(horizon, policies, delta, epoch)
 
 
 def logged(n: Array, rng: Generator) -> Log:

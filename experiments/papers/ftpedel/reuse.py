@@ -1,0 +1,127 @@
+r"""What reused offline data ask for: the covariance of both, a union over all policies, and what they save.
+
+The last two controls of the research notes on FTPedel are here: an estimator whose :math:`\Lambda_h^{-1}` forgets the
+offline data that its sums hold, and a :math:`\beta_\ell` that counts the policies still active.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+
+import numpy as np
+from numpy.random import Generator
+from scipy.stats import binom
+
+from claimlab.checks import Array
+from claimlab.experiments.papers.ftpedel.common import TABULAR, claim
+from claimlab.experiments.papers.ftpedel.learning import DELTA, EPS, ORACLE, SETTING, tasks, uniform
+from claimlab.mdps.fine_tuning import Oracle, derived_beta, epoch_widths, fine_tune
+from claimlab.mdps.logs import Log, draw_log
+from claimlab.mdps.policy_classes import values
+from claimlab.mdps.staged import staged_occupancy
+from claimlab.theory.claims import Budget
+from claimlab.theory.evidence import Probability, probability
+
+# The covariance of both ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Forgotten(Log):
+    """A log that enters sums but not the covariance: its `visits` are those of online episodes, `online`, alone."""
+
+    online: Array  # [H, S, A]
+
+    @property
+    def visits(self) -> Array:
+        return self.online
+
+    def __add__(self, other: Log) -> Forgotten:
+        return Forgotten(
+            self.transitions + other.transitions, self.rewards + other.rewards, self.online + other.visits
+        )  # fmt: skip
+
+
+def _covariance_check(budget: Budget, forget: bool = False) -> Probability:
+    """Runs in which an estimate misses its width, on the random MDP with 30 000 episodes of uniform play."""
+    runs = {"smoke": 120, "standard": 500}.get(budget.name, 2_000)
+    task, missed = tasks()[1], 0
+    seen = task.offline * staged_occupancy(task.mdp, uniform(task.mdp))
+    oracle = Oracle(task.mdp, EPS, DELTA, 0 * seen if forget else seen)
+    true = values(task.mdp, oracle.policies)[0] @ task.mdp.initial
+    for run in range(runs):
+        rng = np.random.default_rng(np.random.SeedSequence([budget.seed, 21, run]))
+        log = draw_log(task.mdp, uniform(task.mdp), task.offline, rng)
+        offline = Forgotten(log.transitions, log.rewards, 0 * log.visits) if forget else log
+        found = fine_tune(task.mdp, oracle, EPS, DELTA, rng, offline=offline)
+        missed += int((abs(found.estimates - true) > found.widths[:, None]).any())
+    return probability(missed, runs, DELTA)
+
+
+# A union over all policies -------------------------------------------------------------------------------------------
+
+ARMS, BEST, OTHERS = 200_000, 0.85, 0.5  # the gap is 2.8 widths of the first epoch
+
+
+def largest_miss(rng: Generator, active_only: bool) -> float:
+    r"""FTPedel on Bernoulli arms with a log that is just enough for the first epoch: largest error over width.
+
+    In a bandit the design is plain: each active arm is pulled until it has :math:`\beta_\ell/\epsilon_\ell^2` pulls, the
+    offline ones included.  Arms of equal law are drawn together, as the number of them with each sum of rewards.
+    `active_only` counts the active arms in :math:`\beta_\ell` instead of all.
+    """
+    widths = epoch_widths(1, EPS)
+    n = ceil(derived_beta(1, ARMS, DELTA, 0) / widths[0] ** 2)
+    law = binom.pmf(np.arange(n + 1), n, OTHERS)
+    crowd = rng.multinomial(ARMS - 1, law / law.sum())
+    total = np.append(np.flatnonzero(crowd), rng.binomial(n, BEST)).astype(float)  # sums of rewards that were seen
+    mean, count = np.append(np.full(len(total) - 1, OTHERS), BEST), np.append(crowd[crowd > 0], 1)
+    off, estimate = 0.0, total / n
+    for epoch, width in enumerate(widths):
+        if epoch:
+            if epoch == 1:  # few are left: from here on one by one
+                total, mean, count = np.repeat(total, count), np.repeat(mean, count), np.ones(count.sum(), np.int64)
+            size = len(total) if active_only else ARMS
+            fresh = max(ceil(derived_beta(1, size, DELTA, epoch) / width**2) - n, 0)
+            estimate = (total + rng.binomial(fresh, mean)) / (n + fresh)
+        off = max(off, float(abs(estimate - mean).max() / width))
+        left = estimate >= estimate.max() - 2 * width
+        total, mean, count = total[left], mean[left], count[left]
+    return off
+
+
+def _union_check(budget: Budget, active_only: bool = False) -> Probability:
+    runs = {"smoke": 400, "standard": 2_000}.get(budget.name, 20_000)
+    rng = budget.rng("arms")
+    return probability(sum(largest_miss(rng, active_only) > 1 for _ in range(runs)), runs, DELTA)
+
+
+CLAIMS = (
+    claim(
+        id="ftpedel/estimates-need-both-covariances",
+        source="Algorithm 2: the covariance of offline and online data together",
+        statement=r"With the sums and the $\Lambda_h$ of offline and online data, with probability $1-\delta$ all "
+        r"estimates of guarded policies in all epochs are within $\epsilon_\ell$.",
+        kind=Probability,
+        premises=(TABULAR, ORACLE, SETTING, "random MDP of 81 policies, 30 000 offline episodes"),
+        check=_covariance_check,
+        control=partial(_covariance_check, forget=True),
+        control_statement=r"the same with offline data in the sums and $\Lambda_h$ of the online data alone.",
+    ),
+    claim(
+        id="ftpedel/union-over-all-policies",
+        source="ours, on the confidence sets of Algorithm 2 with offline data that serve all epochs",
+        statement=r"With $|\Pi|$ in $\beta_\ell$ in each epoch, with probability $1-\delta$ all estimates of active "
+        r"policies in all epochs are within $\epsilon_\ell$.",
+        kind=Probability,
+        premises=(
+            f"{ARMS} Bernoulli arms, one of mean {BEST}, all others of {OTHERS}",
+            rf"a log just enough for the first epoch, $\epsilon={EPS}$, $\delta={DELTA}$, derived constant",
+        ),
+        check=_union_check,
+        control=partial(_union_check, active_only=True),
+        control_statement=r"the same with $|\Pi_\ell|$, the policies still active: they are the ones that the log "
+        r"flatters, and $\beta_\ell$ asks for few episodes to correct it.",
+    ),
+)
