@@ -20,7 +20,6 @@ do.  The published exponents of :math:`K_i` are not known to us; the guarantee
 
 from __future__ import annotations
 
-from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +30,7 @@ from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps.certificates import NotConverged
 from claimlab.mdps.coverage import Rows, geometry_of, needed, score
-from claimlab.mdps.design import Goals, design_goals, new_scratch, price
+from claimlab.mdps.design import Goals, design_goals, new_scratch, price, sharpness
 from claimlab.mdps.episodes import play_episodes
 from claimlab.mdps.fine_tuning import Explorer, Task, estimated
 from claimlab.mdps.logs import Log
@@ -51,22 +50,23 @@ class Covariates(NamedTuple):
 
 
 def regret_frank_wolfe(
-    mdp: StagedMDP, step: int, goals: Goals, rounds: int, batch: int, rng: Generator, *, accuracy: float = 0.01,
+    mdp: StagedMDP, step: int, goals: Goals, rounds: int, batch: int, rng: Generator, *,
     learner: UCBVI = LEARNER,
 ) -> Array:  # fmt: skip
     """Transitions float[step + 1, S, A, S] seen in `rounds` times `batch` episodes of FWRegret, which end after `step`.
 
     The learner sees `mdp` only by playing in it.  `goals` are those of :func:`~claimlab.mdps.design.design_goals`, with
-    what is known beforehand in units of visits; `accuracy` is as in :func:`~claimlab.mdps.design.frank_wolfe`.
+    what is known beforehand in units of visits.
     """
     (S, A), total = mdp.r.shape[1:], rounds * batch
     ridge = np.ones_like(goals.offline) if goals.phi.shape[2] == 0 else np.eye(goals.offline.shape[0])
     known = Goals(goals.targets, goals.phi, (goals.offline + ridge) / total)
     seen, at, P = np.zeros((step + 1, S, A, S)), new_scratch(known), mdp.P[: step + 1]
+    least = np.inf
     for t in range(rounds):
         x = seen[step].sum(axis=2) / max(t * batch, 1)
-        largest = price(known, x, np.inf, at)
-        price(known, x, log(len(goals.targets) + 1.0) / (accuracy * largest), at)
+        least = min(least, price(known, x, np.inf, at))
+        price(known, x, sharpness(len(goals.targets), t, least), at)
         r = np.zeros((step + 1, S, A))
         r[step] = at.prices / at.prices.max()
         paying = StagedMDP(P, r, mdp.initial)
@@ -80,7 +80,7 @@ def regret_frank_wolfe(
 
 def collect_covariates(
     mdp: StagedMDP, step: int, targets: ArrayLike, tol: float, rng: Generator, *, offline: ArrayLike | None = None,
-    features: ArrayLike | None = None, accuracy: float = 0.01, learner: UCBVI = LEARNER, limit: float = 1e7,
+    features: ArrayLike | None = None, learner: UCBVI = LEARNER, limit: float = 1e7,
 ) -> Covariates:  # fmt: skip
     """OptCov: play in `mdp`, whose transitions are not known, until `targets` are known to within `tol`.
 
@@ -120,7 +120,7 @@ def collect_covariates(
         played += rounds**3
         if played > limit:
             raise NotConverged(f"step {step}: stage {stage} would need {played} episodes, more than {limit:.3g}.", None)
-        seen = regret_frank_wolfe(mdp, step, goals, rounds, rounds**2, rng, accuracy=accuracy, learner=learner)
+        seen = regret_frank_wolfe(mdp, step, goals, rounds, rounds**2, rng, learner=learner)
         online = seen[step].sum(axis=2)
         worst = score(geometry, rows, online.reshape(-1))
         if worst <= tol:

@@ -28,6 +28,11 @@ from claimlab.theory.falsify import Trial, attack, equate
 from claimlab.theory.spaces import Box, Simplex, Space
 
 KNOWN = "a linear MDP with finitely many states; transitions known"
+SOFTENED = (
+    "after results: a softmax of a fixed relative error of 0.01 missed the {}, as its steps settle after some "
+    r"$100\log|\Phi|$ of them only; the number and the tolerance are the first ones, the error falls like the root of "
+    r"$\log|\Phi|/k$, which theory gives"
+)
 BOUNDED = "means of runs, against a proved bound on the design's mean"
 SIZES = {"H": (1, 3), "S": (1, 3), "A": (1, 3), "D": (1, 4)}
 FIELDS = {"phi": Simplex("SAD"), "mu": Simplex("HDS"), "theta": Box("HD", 0, 1)}
@@ -128,7 +133,7 @@ def _certificate_check(budget: Budget, share: float = 1.0) -> Inequality:
 
 def _converges(budget: Budget, iterations: int = 1000) -> Inequality:
     trials = [
-        Trial(design.value, (1.15 if linear else 1.02) * optimum, optimum - lower)
+        Trial(design.value, (1.05 if linear else 1.02) * optimum, optimum - lower)
         for linear in (False, True)
         for design, lower, optimum in _raced(iterations, linear, budget.seed)
     ]
@@ -279,9 +284,13 @@ CLAIMS = (
     claim(
         id="ftpedel/frank-wolfe-converges",
         source="Wagenmaker & Jamieson (2022), Section 5; the numbers are ours",
-        statement=r"After 1000 iterations Frank-Wolfe is within 2 % (tabular) and 15 % (linear) of the optimum.",
+        statement=r"After 1000 iterations Frank-Wolfe is within 2 % (tabular) and 5 % (linear) of the optimum.",
         kind=Inequality,
-        premises=(KNOWN, "12 random instances, d = S = 4, A = 2, H = 3, $\\epsilon = 0.2$"),
+        premises=(
+            KNOWN,
+            "12 random instances, d = S = 4, A = 2, H = 3, $\\epsilon = 0.2$",
+            SOFTENED.format("5 % of the linear case (for a time 15 %)"),
+        ),
         check=_converges,
         control=partial(_converges, iterations=5),
         control_statement="the same after 5 iterations.",
