@@ -18,17 +18,17 @@ a learner with low regret where they are not.
 :math:`\sum_\varphi p_\varphi\|\varphi\|^2` is convex in :math:`\Lambda`, below the maximum, and has the same gradient:
 :math:`\sum_\varphi p_\varphi\|\varphi\|^2_{A^{-1}} - g` is below the optimum of the unsmoothed problem.
 
-**How smooth.**  Let :math:`m_k` be the least maximum so far and :math:`\eta_k = \log(|\Phi|+1)/(\alpha_k m_k)` with
-:math:`\alpha_k` falling, so that :math:`f_{\eta_k}` falls with k.  As :math:`f_\eta - g` exceeds the optimum by at most
-:math:`\log|\Phi|/\eta`, steps of 1 / (k + 2) leave an excess :math:`h_K` over it with
+**How smooth.**  Let :math:`m_k` be the least maximum so far and :math:`\eta_k = \log(|\Phi|+1)/(\alpha m_k)`, so that
+:math:`f_{\eta_k}` falls with k.  As :math:`f_\eta - g` exceeds the optimum by at most :math:`\log|\Phi|/\eta`, steps of
+1 / (k + 2) leave an excess :math:`h_K` of f over it with
 
-.. math:: (K+1)\,h_K \le h_0 + \sum_{k<K}\Bigl(\alpha_k m_k + \frac{C_k}{2(k+2)}\Bigr) ,
+.. math:: (K+1)\,h_K \le h_0 + \sum_{k<K}\Bigl(\alpha m_k + \frac{C_k}{2(k+2)}\Bigr) ,
 
 :math:`C_k` the largest second derivative of :math:`f_{\eta_k}` along step k (Frank & Wolfe 1956; Jaggi 2013).  With
 :math:`\rho` a bound on :math:`\|A^{-1/2}DA^{-1/2}\|` for the directions D it is of the order
-:math:`\rho^2 m_k(2 + \eta_k m_k)`: a sharp softmax, :math:`\alpha` fixed and small, is still far from its limit after
-:math:`K = \rho^2\log|\Phi|/\alpha` steps.  Both terms are of one order, :math:`\sqrt{\log|\Phi|/K}`, for
-:math:`\alpha_k = \min\{1, \sqrt{\log(|\Phi|+1)/(k+2)}\}`, which is used here.
+:math:`\rho^2 m_k(2 + \eta_k m_k)`: a sharp softmax, of small :math:`\alpha`, is still far from its limit after
+:math:`\rho^2\log|\Phi|/\alpha` steps.  Up to :math:`\rho` and the logarithm of K both terms are of one order for
+:math:`\alpha = \min\{1, \sqrt{\log(|\Phi|+1)/K}\}`, which is used here.
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ def softmax(norms: Array, eta: float, p: Array) -> float:
 
 
 @kernel
-def sharpness(targets: int, k: int, least: float) -> float:
-    r"""The :math:`\eta_k` of the module's head for so many targets, `least` being the least maximum so far."""
+def sharpness(targets: int, steps: int, least: float) -> float:
+    r"""The :math:`\eta` of the module's head for so many targets and steps, `least` being the least maximum so far."""
     spread = log(targets + 1.0)
-    return spread / (min(1.0, sqrt(spread / (k + 2))) * least)
+    return spread / (min(1.0, sqrt(spread / steps)) * least)
 
 
 @kernel
@@ -214,7 +214,7 @@ def _frank_wolfe(mdp: StagedMDP, goals: Goals, flow: Array, best: Array, trace: 
         now = price(goals, flow[step], np.inf, at)
         if now < least:
             least, best[:] = now, flow
-        trace[k, 1] = price(goals, flow[step], sharpness(len(goals.targets), k, least), at)
+        trace[k, 1] = price(goals, flow[step], sharpness(len(goals.targets), len(trace), least), at)
         most, has, mean = collect(mdp, step, at.prices, v, rule), 0.0, 0.0
         for s in range(S):
             for a in range(flow.shape[2]):

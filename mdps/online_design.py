@@ -66,7 +66,7 @@ def regret_frank_wolfe(
     for t in range(rounds):
         x = seen[step].sum(axis=2) / max(t * batch, 1)
         least = min(least, price(known, x, np.inf, at))
-        price(known, x, sharpness(len(goals.targets), t, least), at)
+        price(known, x, sharpness(len(goals.targets), rounds, least), at)
         r = np.zeros((step + 1, S, A))
         r[step] = at.prices / at.prices.max()
         paying = StagedMDP(P, r, mdp.initial)

@@ -149,9 +149,7 @@ def dense(mdp: StagedMDP, eps: float, offline: Array, grid: Array, betas: Array)
     return [found[T] for T in sorted(found)]
 
 
-def _shape(
-    P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, points: int, logarithmic: bool
-) -> Trial:
+def _shape(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, points: int, logarithmic: bool) -> Trial:
     """The largest ratio of: C to its value before, to the chord of its neighbours, and T C to its value after."""
     mdp = two_steps(P, r)
     w = float(n) * staged_occupancy(mdp, np.broadcast_to(mu, mdp.r.shape))[1]

@@ -29,9 +29,9 @@ from claimlab.theory.spaces import Box, Simplex, Space
 
 KNOWN = "a linear MDP with finitely many states; transitions known"
 SOFTENED = (
-    "after results: a softmax of a fixed relative error of 0.01 missed the {}, as its steps settle after some "
-    r"$100\log|\Phi|$ of them only; the number and the tolerance are the first ones, the error falls like the root of "
-    r"$\log|\Phi|/k$, which theory gives"
+    "after results: a softmax with a relative error of 0.01 missed the {}, as its steps settle after some "
+    r"$100\log|\Phi|$ of them only; tolerance and number of steps are the first ones, the error is now "
+    r"$\sqrt{{\log(|\Phi|+1)/K}}$, which theory gives"
 )
 BOUNDED = "means of runs, against a proved bound on the design's mean"
 SIZES = {"H": (1, 3), "S": (1, 3), "A": (1, 3), "D": (1, 4)}
@@ -278,8 +278,8 @@ CLAIMS = (
         kind=Inequality,
         premises=(KNOWN, "12 random instances, tabular and linear, 1000 iterations each"),
         check=_certificate_check,
-        control=partial(_certificate_check, share=0.5),
-        control_statement="the same with half of g.",
+        control=partial(_certificate_check, share=0.25),
+        control_statement="the same with a quarter of g.",
     ),
     claim(
         id="ftpedel/frank-wolfe-converges",

@@ -7,7 +7,7 @@ offline data that its sums hold, and a :math:`\beta_\ell` that counts the polici
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from math import ceil
 
 import numpy as np
@@ -22,7 +22,8 @@ from claimlab.mdps.logs import Log, draw_log
 from claimlab.mdps.policy_classes import values
 from claimlab.mdps.staged import staged_occupancy
 from claimlab.theory.claims import Budget
-from claimlab.theory.evidence import Probability, probability
+from claimlab.theory.evidence import Inequality, Probability, Rate, probability, rate
+from claimlab.theory.falsify import Trial
 
 # The covariance of both ----------------------------------------------------------------------------------------------
 
@@ -48,13 +49,13 @@ def _covariance_check(budget: Budget, forget: bool = False) -> Probability:
     runs = {"smoke": 120, "standard": 500}.get(budget.name, 2_000)
     task, missed = tasks()[1], 0
     seen = task.offline * staged_occupancy(task.mdp, uniform(task.mdp))
-    oracle = Oracle(task.mdp, EPS, DELTA, 0 * seen if forget else seen)
-    true = values(task.mdp, oracle.policies)[0] @ task.mdp.initial
+    explorer = Oracle(task.mdp, EPS, DELTA, 0 * seen if forget else seen)
+    true = values(task.mdp, explorer.policies)[0] @ task.mdp.initial
     for run in range(runs):
         rng = np.random.default_rng(np.random.SeedSequence([budget.seed, 21, run]))
         log = draw_log(task.mdp, uniform(task.mdp), task.offline, rng)
         offline = Forgotten(log.transitions, log.rewards, 0 * log.visits) if forget else log
-        found = fine_tune(task.mdp, oracle, EPS, DELTA, rng, offline=offline)
+        found = fine_tune(task.mdp, explorer, EPS, DELTA, rng, offline=offline)
         missed += int((abs(found.estimates - true) > found.widths[:, None]).any())
     return probability(missed, runs, DELTA)
 
@@ -97,7 +98,86 @@ def _union_check(budget: Budget, active_only: bool = False) -> Probability:
     return probability(sum(largest_miss(rng, active_only) > 1 for _ in range(runs)), runs, DELTA)
 
 
+# What they save ------------------------------------------------------------------------------------------------------
+
+BELOW, BEYOND = (8_000, 16_000, 32_000, 64_000), (128_000, 256_000, 512_000, 1_024_000)  # the floor of the last epoch
+
+
+@lru_cache(maxsize=16)
+def oracle(n: int) -> Oracle:
+    mdp = tasks()[0].mdp
+    return Oracle(mdp, EPS, DELTA, n * staged_occupancy(mdp, uniform(mdp)))
+
+
+@lru_cache(maxsize=32)
+def played(n: int, runs: int, seed: int) -> Array:
+    """Online episodes of each epoch, float[runs, epochs], after n episodes of uniform play; paired over n."""
+    mdp, rows = tasks()[0].mdp, []
+    explorer = oracle(n)
+    for run in range(runs):
+        rng = np.random.default_rng(np.random.SeedSequence([seed, 24, run]))
+        found = fine_tune(mdp, explorer, EPS, DELTA, rng, offline=draw_log(mdp, uniform(mdp), n, rng))
+        rows.append(found.played.sum(axis=1))
+    return np.array(rows)
+
+
+def _runs(budget: Budget) -> int:
+    return {"smoke": 20, "standard": 60}.get(budget.name, 200)
+
+
+def _savings_rate_check(budget: Budget, sizes: tuple[int, ...] = BELOW) -> Rate:
+    """What the last epoch saves against no log, over the size of the log."""
+    runs = _runs(budget)
+    saved = [played(0, runs, budget.seed)[:, -1] - played(n, runs, budget.seed)[:, -1] for n in sizes]
+    return rate(np.array(sizes, dtype=np.float64), np.array(saved).T, exponent=1.0, side="at least", resolution=0.1,
+                rng=budget.rng("bootstrap"))  # fmt: skip
+
+
+def _predicted_check(budget: Budget, forget: bool = False) -> Inequality:
+    """The largest distance of a run's episodes from the programs', over a tenth of these and two for each batch."""
+    worst, witness = Trial(0.0, 1.0), {}
+    for n in (0, *BELOW):
+        plan = oracle(0 if forget else n).plan
+        wanted = 1.02 * sum(value for steps in plan for _, value in steps)
+        bound = 0.1 * wanted + 2 * sum(map(len, plan))
+        episodes = played(n, _runs(budget), budget.seed).sum(axis=1)
+        off = abs(episodes - wanted)
+        if off.max() / bound > worst.ratio:
+            worst = Trial(float(off.max()), bound)
+            witness = {"offline": n, "episodes": float(episodes[off.argmax()]), "predicted": wanted}
+    size = _runs(budget) * (1 + len(BELOW))
+    return Inequality(worst.ratio, worst.excess, 0.0, size, size, size, size, witness)
+
+
 CLAIMS = (
+    claim(
+        id="ftpedel/savings-linear",
+        source="ours, on Theorem 1: what offline data save before nothing is left to save",
+        statement=r"In the last epoch, which plays most of them, the online episodes that a log of $n$ episodes saves "
+        r"grow at least like $n$, until they reach their floor.",
+        kind=Rate,
+        premises=(
+            TABULAR,
+            ORACLE,
+            SETTING,
+            "random MDP of 81 policies",
+            f"offline episodes {BELOW}: below the floor by the programs, not by runs",
+        ),
+        check=_savings_rate_check,
+        control=partial(_savings_rate_check, sizes=BEYOND),
+        control_statement=f"the same at and beyond the floor, offline episodes {BEYOND}.",
+    ),
+    claim(
+        id="ftpedel/episodes-as-predicted",
+        source="Theorem 1 (upper bound; the programs of each epoch in place of its constants)",
+        statement=r"The online episodes are those of the design programs, $1.02\sum_{\ell,h}T_{\ell,h}(n)$ with the "
+        r"counts of $n$ offline episodes, to within a tenth and two for each epoch and step.",
+        kind=Inequality,
+        premises=(TABULAR, ORACLE, SETTING, "random MDP of 81 policies", f"offline episodes {(0, *BELOW)}"),
+        check=_predicted_check,
+        control=partial(_predicted_check, forget=True),
+        control_statement=r"the same with the programs that forget the log.",
+    ),
     claim(
         id="ftpedel/estimates-need-both-covariances",
         source="Algorithm 2: the covariance of offline and online data together",
