@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 from claimlab.experiments.papers import ftpedel
 from claimlab.experiments.papers.ftpedel import frank_wolfe as designs
 from claimlab.experiments.papers.ftpedel import reuse, separation
-from claimlab.experiments.papers.ftpedel.figures import exploration
 from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes, two_steps
+from claimlab.experiments.papers.ftpedel.figures import exploration
 from claimlab.experiments.style import style
 from claimlab.mdps import informative_detour, one_hot, simplex_linear_mdp
 from claimlab.mdps.coverage import Rows, cover, lower_bounds, o2o_coefficient, o2o_episodes

@@ -240,8 +240,8 @@ class Comparison(Statistical):
 
     def describe(self) -> str:
         return (
-            f"{self.statistic} paired difference {self.difference:.4g} [{self.low:.4g}, {self.high:.4g}] over {self.runs} pairs, "
-            f"smallest effect of interest {self.effect:g}"
+            f"{self.statistic} paired difference {self.difference:.4g} [{self.low:.4g}, {self.high:.4g}] over "
+            f"{self.runs} pairs, smallest effect of interest {self.effect:g}"
         )
 
 

@@ -35,7 +35,7 @@ def sign_comparison(a: ArrayLike, b: ArrayLike, *, effect: float) -> Comparison:
 
 
 def bound_comparison(a: ArrayLike, most: float, *, effect: float, reverse: bool = False) -> Comparison:
-    r"""Evidence on "the mean of A exceeds that of B by more than `effect`" where B's mean is proved to be at most `most`.
+    r"""Evidence on "the mean of A exceeds that of B by more than `effect`" where B's is proved to be at most `most`.
 
     `a`, float[n], are independent nonnegative observations of A.  If :math:`E a_i \le m` then
     :math:`E\prod_i a_i/m \le 1`, so by Markov's inequality :math:`p = \prod_i m/a_i` is an exact p-value: no moment but

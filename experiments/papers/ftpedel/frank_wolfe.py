@@ -197,9 +197,9 @@ def designed(seed: int) -> Array:
 def design_mean(arms: int) -> float:
     r"""A bound on the mean of :func:`designed` (ours).
 
-    By Chernoff's bound and a union, all pairs of a share w of at least a quarter of even play are visited
-    :math:`(1-\eta)wK` times or more but with probability :math:`\sum e^{-\eta^2wK/2}`.  Then the norm is at most that of
-    the design on these pairs over :math:`1-\eta`; else it is at most K, as :math:`\Lambda \succeq I`.
+    By Chernoff's bound and a union, all pairs of a share w of at least a quarter of even play are
+    visited :math:`(1-\eta)wK` times or more but with probability :math:`\sum e^{-\eta^2wK/2}`.  Then the norm is at
+    most that of the design on these pairs over :math:`1-\eta`; else it is at most K, as :math:`\Lambda \succeq I`.
     """
     mdp, w = informative_detour(arms), _detour(arms).occupancy
     w = np.where(w >= 1 / (8 * arms), w, 0.0)
