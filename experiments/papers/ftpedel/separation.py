@@ -20,7 +20,7 @@ from claimlab.mdps.linear_instances import one_hot
 from claimlab.mdps.logs import Log
 from claimlab.mdps.offline import pevi
 from claimlab.mdps.offline_to_online import offline_to_online
-from claimlab.mdps.staged import staged, staged_occupancy, staged_optimum, staged_value
+from claimlab.mdps.staged import StagedMDP, staged, staged_occupancy, staged_optimum, staged_value
 from claimlab.mdps.tabular import EPS as ULP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Identity, Inequality, Probability, comparison, probability
@@ -43,6 +43,24 @@ def _both(K: Array, eps: Array, beta: Array, *, covered: int) -> Trial:
     alone = bandit_episodes(r, 0 * n, width, weight)
     off = max(design.lower - alone / arms, alone / arms - design.value, 0.0)
     return Trial(off / alone, 1e-6)
+
+
+def _tree(K: Array, eps: Array, beta: Array, *, covered: int) -> Trial:
+    """The same in a tree: K actions lead to K states, in which K actions are equal; the log left out one way."""
+    arms, width, weight = int(K), float(eps), float(beta)
+    P, r = np.zeros((2, arms + 1, arms, arms + 1)), np.zeros((2, arms + 1, arms))
+    P[0, 0, :, 1:], P[0, 1:, :, 0], P[1, :, :, 0], r[1] = np.eye(arms), 1.0, 1.0, 0.5
+    n, need = np.zeros(r.shape), np.ceil(weight / width**2)
+    n[0, 0, : arms - covered], n[1, 1 : arms + 1 - covered] = need, need
+    designs = [o2o_episodes(StagedMDP(P, r), h, width, weight, n[h], tol=1e-7) for h in range(2)]
+    lower, value = (sum(ends) for ends in zip(*((design.lower, design.value) for design in designs)))
+    alone = (arms + arms**2) * weight / width**2
+    return Trial(max(lower - alone / arms, alone / arms - value, 0.0) / alone, 1e-6)
+
+
+def _tree_check(budget: Budget, covered: int = 1) -> Identity:
+    space = Space({}, {"K": Box("", 2, 6, step=1), "eps": Box("", 0.05, 0.4), "beta": Box("", 1, 20)})
+    return equate(space, partial(_tree, covered=covered), budget.with_instances(min(budget.instances, 60)))
 
 
 def _both_check(budget: Budget, covered: int = 1) -> Identity:
@@ -175,6 +193,17 @@ CLAIMS = (
         check=_both_check,
         control=partial(_both_check, covered=2),
         control_statement="the same when two arms are not covered.",
+    ),
+    claim(
+        id="ftpedel/both-beat-either-tree",
+        source="abstract; example of Section 4",
+        statement=r"In a tree of two steps, with $\beta/\epsilon^2$ offline visits of everything behind all first actions "
+        r"but one, the online episodes, summed over the steps, are exactly $1/K$ of those without offline data.",
+        kind=Identity,
+        premises=("$K$ actions to $K$ states of $K$ actions of equal means",),
+        check=_tree_check,
+        control=partial(_tree_check, covered=2),
+        control_statement="the same when two first actions are not covered.",
     ),
     claim(
         id="ftpedel/unverified-output",
