@@ -68,8 +68,8 @@ def largest_miss(rng: Generator, active_only: bool) -> float:
     r"""FTPedel on Bernoulli arms with a log that is just enough for the first epoch: largest error over width.
 
     In a bandit the design is plain: each active arm is pulled until it has :math:`\beta_\ell/\epsilon_\ell^2`
-    pulls, the offline ones included.  Arms of equal law are drawn together, as the number of them with each sum of rewards.
-    `active_only` counts the active arms in :math:`\beta_\ell` instead of all.
+    pulls, the offline ones included.  Arms of equal law are drawn together, as the number of them with each sum of
+    rewards.  `active_only` counts the active arms in :math:`\beta_\ell` instead of all.
     """
     widths = epoch_widths(1, EPS)
     n = ceil(derived_beta(1, ARMS, DELTA, 0) / widths[0] ** 2)
