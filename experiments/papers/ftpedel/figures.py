@@ -17,7 +17,7 @@ from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.papers.ftpedel.coefficient import bandit_episodes
 from claimlab.experiments.papers.ftpedel.learning import complexity, play, tasks, uniform
 from claimlab.experiments.papers.ftpedel.separation import verifiable_pulls
-from claimlab.experiments.style import OKABE_ITO, PAGE
+from claimlab.experiments.style import COLUMN, OKABE_ITO, PAGE
 from claimlab.mdps.coverage import o2o_episodes
 from claimlab.mdps.logs import Log
 from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
@@ -144,7 +144,7 @@ def exploration(needs: OnlineNeeds, dataset: Log) -> Figure:
     """
     H, S, A = needs.explore.shape
     fig, axes = plt.subplots(
-        2, H, squeeze=False, sharex=True, sharey=True, figsize=(max(2.5, 0.9 + H * (0.5 + 0.22 * A)), 1.2 + 0.36 * S)
+        2, H, squeeze=False, sharex=True, sharey=True, figsize=(max(COLUMN, 0.9 + H * (0.5 + 0.22 * A)), 1.4 + 0.36 * S)
     )  # fmt: skip
     most = max(float(dataset.visits.max()), float(needs.explore.max()), 10.0)
     for row, visits, title in zip(axes, (dataset.visits, needs.explore), ("the log", "to explore")):
@@ -152,7 +152,7 @@ def exploration(needs: OnlineNeeds, dataset: Log) -> Figure:
         for h, ax in enumerate(row):
             shown = ax.imshow(np.where(visits[h] > 0.5, visits[h], np.nan), norm=LogNorm(1, most), aspect="auto")
             for s, a in np.argwhere(needs.unseen[h]).tolist():
-                ax.plot(a, s, color="0.6", marker="x", ms=3, ls="")
+                ax.plot(a, s, color=OKABE_ITO["vermillion"], marker="x", ms=3, ls="")
             ax.set(xticks=range(A), yticks=range(S))
             ax.grid(visible=False)
     for h in range(H):
@@ -161,7 +161,8 @@ def exploration(needs: OnlineNeeds, dataset: Log) -> Figure:
     fig.colorbar(shown, ax=axes, label="visits")
     alone = f"{needs.verifiable:.3g} and more" if np.isfinite(needs.verifiable) else "none"
     fig.suptitle(
-        f"{needs.episodes:.0f} online episodes for ε = {needs.eps:g}; ε that the log verifies: {alone}", fontsize=8
+        f"{needs.episodes:.0f} online episodes for ε = {needs.eps:g}\nε that the log alone verifies: {alone}",
+        fontsize=8,
     )
     return fig
 

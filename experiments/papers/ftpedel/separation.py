@@ -198,7 +198,7 @@ CLAIMS = (
         id="ftpedel/both-beat-either-tree",
         source="abstract; example of Section 4",
         statement=r"In a tree of two steps, with $\beta/\epsilon^2$ offline visits of everything behind all first "
-        r"actions but one, the online episodes, summed over the steps, are exactly $1/K$ of those without offline data.",
+        r"actions but one, the online episodes of both steps are exactly $1/K$ of those without offline data.",
         kind=Identity,
         premises=("$K$ actions to $K$ states of $K$ actions of equal means",),
         check=_tree_check,
