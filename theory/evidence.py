@@ -236,11 +236,12 @@ class Comparison(Statistical):
     effect: float = 0.0
     runs: int = 0
     witness: Mapping[str, Any] | None = None
+    statistic: str = "mean"  # of the differences: or "median"
 
     def describe(self) -> str:
         return (
-            f"mean paired difference {self.difference:.4g} [{self.low:.4g}, {self.high:.4g}] over {self.runs} pairs, "
-            f"smallest effect of interest {self.effect:g}"
+            f"{self.statistic} paired difference {self.difference:.4g} [{self.low:.4g}, {self.high:.4g}] over "
+            f"{self.runs} pairs, smallest effect of interest {self.effect:g}"
         )
 
 
