@@ -1,0 +1,135 @@
+"""What a unit of work costs beside the work: claims that do nothing, by the thousand and by the million.
+
+``python -m claimlab.experiments.scale_out FILE [UNITS...]`` measures and records; a million units take some minutes and
+gigabytes.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+
+from claimlab.experiments import atomic, catalogue, runner
+from claimlab.experiments.environment import environment
+from claimlab.experiments.runner import dask, pool, verify
+from claimlab.experiments.store import Store
+from claimlab.theory.claims import SMOKE
+
+RECORD = files("claimlab.experiments").joinpath("records", "scale-out.json")
+UNITS = (1_000, 100_000, 1_000_000)
+WORKERS = 2
+WAYS = ("one process", "one process, stored", "pool, stored", "Dask", "Dask, stored", "all stored before")
+SOURCE = '''"""Claims that cost nothing."""
+
+from claimlab.theory.claims import Claim, Paper
+from claimlab.theory.evidence import Identity
+
+PAPER = Paper("trivial", "Nothing", "Nobody", "Nowhere", "", "C")
+
+
+def check(budget):
+    return Identity(0.0, 0.0, 1, "rational")
+
+
+def control(budget):
+    return Identity(1.0, 0.0, 1, "rational")
+
+
+CLAIMS = [Claim(f"trivial/c{{i}}", PAPER, "ours", "$0 = 0$", Identity, (), check, control, "$0 = 1$") for i in range({n})]
+'''
+
+
+def trivial(folder: Path, units: int) -> Path:
+    """A file of claims with so many units, two a claim."""
+    file = folder / f"trivial_{units}.py"
+    file.write_text(SOURCE.format(n=units // 2))
+    return file
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """The address of a scheduler in a process of its own, with `WORKERS` worker processes of one thread."""
+    from distributed import LocalCluster
+
+    with LocalCluster(WORKERS, threads_per_worker=1, dashboard_address=None) as local:
+        yield local.scheduler_address
+
+
+def measure(way: str, units: int, folder: Path) -> dict[str, Any]:
+    """Seconds from the claims to their ledger, without reading the file of claims or starting workers."""
+    selection = catalogue.select([str(trivial(folder, units))])
+    store = Store(folder / "results") if "stored" in way else None
+
+    def timed(**options: Any) -> float:
+        start = perf_counter()
+        found = verify(selection.claims, SMOKE, store=store, files=selection.files, **options)
+        seconds = perf_counter() - start
+        if not found.as_expected or len(found.rows) != units // 2:
+            raise AssertionError(f"{way}: {len(found.rows)} claims, as expected: {found.as_expected}.")
+        return seconds
+
+    if way.startswith("Dask"):
+        with cluster() as address, dask(address) as executor:
+            _warm(executor, selection)
+            seconds = timed(executor=executor)
+    elif way.startswith("pool"):
+        with pool(WORKERS) as executor:
+            _warm(executor, selection)
+            seconds = timed(executor=executor)
+    else:
+        seconds = timed()
+        if way == "all stored before":
+            seconds = timed()
+    written = sum(path.stat().st_size for path in store.folder.iterdir()) if store else 0
+    return {
+        "way": way,
+        "claims": units // 2,
+        "units": units,
+        "seconds": round(seconds, 4),
+        "units a second": round(units / seconds, 1),
+        "microseconds a unit": round(1e6 * seconds / units, 1),
+        "gigabytes of memory": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "gigabytes of files": round(written / 1e9, 3),
+    }
+
+
+def _warm(executor: Any, selection: catalogue.Selection) -> None:
+    """Every worker has imported the package and read the claims before the clock starts."""
+    few = selection.claims[: 8 * WORKERS]
+    verify(few, SMOKE.seeded(1), executor=executor, files=selection.files)
+
+
+def record(path: Path, sizes: tuple[int, ...] = UNITS) -> None:
+    """Measure each way at each size in a process of its own; what there is so far is always in `path`."""
+    rows = []
+    for units in sizes:
+        for way in WAYS:
+            with tempfile.TemporaryDirectory() as folder:
+                words = [sys.executable, "-m", "claimlab.experiments.scale_out", "--one", way, str(units), folder]
+                rows.append(json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
+            print(rows[-1], flush=True)
+            what = f"units of work that do nothing, {WORKERS} workers of one thread on one machine, with the client"
+            atomic.write_json(path, {"what": what, "tasks": runner.TASKS, "environment": environment(), "rows": rows})
+
+
+def recorded() -> pd.DataFrame:
+    """The rows of the record."""
+    return pd.DataFrame(json.loads(RECORD.read_text())["rows"])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--one":
+        print(json.dumps(measure(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))))
+    else:
+        record(Path(sys.argv[1]), tuple(map(int, sys.argv[2:])) or UNITS)
