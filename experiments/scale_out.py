@@ -46,7 +46,8 @@ def control(budget):
     return Identity(1.0, 0.0, 1, "rational")
 
 
-CLAIMS = [Claim(f"trivial/c{{i}}", PAPER, "ours", "$0 = 0$", Identity, (), check, control, "$0 = 1$") for i in range({n})]
+WORDS = ("$0 = 0$", Identity, (), check, control, "$0 = 1$")
+CLAIMS = [Claim(f"trivial/c{{i}}", PAPER, "ours", *WORDS) for i in range({n})]
 '''
 
 

@@ -112,7 +112,9 @@ def _places(tree: ast.AST) -> Iterator[ast.AST]:
         if name in ("annotation", "returns", "decorator_list", "type_params") or isinstance(tree, ast.JoinedStr):
             continue
         for node in value if isinstance(value, list) else [value]:
-            if isinstance(node, ast.AST) and not isinstance(node, (ast.JoinedStr, ast.Import, ast.ImportFrom, ast.Assert)):
+            if isinstance(node, ast.AST) and not isinstance(
+                node, (ast.JoinedStr, ast.Import, ast.ImportFrom, ast.Assert)
+            ):
                 yield node
                 yield from _places(node)
 

@@ -25,7 +25,7 @@ from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
 
 from . import sample_claims
-from .test_runner import HEAD, SLOW, comparable, wait_until
+from .test_runner import HEAD, SLOW, comparable
 
 SAMPLE = catalogue.select([str(Path(sample_claims.__file__).resolve())])
 PAPERS = ("a-lol/importance-identity", "a-lol/kl-variant-shifts-advantages", "policy-cliff/*tie*")
@@ -301,9 +301,11 @@ def _on_a_small_disk(disk, ledger, ready):
     new_namespace = 0x00020000
     libc = ctypes.CDLL(None, use_errno=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "none", str(disk)]
-    if libc.unshare(new_namespace) or subprocess.run(
-        ["mount", "--make-rprivate", "/"], capture_output=True
-    ).returncode or subprocess.run(mount, capture_output=True).returncode:
+    if (
+        libc.unshare(new_namespace)
+        or subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True).returncode
+        or subprocess.run(mount, capture_output=True).returncode
+    ):
         ready.send("cannot")
         return
     try:
