@@ -1,6 +1,7 @@
 """A cluster of processes finds what one process finds, to the bit, whatever befalls it: nothing lost, nothing twice."""
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -22,13 +23,20 @@ from hypothesis import strategies as st
 from claimlab.experiments import Store, atomic, catalogue, runner, scale_out, verify
 from claimlab.experiments.errors import WrongUsage
 from claimlab.theory.claims import SMOKE
-from claimlab.theory.evidence import Outcome
+from claimlab.theory.evidence import KINDS, Outcome
 
 from . import sample_claims
 from .test_runner import HEAD, SLOW, comparable
 
 SAMPLE = catalogue.select([str(Path(sample_claims.__file__).resolve())])
-PAPERS = ("a-lol/importance-identity", "a-lol/kl-variant-shifts-advantages", "policy-cliff/*tie*")
+PAPERS = (  # cheap ones, of each kind of evidence
+    "policy-smoothing/half-space",
+    "realizability/suffices",
+    "spo/first-visit-forgets",
+    "learning-to-relax/surrogate-cliff",
+    "learning-to-relax/tsallis-cb-beats-tsallis",
+    "ftpedel/pevi-coverage",
+)
 
 
 def units(claims):
@@ -71,29 +79,27 @@ class Told(Executor):
         return future
 
 
+UNITS = [(claim.id, role) for claim in SAMPLE.claims for role in ("check", "control")]
+CODE = {id: catalogue.code_version(file) for id, file in SAMPLE.files.items()}
+KNOWN = {
+    (claim.id, role): runner.Result(None, f"{claim.id} {role}", 0.0, {})
+    for claim, role in ((claim, role) for claim in SAMPLE.claims for role in ("check", "control"))
+}
+
+
 @pytest.mark.parametrize("tasks", [1, 3, 5000])
-@given(fates=st.lists(st.sampled_from(["do", "forget", "break"]), max_size=12))
-def test_each_unit_comes_once_whatever_befalls_its_task(tasks, fates, serial):
-    """A unit is an error only if it broke its task when it was alone in it."""
-    seen = Counter()
+@given(fates=st.lists(st.sampled_from(["do", "forget", "break"]), max_size=20))
+def test_each_unit_comes_once_whatever_befalls_its_task(tasks, fates):
+    """With its own result, or as lost, if it broke its task when it was alone in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "TASKS", tasks)
-        patch.setattr(runner, "attempt", lambda claim, role, *_: RESULTS[claim.id, role])
-        found = verify(
-            SAMPLE.claims, SMOKE, files=SAMPLE.files, executor=Told(fates), progress=lambda d: seen.update([d[2:4]])
-        )
-    assert seen == units(SAMPLE.claims)
-    same = {row.id: (row.verdict, row.control) for row in serial.rows}
-    for row in found.rows:
-        for got, true in zip((row.verdict, row.control), same[row.id]):
-            assert got == true or (got == "error" and "break" in fates)
-    if "break" not in fates:
-        assert comparable(found) == comparable(serial)
-
-
-RESULTS = {
-    (claim.id, role): runner.attempt(claim, role, SMOKE) for claim in SAMPLE.claims for role in ("check", "control")
-}
+        patch.setattr(runner, "attempt", lambda claim, role, *_: KNOWN[claim.id, role])
+        found = list(runner._distributed(Told(fates), UNITS, SMOKE, SAMPLE.files, CODE))
+    assert sorted(unit for unit, _ in found) == sorted(UNITS)
+    lost = [result for unit, result in found if result != KNOWN[unit]]
+    assert all(result.error == "ChildProcessError: its worker died" for result in lost)
+    alone = tasks >= len(UNITS)
+    assert len(lost) <= fates.count("break") if alone else "break" in fates or not lost
 
 
 @pytest.mark.parametrize(("n", "longest"), [(1, 1), (5_000, 1), (5_001, 2), (1_000_000, 200)])
@@ -140,7 +146,7 @@ def on(cluster, selection, **options):
 def test_a_cluster_finds_what_one_process_finds(cluster, serial):
     assert comparable(on(cluster, SAMPLE)) == comparable(serial)
     papers = catalogue.select(PAPERS)
-    assert len(papers.claims) > len(PAPERS)
+    assert {claim.kind for claim in papers.claims} == set(KINDS.values())
     assert comparable(on(cluster, papers)) == comparable(verify(papers.claims, SMOKE))
 
 
@@ -158,36 +164,42 @@ def test_a_worker_killed_in_the_middle(cluster, slow, tmp_path):
     assert len(list(tmp_path.iterdir())) == 16
 
 
-def test_a_clock_that_jumps(cluster, slow, tmp_path, monkeypatch):
-    """By a day, to and fro, where results are stored, scheduled and computed; seconds come from a clock that cannot."""
+def test_a_clock_that_jumps(cluster, slow, tmp_path, monkeypatch, serial):
+    """By a day, to and fro, where results are stored and tasks scheduled, and once where they are computed.
+
+    Seconds come from a clock that cannot jump.  (Tornado, on which Dask rests, may wait for a day where a clock jumps
+    between two of its looks at it; that is not ours to repair.)
+    """
     distributed = pytest.importorskip("distributed")
+    true, days = distributed.metrics.time, itertools.cycle([86_400.0, -86_400.0])
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: true() + next(days))
+        here = verify(SAMPLE.claims, SMOKE, files=SAMPLE.files, store=Store(tmp_path / "here"))
+        assert comparable(verify(SAMPLE.claims, SMOKE, files=SAMPLE.files, store=Store(tmp_path / "here"))) == (
+            comparable(here)
+        )
+    assert comparable(here) == comparable(serial)
+
     selection, reference = slow
-    true = distributed.metrics.time
     offset = [0.0]
     monkeypatch.setattr("distributed.scheduler.time", lambda: true() + offset[0])
-    monkeypatch.setattr("time.time", lambda: true() + offset[0])
+
+    def skew():  # within the function, so that it is sent whole
+        import time
+
+        true = time.time
+        time.time = lambda: true() + 86_400.0
+
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
-        client.run(_skew, 86_400.0)
+        client.run(skew)
 
     def jump(done):
-        offset[0] = -86_400.0 if offset[0] > 0 else 86_400.0
+        offset[0] = next(days)
 
-    found = on(cluster, selection, store=Store(tmp_path), progress=jump)
+    found = on(cluster, selection, store=Store(tmp_path / "there"), progress=jump)
     assert comparable(found) == comparable(reference)
-    assert all(0 <= row.seconds < 60 for row in found.rows)
-    assert len(list(tmp_path.iterdir())) == 16
-
-
-def _skew(seconds):
-    import time
-
-    true, calls = time.time, [0]
-
-    def skewed():
-        calls[0] += 1
-        return true() + seconds * (-1) ** calls[0]
-
-    time.time = skewed
+    assert all(0 <= row.seconds < 60 for row in (*here.rows, *found.rows))
+    assert len(list((tmp_path / "there").iterdir())) == 16
 
 
 def free_port():
