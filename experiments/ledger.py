@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from claimlab import checks
 from claimlab.experiments import atomic
 from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.store import Result
@@ -81,10 +82,9 @@ class Row:
         premises = self.premises if isinstance(self.premises, (list, tuple)) else [None]
         texts = {name: getattr(self, name) for name in TEXTS} | {f"premises[{i}]": p for i, p in enumerate(premises)}
         for name, value in texts.items():
-            if not isinstance(value, str):
-                raise TypeError(f"{name} of {self.id!r} must be a text, got {value!r}.")
-        if not (self.file is None or isinstance(self.file, str)):
-            raise TypeError(f"file of {self.id!r} must be a text or None, got {self.file!r}.")
+            checks.text(name, value)
+        if self.file is not None:
+            checks.text("file", self.file)
         for name in ("verdict", "expected", "control", "control_expected"):
             if getattr(self, name) not in (*Outcome, ERROR):
                 raise ValueError(f"{name} of {self.id!r} is {getattr(self, name)!r}, which is no verdict.")
@@ -95,7 +95,7 @@ class Row:
             if isinstance(value, bool) or not isinstance(
                 value, (int, float) if name == "seconds" else (int, float, NoneType)
             ):
-                raise TypeError(f"{name} of {self.id!r} must be a number, got {value!r}.")
+                raise TypeError(f"{name} of {self.id!r} must be a number, got {checks.shown(value)}.")
 
     @property
     def as_expected(self) -> bool:

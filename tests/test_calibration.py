@@ -22,7 +22,7 @@ def test_cells_have_streams_of_their_own():
 
 @pytest.mark.parametrize("law", LAWS)
 def test_laws_have_mean_0_and_deviation_1(law):
-    """Within 5 standard errors; the fourth moment of t with 3 degrees of freedom is infinite, so its deviation is loose."""
+    """Within 5 standard errors; t with 3 degrees of freedom has no fourth moment, so its deviation is loose."""
     x = LAWS[law](np.random.default_rng(0), 400_000)
     assert abs(x.mean()) < 5 / sqrt(len(x))
     assert x.std() == pytest.approx(1, abs=0.05 if law == "heavy tails" else 0.02)

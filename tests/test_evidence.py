@@ -90,7 +90,7 @@ def test_a_vacuous_share_counts_all_that_was_tried():
         (lambda: rate([0, 2, 3], np.ones((10, 3)), exponent=1, side="at most", rng=None), "positive sizes"),
         (lambda: rate([1, 2, 3], np.ones((10, 3)), exponent=1, side="below", rng=None), "side must be"),
         (lambda: comparison(np.ones(10), np.ones(11), effect=0, rng=None), "must be paired"),
-        (lambda: from_json({"kind": "Hunch"}), "kind 'Hunch' is not one of Identity"),
+        (lambda: from_json({"kind": "Hunch"}), "'Hunch'} is not one of Identity"),
         (lambda: from_json({"kind": "Identity", "residual": 0}), "a Identity has the fields"),
     ],
 )

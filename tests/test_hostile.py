@@ -1,12 +1,14 @@
 """Files of unknown origin and arguments of any kind: one clear error, or an object that can be used."""
 
 import copy
+import hashlib
 import io
+import itertools
 import json
 import pickle
 import re
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +91,7 @@ VALID = [
     (bandits.EpsilonGreedy, {"epsilon": 0.1}),
     (bandits.Exp3, {"eta": 0.1}),
     (bandits.TsallisINF, {}),
-    (bandits.AR2, {"alpha": 0.9, "sigma": 0.1, "epoch": 5}),
+    (bandits.AR2, {"alpha": 0.9, "sigma": 0.1, "epoch": 5, "c1": 1.0}),
     (bandits.DLinUCB, {"arms": ARMS, "gamma": 0.9}),
     (bandits.Delayed, {"base": bandits.UCB1(), "delay": 3}),
     (bandits.BanditLog, {"actions": [0, 1], "rewards": [0.0, 1.0], "propensities": [0.5, 0.5], "target": HALF}),
@@ -109,57 +111,42 @@ VALID = [
     (empirical_bernstein, {"x": [0.0, 1.0], "low": 0, "high": 1, "level": 0.05}),
     (betting_interval, {"x": [0.0, 1.0], "low": 0, "high": 1, "level": 0.05}),
     (betting_lower, {"x": [0.0, 1.0], "level": 0.05}),
-    (mdps.garnet, {"S": 3, "A": 2, "branching": 2, "gamma": 0.9}),
-    (mdps.river_swim, {"S": 4, "gamma": 0.9}),
+    (mdps.garnet, {"n_states": 3, "n_actions": 2, "branching": 2, "gamma": 0.9}),
+    (mdps.river_swim, {"n": 4, "gamma": 0.9}),
 ]
 RANDOM = {rules.comparison, rules.rate, mdps.garnet}
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 3),
-    st.sampled_from([2**70, -(2**70), 0.5, 1e308, -1e308, 5e-324, float("nan"), float("inf"), -float("inf")]),
-    st.sampled_from([1j, "", "1", "nan", b"1", object, Ellipsis, 10**400]),
-)
-ODD = st.sampled_from(
-    [
-        [],
-        [[]],
-        [[1.0], [1.0, 2.0]],
-        {},
-        {"a": 1},
-        set(),
-        range(3),
-        np.zeros((0, 2)),
-        np.zeros((2, 0, 2)),
-        np.array(1.0),
-        np.array(["a", "b"]),
-        np.array([None, 1]),
-        np.array(["2020-01-01"], dtype="datetime64"),
-        np.zeros(2, dtype=[("a", float)]),
-        np.full((2, 2), 1j),
-        np.ones((2, 2, 2), dtype=np.float16),
-        np.ma.masked_array([1.0, 2.0], mask=[True, False]),
-        csr_array(np.eye(2)),
-        csr_array(np.full((4, 2), np.nan)),
-        lambda: 0,
-    ]
-)
-ENTRIES = st.sampled_from([float("nan"), float("inf"), -1.0, 2.0, 1e308, -1e308, 5e-324, 0.0, 0.3, 1j, "x", None, 1e16])
+ODD = [
+    *(None, True, -3, -1, 0, 1, 3, 2**70, -(2**70), 10**400, 0.5, 1e308, -1e308, 5e-324, np.nan, np.inf, -np.inf, 1j),
+    *("", "1", "nan", b"1", object, Ellipsis, [], [[]], [[1.0], [1.0, 2.0]], {}, {"a": 1}, set(), range(3)),
+    *(np.zeros((0, 2)), np.zeros((2, 0, 2)), np.array(1.0), np.array(["a", "b"]), np.array([None, 1])),
+    *(np.array(["2020-01-01"], dtype="datetime64"), np.zeros(2, dtype=[("a", float)]), np.full((2, 2), 1j)),
+    *(np.ones((2, 2, 2), dtype=np.float16), np.ma.masked_array([1.0, 2.0], mask=[True, False])),
+    *(csr_array(np.eye(2)), csr_array(np.full((4, 2), np.nan)), lambda: 0),
+]
+ENTRIES = [np.nan, np.inf, -1.0, 2.0, 1e308, -1e308, 5e-324, 0.0, 0.3, 1j, "x", None, 1e16]
+DERIVED = {"LinearMDP": ("P",), "DynamicalLinear": ("h", "values")}  # what they compute may be what is wrong
 
 
-@st.composite
-def damaged(draw, arguments):
-    """The arguments with one replaced by something of any kind, or with one of its entries replaced."""
-    name = draw(st.sampled_from(sorted(arguments)))
-    value = arguments[name]
-    if isinstance(value, list) and draw(st.booleans()):
-        value = copy.deepcopy(value)
-        row = value
-        while isinstance(row[at := draw(st.integers(0, len(row) - 1))], list):
-            row = row[at]
-        row[at] = draw(ENTRIES)
-        return name, arguments | {name: value}
-    return name, arguments | {name: draw(SCALARS | ODD)}
+def places(value, at=()):
+    """Where the entries of nested lists are."""
+    if isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from places(inner, (*at, i))
+    else:
+        yield at
+
+
+def spoilt(value):
+    """Something of any kind instead of the value, and something of any kind in some of its places."""
+    yield from ODD
+    for at in itertools.islice(places(value) if isinstance(value, list) else (), 3):
+        for entry in ENTRIES:
+            out = copy.deepcopy(value)
+            row = out
+            for i in at[:-1]:
+                row = row[i]
+            row[at[-1]] = entry
+            yield out
 
 
 def made(make, arguments):
@@ -167,28 +154,26 @@ def made(make, arguments):
     return make(**copy.deepcopy(arguments), **extra)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("make", "arguments"), VALID, ids=lambda value: getattr(value, "__name__", ""))
-@QUICK
-@given(data=st.data())
-def test_constructors_take_valid_arguments_or_say_in_a_line_what_is_wrong(make, arguments, data):
-    made(make, arguments)
-    optional = {f.name: None for f in fields(make) if f.init} if hasattr(make, "__dataclass_fields__") else {}
-    try:
-        plain = made(make, arguments)
-        optional = {name: getattr(plain, name) for name in optional if name not in arguments}
-    except AttributeError:
-        optional = {}
-    scalars = {name: value for name, value in optional.items() if isinstance(value, (bool, int, float, str))}
-    if not arguments | scalars:
-        return
-    name, given_arguments = data.draw(damaged(arguments | scalars))
-    try:
-        made(make, given_arguments)
-    except (ValueError, TypeError) as error:
-        message = str(error)
-        assert "\n" not in message
-        assert len(message) < 600
-        assert any(re.search(rf"\b{re.escape(known)}\b", message) for known in (name, *arguments)), (name, message)
+def test_constructors_take_an_argument_or_say_in_a_line_what_is_wrong_with_it(make, arguments):
+    """10,000 calls with one argument of any kind: nothing but a ValueError or TypeError that names an argument."""
+    plain = made(make, arguments)
+    if is_dataclass(make):
+        rest = {f.name: getattr(plain, f.name) for f in fields(make) if f.init and f.name not in arguments}
+        arguments = arguments | {k: v for k, v in rest.items() if isinstance(v, (bool, int, float, str))}
+    known = re.compile(rf"\b({'|'.join(map(re.escape, (*arguments, *DERIVED.get(make.__name__, ()))))})\b")
+    for name, value in arguments.items():
+        for spoiler in spoilt(value):
+            message = ""
+            try:
+                made(make, arguments | {name: spoiler})
+            except (ValueError, TypeError) as error:
+                message = str(error)
+            if message and not message.startswith("Maximum allowed"):  # NumPy's, of a size beyond all memory
+                assert known.search(message), (name, spoiler, message)
+                assert "\n" not in message
+                assert len(message) < 600
 
 
 # Ledgers, results and races.
@@ -230,15 +215,18 @@ def changed(draw, value):
 def test_a_ledger_of_unknown_origin_is_shown_or_refused(data, record, tmp_path):
     path = tmp_path / "ledger.json"
     path.write_text(json.dumps(data.draw(changed(record))))
+    found, refusal = None, ""
     try:
         found = ledger.read(path)
-    except WrongUsage as refusal:
-        assert str(refusal).startswith(f"{path} does not hold a ledger")
-        assert "\n" not in str(refusal)
+    except WrongUsage as error:
+        refusal = str(error)
+    if found is None:
+        assert refusal.startswith(f"{path} does not hold a ledger")
+        assert "\n" not in refusal
         return
     found.to_frame()
     found._repr_html_()
-    assert [row.departure for row in found.rows]
+    assert all(row.departure.startswith(row.id) or row.as_expected for row in found.rows)
     page = Page(report.write(found, (), tmp_path / "report").path.read_text(encoding="utf-8"))
     assert len(page.all("script")) == 1
     assert page.all("img") == []
@@ -291,7 +279,7 @@ def test_no_loader_runs_or_trusts_what_it_reads(name, tmp_path):
     with pytest.raises(Damaged):
         store.get(key)
     store.path(key).rename(path)
-    with pytest.raises((ValueError, OSError, EOFError, AttributeError)):  # ours only: a cache of our own making
+    with pytest.raises((ValueError, OSError, EOFError, AttributeError, MemoryError)):  # NumPy's: our own cache only
         stored.read(path)
     assert not hasattr(sys, "bombed")
 
@@ -308,16 +296,19 @@ def test_a_stored_result_of_unknown_origin_is_taken_whole_or_not(data, tmp_path)
     body = data.draw(changed({"key": found["key"], "result": found["result"]}))
     text = json.dumps(body, sort_keys=True)
     path.write_text(json.dumps({**(body if isinstance(body, dict) else {"key": body}), "checksum": sha(text)}))
+    refusal = ""
     try:
-        assert store.get(key).read() is None or store.get(key).read().rule(0.05)
+        evidence = store.get(key).read()
     except Damaged as error:
-        assert str(path) in str(error)
-        assert "\n" not in str(error)
+        refusal = str(error)
+    if refusal:
+        assert str(path) in refusal
+        assert "\n" not in refusal
+    elif evidence is not None:
+        assert evidence.rule(0.05)[1]
 
 
 def sha(text):
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -328,7 +319,7 @@ def test_evidence_of_unknown_origin_is_judged_or_refused(data):
     kind = data.draw(st.sampled_from([kind, Inequality(0.5, -1.0, 0.0, 1, 1, 1, 1), rules.probability(1, 9, 0.5)]))
     try:
         found = rules.from_json(data.draw(changed(rules.to_json(kind))))
-    except (ValueError, AttributeError):
+    except ValueError:
         return
     assert found.rule(0.05)[1]
     assert rules.judge({"it": found})["it"].reason

@@ -29,8 +29,7 @@ class Paper:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not isinstance(getattr(self, field.name), str):
-                raise ValueError(f"{field.name} must be a text, got {getattr(self, field.name)!r}.")
+            checks.text(field.name, getattr(self, field.name))
         if not NAME.fullmatch(self.slug):
             raise ValueError(f"slug must consist of letters, digits, '-', '_' and '.', got {self.slug!r}.")
 
@@ -63,8 +62,7 @@ class Budget:
         for name, least in (("instances", 1), ("runs", 1), ("seed", 0)):
             object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
         for name in ("name", "stream"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} must be a text, got {getattr(self, name)!r}.")
+            checks.text(name, getattr(self, name))
 
     def rng(self, *purpose: object) -> Generator:
         """A generator that depends on the seed, the stream and `purpose` alone, never on what was drawn before."""
