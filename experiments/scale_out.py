@@ -1,12 +1,13 @@
 """What a unit of work costs beside the work: claims that do nothing, by the thousand and by the million.
 
-``python -m claimlab.experiments.scale_out FILE [UNITS...]`` measures and records; a million units take some minutes and
-gigabytes.
+``python -m claimlab.experiments.scale_out FILE UNITS [WAY...]`` measures ways to run so many units, all by default, and
+puts them into the record FILE; a million units take some minutes, and gigabytes where results are stored.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import pandas as pd
@@ -27,7 +28,6 @@ from claimlab.experiments.store import Store
 from claimlab.theory.claims import SMOKE
 
 RECORD = files("claimlab.experiments").joinpath("records", "scale-out.json")
-UNITS = (1_000, 100_000, 1_000_000)
 WORKERS = 2
 WAYS = ("one process", "one process, stored", "pool, stored", "Dask", "Dask, stored", "all stored before")
 SOURCE = '''"""Claims that cost nothing."""
@@ -68,30 +68,35 @@ def cluster() -> Iterator[str]:
 
 
 def measure(way: str, units: int, folder: Path) -> dict[str, Any]:
-    """Seconds from the claims to their ledger, without reading the file of claims or starting workers."""
+    """From the claims to their ledger, without reading the file of claims or starting workers.
+
+    Seconds are the clock's, and say little where others use the machine; processor seconds are those of the process
+    that gives the work out and collects it, which is what bounds a cluster.
+    """
     selection = catalogue.select([str(trivial(folder, units))])
     store = Store(folder / "results") if "stored" in way else None
 
-    def timed(**options: Any) -> float:
-        start = perf_counter()
+    def timed(**options: Any) -> tuple[float, float]:
+        start, used = perf_counter(), process_time()
         found = verify(selection.claims, SMOKE, store=store, files=selection.files, **options)
-        seconds = perf_counter() - start
+        spent = perf_counter() - start, process_time() - used
         if not found.as_expected or len(found.rows) != units // 2:
             raise AssertionError(f"{way}: {len(found.rows)} claims, as expected: {found.as_expected}.")
-        return seconds
+        return spent
 
     if way.startswith("Dask"):
         with cluster() as address, dask(address) as executor:
             _warm(executor, selection)
-            seconds = timed(executor=executor)
+            spent = timed(executor=executor)
     elif way.startswith("pool"):
         with pool(WORKERS) as executor:
             _warm(executor, selection)
-            seconds = timed(executor=executor)
+            spent = timed(executor=executor)
     else:
-        seconds = timed()
+        spent = timed()
         if way == "all stored before":
-            seconds = timed()
+            spent = timed()
+    seconds, used = spent
     written = sum(path.stat().st_size for path in store.folder.iterdir()) if store else 0
     return {
         "way": way,
@@ -100,6 +105,8 @@ def measure(way: str, units: int, folder: Path) -> dict[str, Any]:
         "seconds": round(seconds, 4),
         "units a second": round(units / seconds, 1),
         "microseconds a unit": round(1e6 * seconds / units, 1),
+        "processor microseconds a unit": round(1e6 * used / units, 1),
+        "load": round(os.getloadavg()[0], 1),
         "gigabytes of memory": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "gigabytes of files": round(written / 1e9, 3),
     }
@@ -111,17 +118,18 @@ def _warm(executor: Any, selection: catalogue.Selection) -> None:
     verify(few, SMOKE.seeded(1), executor=executor, files=selection.files)
 
 
-def record(path: Path, sizes: tuple[int, ...] = UNITS) -> None:
-    """Measure each way at each size in a process of its own; what there is so far is always in `path`."""
-    rows = []
-    for units in sizes:
-        for way in WAYS:
-            with tempfile.TemporaryDirectory() as folder:
-                words = [sys.executable, "-m", "claimlab.experiments.scale_out", "--one", way, str(units), folder]
-                rows.append(json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
-            print(rows[-1], flush=True)
-            what = f"units of work that do nothing, {WORKERS} workers of one thread on one machine, with the client"
-            atomic.write_json(path, {"what": what, "tasks": runner.TASKS, "environment": environment(), "rows": rows})
+def record(path: Path, units: int, ways: tuple[str, ...]) -> None:
+    """Measure each way in a process of its own, and put it into the record at `path`."""
+    for way in ways:
+        with tempfile.TemporaryDirectory() as folder:
+            words = [sys.executable, "-m", "claimlab.experiments.scale_out", "--one", way, str(units), folder]
+            row = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        print(row, flush=True)
+        before = json.loads(path.read_text())["rows"] if path.exists() else []
+        rows = [other for other in before if (other["way"], other["units"]) != (way, units)]
+        rows = sorted([*rows, row], key=lambda row: (row["units"], WAYS.index(row["way"])))
+        what = f"units of work that do nothing, {WORKERS} workers of one thread on one machine, with the client"
+        atomic.write_json(path, {"what": what, "tasks": runner.TASKS, "environment": environment(), "rows": rows})
 
 
 def recorded() -> pd.DataFrame:
@@ -133,4 +141,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--one":
         print(json.dumps(measure(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))))
     else:
-        record(Path(sys.argv[1]), tuple(map(int, sys.argv[2:])) or UNITS)
+        record(Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:]) or WAYS)
