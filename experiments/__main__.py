@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
@@ -25,6 +25,7 @@ from claimlab.experiments.benchmarks.aggregate import Document, ours_failed
 from claimlab.experiments.benchmarks.race import Measurement, Race, Track
 from claimlab.experiments.catalogue import Selection
 from claimlab.experiments.errors import WrongUsage
+from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.ledger import Ledger
 from claimlab.experiments.runner import Done
 from claimlab.experiments.store import Store
@@ -120,7 +121,7 @@ def verify(
             verdicts.write(json_file)
         _show(verdicts)
         print(f"results: {out / 'ledger.json'}")
-        drawn = not with_report or _report(verdicts, out)
+        drawn = not with_report or _report(verdicts, selection.figures, out)
         if not (verdicts.as_expected and drawn):
             raise typer.Exit(1)
 
@@ -147,12 +148,23 @@ def draw_figures(patterns: Patterns = None, *, out: Out = OUT) -> None:
 
 
 @app.command("report")
-def write_report(*, out: Out = OUT) -> None:
-    """Write the last run in DIR, with its figures, as a static page DIR/report/index.html."""
+def write_report(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="Your own .py files whose figures to draw.")
+    ] = None,
+    *,
+    out: Out = OUT,
+) -> None:
+    """Write the last run in DIR, with its figures, as a static page DIR/report/index.html.
+
+    A file that the ledger names is code, and whoever wrote the ledger chose it: only those given here are run.
+    """
     with _one_line_errors():
         verdicts = ledger.read(out / "ledger.json")
         atomic.require_writable(out)
-        if not _report(verdicts, out):
+        ours = sorted({row.paper for row in verdicts.rows if not row.file})
+        drawings = catalogue.select([*ours, *(files or [])]).figures if ours or files else ()
+        if not _report(verdicts, drawings, out):
             raise typer.Exit(1)
 
 
@@ -271,11 +283,8 @@ def _show_races(documents: list[Document], folder: Path) -> bool:
     return not failures
 
 
-def _report(verdicts: Ledger, out: Path) -> bool:
+def _report(verdicts: Ledger, drawings: Sequence[tuple[str, PaperFigure]], out: Path) -> bool:
     """Write the report and print where; False if a figure is missing."""
-    files = sorted({row.file for row in verdicts.rows if row.file})
-    ours = sorted({row.paper for row in verdicts.rows if not row.file})
-    drawings = catalogue.select([*ours, *files]).figures if ours or files else ()
     written = report.write(verdicts, drawings, out / "report")
     for failure in written.failures:
         _complain(f"figure {failure}")

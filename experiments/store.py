@@ -81,7 +81,7 @@ class Store:
             return None
         except Damaged:
             raise
-        except (OSError, TypeError, KeyError, ValueError) as error:
+        except (OSError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise Damaged(f"{path} cannot be read ({type(error).__name__}: {error}).") from None
         return result
 

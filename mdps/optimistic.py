@@ -95,7 +95,9 @@ class Fixed(Learner):
     pooled: bool = False
 
     def __post_init__(self) -> None:
-        self._settle(policy=checks.distributions("policy", self.policy, ndim=3), pooled=bool(self.pooled))
+        self._settle(
+            policy=checks.distributions("policy", self.policy, ndim=3), pooled=checks.boolean("pooled", self.pooled)
+        )
 
     def ready(self, r: Array, initial: Array, episodes: int) -> Visits:
         H, S, A = r.shape
@@ -219,8 +221,8 @@ class UCBVI(Learner):
     def __post_init__(self) -> None:
         self._settle(
             delta=checks.interval("delta", self.delta, 0, 1, "()"),
-            pooled=bool(self.pooled),
-            monotone=bool(self.monotone),
+            pooled=checks.boolean("pooled", self.pooled),
+            monotone=checks.boolean("monotone", self.monotone),
         )
 
     def ready(self, r: Array, initial: Array, episodes: int) -> Model:
