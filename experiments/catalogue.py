@@ -131,10 +131,16 @@ def load_file(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
+def claims_of(file: Path) -> tuple[Claim, ...]:
+    """The claims that a user's file defines."""
+    return _contents(load_file(file)).claims
+
+
 def lookup(claim_id: str, file: Path | None) -> Claim:
     """The claim called `claim_id`, of a user's file or else of the papers."""
-    modules = papers() if file is None else (load_file(file),)
-    return find(claim_id, [claim for module in modules for claim in _contents(module).claims])
+    if file is not None:
+        return find(claim_id, list(claims_of(file)))
+    return find(claim_id, [claim for module in papers() for claim in _contents(module).claims])
 
 
 def registered(claim: Claim) -> bool:

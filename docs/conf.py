@@ -1,0 +1,42 @@
+"""Settings of the documentation site; `pages.py` writes what is generated, `site.py` is our part of Sphinx."""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+# Nothing is computed here, and a compiled function has neither signature nor source: leave kernels as they were written.
+import claimlab.native  # noqa: E402
+
+claimlab.native.kernel = claimlab.native.fast_kernel = lambda function: function  # type: ignore[assignment]
+
+project = "claimlab"
+author = "the claimlab authors"
+release = version("claimlab")
+extensions = ["site_parts", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+exclude_patterns = ["README*"]
+default_role = "literal"  # `x` in a docstring is code
+nitpick_ignore_regex = [(".*", ".*")]
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True}
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.xref_missing"]  # README and CONTRIBUTING link to files of the repository
+
+html_theme = "furo"
+html_title = "claimlab"
+html_math_renderer = "mathml"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
