@@ -1,7 +1,7 @@
 """Settings of the documentation site; `pages.py` writes what is generated, `site.py` is our part of Sphinx."""
 
 import sys
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -14,18 +14,17 @@ claimlab.native.kernel = claimlab.native.fast_kernel = lambda function: function
 
 project = "claimlab"
 author = "the claimlab authors"
-release = version("claimlab")
+release = metadata.version("claimlab")
 extensions = ["site_parts", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 exclude_patterns = ["README*"]
 default_role = "literal"  # `x` in a docstring is code
-nitpick_ignore_regex = [(".*", ".*")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
-napoleon_use_ivar = True
+napoleon_use_param = False  # else the words of `float[n]` become links, to whatever is called n
 napoleon_use_rtype = False
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

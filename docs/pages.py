@@ -25,8 +25,13 @@ PACKAGES = {
     "claimlab.experiments.lm": "Language models",
 }
 INNER = re.compile(r"kernels$|^claimlab\.(fingerprint|factor)$|__main__$|\.(papers|benchmarks)\b")  # nobody calls these
-LOOSE, SHORT = 0.5, 24  # the worst ratio below which a bound is called loose; lines of an instance that are shown at once
-READING = re.compile(r"\bours\b|\bas if\b|contrary|opposite|\bwithout\b|as invariance|\btaken\b|one reading|common practice")
+LOOSE, SHORT = (
+    0.5,
+    24,
+)  # the worst ratio below which a bound is called loose; lines of an instance that are shown at once
+READING = re.compile(
+    r"\bours\b|\bas if\b|contrary|opposite|\bwithout\b|as invariance|\btaken\b|one reading|common practice"
+)
 
 
 def write(folder: Path) -> None:
@@ -67,7 +72,13 @@ def api() -> dict[str, str]:
             texts[f"{name}.rst"] = _page(name, package, exported)
         texts[f"{package}.rst"] = "\n".join(lines)
         toctree.append(f"   {package}")
-    head = ["API reference", "=============", "", "Every public name, from its docstring; each entry links its source.", ""]
+    head = [
+        "API reference",
+        "=============",
+        "",
+        "Every public name, from its docstring; each entry links its source.",
+        "",
+    ]
     texts["api.rst"] = "\n".join([*head, ".. toctree::", "   :maxdepth: 1", "", *toctree, ""])
     return texts
 
@@ -164,7 +175,9 @@ def _instance(text: str) -> Iterator[str]:
 
 def _loose(recorded: Ledger) -> Iterator[str]:
     rows = [row for row in recorded.rows if row.kind == "Inequality" and row.verdict == "supported"]
-    loose = sorted((row for row in rows if float(row.tightness or 0) < LOOSE), key=lambda row: float(row.tightness or 0))
+    loose = sorted(
+        (row for row in rows if float(row.tightness or 0) < LOOSE), key=lambda row: float(row.tightness or 0)
+    )
     attained = sum(float(row.tightness or 0) > 0.999 for row in rows)
     yield f"""## Loose: true, but the search never came near
 

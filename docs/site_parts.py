@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 import tokenize
 from io import StringIO
@@ -23,9 +24,10 @@ log = logging.getLogger(__name__)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.setup_extension("sphinx.ext.autodoc")
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("builder-inited", lambda app: pages.write(Path(app.srcdir)))
-    app.connect("autodoc-process-docstring", _with_fields, priority=400)  # before napoleon reads the docstring
+    app.connect("autodoc-process-docstring", _with_fields)
     app.connect("autodoc-skip-member", _is_field)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -35,10 +37,11 @@ def formula(latex: str, display: str, node: nodes.Node | None = None) -> str:
     if display == "block" and "\\\\" in latex and "\\begin" not in latex:
         latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
     try:
-        text = convert(" ".join(latex.split()), display=display)
+        text = convert(re.sub(r"\\arg\b", r"\\operatorname{arg}", " ".join(latex.split())), display=display)
     except Exception as error:  # the converter raises a dozen kinds of error
         log.warning("formula %r: %s", latex, error, location=node)
         return f"<code>{latex}</code>"
+    text = re.sub(r">\\([{}])<", r">\1<", text)  # what it makes of \Bigl\{
     if "\\" in text:
         log.warning("formula %r holds a command that the converter does not know", latex, location=node)
     return text
@@ -55,14 +58,12 @@ def _block(self: Any, node: nodes.math_block) -> None:
 
 
 def _with_fields(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """The fields of a named tuple, which say their shapes in comments, become attributes."""
+    """The fields of a named tuple, which say their shapes in comments, become a list."""
     if what == "class" and issubclass(thing, tuple) and hasattr(thing, "_fields"):
-        fields = fields_of(thing)
-        if fields:
-            lines += ["", "Attributes", "----------"]
-            for field, kind, words in fields:
-                lines += [f"{field} : {kind}", *([f"    {words}"] if words else [])]
-            lines.append("")
+        lines.append("")
+        for field, kind, words in fields_of(thing):
+            lines += [f"``{field}`` : {kind}", f"    {words or '..'}"]
+        lines.append("")
 
 
 def fields_of(kind: type) -> list[tuple[str, str, str]]:
@@ -90,7 +91,9 @@ def fields_of(kind: type) -> list[tuple[str, str, str]]:
 
 def _words(comment: str) -> str:
     """A comment as reStructuredText: what would be read as markup is code."""
-    return "" if not comment else comment.replace("\\", "\\\\").replace("*", "\\*").replace("|", "\\|").replace("_", "\\_")
+    return (
+        "" if not comment else comment.replace("\\", "\\\\").replace("*", "\\*").replace("|", "\\|").replace("_", "\\_")
+    )
 
 
 def _is_field(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:

@@ -13,4 +13,14 @@ def tolerance(mdp, relative=1e-7):
     return max(relative * mdp.value_bound, 1e-300)
 
 
-__all__ = ["CLOSE_TO_ONE", "MODERATE", "SCALES", "distance", "exact", "hard_mdps", "rational_mdp", "tolerance", "within"]
+__all__ = [
+    "CLOSE_TO_ONE",
+    "MODERATE",
+    "SCALES",
+    "distance",
+    "exact",
+    "hard_mdps",
+    "rational_mdp",
+    "tolerance",
+    "within",
+]

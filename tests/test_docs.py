@@ -16,7 +16,9 @@ from claimlab.experiments import ledger
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for folder in ("tutorial", "howto") for path in (DOCS / folder).glob("*.md"))
-BLOCK = re.compile(r"^```(?:\{code-block\} )?(python|sh|text)\n(?::caption: (\S+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```(?:\{code-block\} )?(python|sh|text)\n(?::caption: (\S+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 COMMANDS = {
     "claimlab": ["-m", "claimlab.experiments"],
     "pytest": ["-m", "pytest", "-p", "no:claimlab", "-p", "claimlab.pytest_plugin", "-p", "no:cacheprovider"],
@@ -102,16 +104,30 @@ def test_the_findings_hold_every_refuted_claim_with_its_repair(pages):
     assert text.count("*Refuted:*") == len(refuted)
     assert text.count("*Repair:*") == sum(row.control == "supported" for row in refuted)
     assert f"Of {len(refuted)} refuted statements" in text
-    loose = [row.id for row in recorded.rows if row.kind == "Inequality" and row.verdict == "supported" and float(row.tightness) < 0.5]
+    loose = [
+        row.id
+        for row in recorded.rows
+        if row.kind == "Inequality" and row.verdict == "supported" and float(row.tightness) < 0.5
+    ]
     assert loose
     assert set(re.findall(r"^\* \*\*.*?; `([^`]+)`\)", text, re.MULTILINE)) == set(loose)
 
 
 def test_what_is_printed_is_told_from_what_is_read_into_it(pages):
     rows = {row.id: row for row in ledger.read(pages.RECORD).rows}
-    for id in ("pav/theorem-3.1", "rover/gradient-as-printed", "learning-to-relax/energy-norm", "spo/group-mean-variance"):
+    for id in (
+        "pav/theorem-3.1",
+        "rover/gradient-as-printed",
+        "learning-to-relax/energy-norm",
+        "spo/group-mean-variance",
+    ):
         assert not pages.is_reading(rows[id])
-    for id in ("refuel/own-turn-suffices", "props/mse-never-larger", "stepmix/mixing-all-steps", "realizability/suffices"):
+    for id in (
+        "refuel/own-turn-suffices",
+        "props/mse-never-larger",
+        "stepmix/mixing-all-steps",
+        "realizability/suffices",
+    ):
         assert pages.is_reading(rows[id])
 
 

@@ -69,9 +69,7 @@ def matrices(draw, most=4):
 
 def games(gammas, most=2, scales=SCALES):
     return st.sampled_from(scales).flatmap(
-        lambda scale: markov_games(
-            max_actions=most, gammas=gammas, rewards=lambda shape: rewards(shape, scale=scale)
-        )
+        lambda scale: markov_games(max_actions=most, gammas=gammas, rewards=lambda shape: rewards(shape, scale=scale))
     )
 
 

@@ -78,7 +78,11 @@ def test_a_file_may_have_any_name_if_it_is_named(pytester, run):
 
 
 def test_a_departure_shows_the_counterexample_and_no_traceback(pytester, run):
-    pytester.makepyfile(my_claims=SAMPLE.replace("triangle, partial(triangle, scale=0.5), \"with half", "partial(triangle, scale=0.5), triangle, \"with half"))
+    pytester.makepyfile(
+        my_claims=SAMPLE.replace(
+            'triangle, partial(triangle, scale=0.5), "with half', 'partial(triangle, scale=0.5), triangle, "with half'
+        )
+    )
     result = run()
     result.assert_outcomes(passed=10, failed=2)
     result.stdout.fnmatch_lines(
@@ -131,7 +135,9 @@ def test_a_false_function_fails_with_its_docstring(pytester, run):
     pytester.makepyfile(FUNCTION % ("", 0.24))
     result = run()
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["A variance in the unit interval is at most a quarter.", "refuted, expected supported: *"])
+    result.stdout.fnmatch_lines(
+        ["A variance in the unit interval is at most a quarter.", "refuted, expected supported: *"]
+    )
 
 
 def test_a_control_without_power_fails(pytester, run):
@@ -196,8 +202,12 @@ def test_the_fixture_needs_the_marker(pytester, run):
 
 
 def test_a_session_without_claims_imports_nothing(pytester):
-    pytester.makepyfile("import sys\ndef test_it():\n    assert not {'numba', 'scipy', 'matplotlib'} & set(sys.modules)")
-    result = pytester.runpytest_subprocess("-p", "no:claimlab", "-p", "claimlab.pytest_plugin", "-p", "no:hypothesispytest")
+    pytester.makepyfile(
+        "import sys\ndef test_it():\n    assert not {'numba', 'scipy', 'matplotlib'} & set(sys.modules)"
+    )
+    result = pytester.runpytest_subprocess(
+        "-p", "no:claimlab", "-p", "claimlab.pytest_plugin", "-p", "no:hypothesispytest"
+    )
     result.assert_outcomes(passed=1)
     assert "claims:" not in result.stdout.str()
 

@@ -224,7 +224,9 @@ def small_mdps(gammas):
         lambda m, k: TabularMDP(m.P, k * m.r, m.gamma, actions=m.actions, terminal=m.terminal),
         general, st.sampled_from(SCALES),
     )  # fmt: skip
-    hard = (nearly_absorbing_mdps(gammas=gammas) | unnormalised_mdps(gammas=gammas)).filter(lambda m: m.n_states * m.n_actions <= 6)
+    hard = (nearly_absorbing_mdps(gammas=gammas) | unnormalised_mdps(gammas=gammas)).filter(
+        lambda m: m.n_states * m.n_actions <= 6
+    )
     return st.one_of(scaled, hard)
 
 

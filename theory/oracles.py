@@ -37,7 +37,7 @@ SCALES = (1.0, 1e-12, 1e12)  # of rewards
 
 
 def distance(v: Array, true: Rationals) -> Fraction:
-    """max |v - true| for finite floats `v` and rationals `true` of the same shape.
+    """`max |v - true|` for finite floats `v` and rationals `true` of the same shape.
 
     >>> distance(np.array([0.5, 1.0]), rationals(["1/3", 1]))
     Fraction(1, 6)
@@ -55,7 +55,7 @@ def within(v: Array, true: Rationals, error: float) -> bool:
 
 
 def value_error(mdp: TabularMDP, v: Array) -> Fraction:
-    """max |v - v*| of values float[S].
+    """`max |v - v*|` of values float[S].
 
     >>> mdp = TabularMDP(P=[[[1.0], [1.0]]], r=[[0.0, 1.0]], gamma=0.5)
     >>> value_error(mdp, np.array([1.75]))
@@ -65,7 +65,7 @@ def value_error(mdp: TabularMDP, v: Array) -> Fraction:
 
 
 def policy_loss(mdp: TabularMDP, pi: ArrayLike) -> Fraction:
-    """max (v* - v_pi) of a policy, int[S] or, with rows that sum to 1, float[S, A].
+    """`max (v* - v_pi)` of a policy, int[S] or, with rows that sum to 1, float[S, A].
 
     >>> mdp = TabularMDP(P=[[[1.0], [1.0]]], r=[[0.0, 1.0]], gamma=0.5)
     >>> policy_loss(mdp, [0]), policy_loss(mdp, [[0.25, 0.75]])

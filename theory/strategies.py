@@ -1,8 +1,8 @@
 """Random problem instances for property-based tests, for ours and for yours.
 
 Small on purpose: a counterexample should fit in one's head.  Exact zeros, ties and repeated values are likely, for that
-is where bugs live, and everything shrinks towards one state, one action and rewards 0 and 1.  What to compare with is in
-:mod:`claimlab.theory.oracles`.
+is where bugs live, and everything shrinks towards one state, one action and rewards 0 and 1.  What to compare a solver
+of yours with is in :mod:`claimlab.theory.oracles`.
 
 >>> from hypothesis import given, settings
 >>> from claimlab.mdps import solve

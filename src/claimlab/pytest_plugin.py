@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05 / 1_000
 ROLES = ("check", "control")
+ROLE = "claim_role"  # the parameter of a function that is a claim
 DEFINES_CLAIMS = re.compile(r"^CLAIMS\s*[:=]", re.MULTILINE)
 JUDGED = "claim as expected"  # the property of a report for each check or control that was judged
 
@@ -101,9 +102,11 @@ class ClaimItem(pytest.Item):
         self.add_marker("claim")
 
     def runtest(self) -> None:
+        """Judge it."""
         _attempt(self, self.claim, self.role, self.path)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where it is, for reports."""
         return self.path, None, self.name
 
 
@@ -115,8 +118,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     if "control" in marker.kwargs:
-        metafunc.fixturenames.append("_claim_role")
-        metafunc.parametrize("_claim_role", ROLES, indirect=True)
+        metafunc.fixturenames.append(ROLE)
+        metafunc.parametrize(ROLE, ROLES)
         return
     if not marker.args:
         pytest.fail("the marker claim needs patterns of claims, or control={...}.", pytrace=False)
@@ -147,11 +150,6 @@ def claim_evidence(request: pytest.FixtureRequest) -> Any:
     return request.param  # the claim; its evidence replaces it where the test is called, so that it fails there
 
 
-@pytest.fixture
-def _claim_role(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Judge the claims that a marked function is about, or the claim that it is."""
@@ -161,9 +159,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if "control" in marker.kwargs:
         _call(pyfuncitem, marker.kwargs["control"], marker.kwargs.get("expected", "supported"))
         return True
-    claim = pyfuncitem.funcargs["claim_evidence"]
-    found = [_attempt(pyfuncitem, claim, role, None) for role in ROLES]
-    pyfuncitem.funcargs["claim_evidence"] = found[0]
+    evidence, _ = (_attempt(pyfuncitem, pyfuncitem.callspec.params["claim_evidence"], role, None) for role in ROLES)
+    if "claim_evidence" in pyfuncitem.funcargs:
+        pyfuncitem.funcargs["claim_evidence"] = evidence
     return None
 
 
@@ -172,7 +170,7 @@ def _call(function: pytest.Function, changes: dict[str, Any], expected: str) -> 
     from claimlab.theory.evidence import Evidence, Outcome
 
     words = " ".join((function.obj.__doc__ or function.originalname).split())
-    if function.funcargs["_claim_role"] == "check":
+    if function.callspec.params[ROLE] == "check":
         changes, wanted = {}, Outcome(expected)
     else:
         words += f" Control: {', '.join(f'{name} = {value!r}' for name, value in changes.items())}."
@@ -194,7 +192,7 @@ def _budget(config: pytest.Config) -> Budget:
 
 
 def _attempt(item: pytest.Item, claim: Claim, role: str, file: Path | None) -> Evidence:
-    """The evidence of a check or a control; the test fails if that raised, or if its verdict is not the expected one."""
+    """The evidence of a check or a control; the test fails if that raised or its verdict is not the expected one."""
     from claimlab.experiments import runner
 
     expected = claim.expected if role == "check" else claim.control_expected
@@ -224,7 +222,9 @@ def _judge(item: pytest.Item, evidence: Evidence, expected: str, statement: str)
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    judged = [value for report in reports if report.when == "call" for name, value in report.user_properties if name == JUDGED]
+    judged = [
+        value for report in reports if report.when == "call" for name, value in report.user_properties if name == JUDGED
+    ]
     if judged:
         how = f"budget {config.getoption('--claim-budget')}, seed {config.getoption('--claim-seed')}"
         terminalreporter.write_line(f"claims: {sum(judged)} of {len(judged)} checks and controls as expected ({how})")
