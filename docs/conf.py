@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-# Nothing is computed here, and a compiled function has neither signature nor source: leave kernels as they were written.
+# Nothing is computed here, and compiled functions have neither signature nor source: kernels stay as they were written.
 import claimlab.native  # noqa: E402
 
 claimlab.native.kernel = claimlab.native.fast_kernel = lambda function: function  # type: ignore[assignment]
@@ -29,7 +29,10 @@ napoleon_use_rtype = False
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]  # README and CONTRIBUTING link to files of the repository
+suppress_warnings = [
+    "myst.xref_missing",  # the changelog and the contributing guide link to files of the repository
+    "ref.python",  # two classes of one name in an annotation: the link leads to one of them
+]
 
 html_theme = "furo"
 html_title = "claimlab"

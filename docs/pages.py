@@ -120,14 +120,14 @@ def _head(recorded: Ledger) -> Iterator[str]:
     yield f"""# What we found wrong or loose in the literature
 
 This page is written from the recorded run of the ledger ({len(recorded.rows)} claims of {len(recorded.papers)} papers,
-budget {recorded.budget.name}, seed {recorded.budget.seed}), so it says what the machine found and nothing else. A wrong
-statement stands with its smallest counterexample and with its *repair*, the true statement next to it, which the same
-procedure could not refute. How verdicts come about is said on the [design page](../design.md). To compute a claim again:
-`claimlab verify PAPER/NAME`.
+budget {recorded.budget.name}, seed {recorded.budget.seed}), so it says what the machine found and nothing else. A
+wrong statement stands with its smallest counterexample and with its *repair*, the true statement next to it, which the
+same procedure could not refute. How verdicts come about is said on the [design page](../design.md). To compute a claim
+again: `claimlab verify PAPER/NAME`.
 
-Of {len(refuted)} refuted statements, {printed} are statements, figures or released code of a paper as the source tells, and
-{len(refuted) - printed} are readings, contraries or dropped premises, which mark how far a true statement carries; those
-say so. No paper here is worthless for having a wrong constant: most errors below are repaired in a line.
+Of {len(refuted)} refuted statements, {printed} are statements, figures or released code of a paper as the source
+tells, and {len(refuted) - printed} are readings, contraries or dropped premises, which mark how far a true statement
+carries; those say so. No paper is worthless for a wrong constant: most errors below are repaired in a line.
 """
 
 
@@ -181,10 +181,10 @@ def _loose(recorded: Ledger) -> Iterator[str]:
     attained = sum(float(row.tightness or 0) > 0.999 for row in rows)
     yield f"""## Loose: true, but the search never came near
 
-Of {len(rows)} inequalities that no instance violates, {attained} are attained up to a thousandth, and on {len(loose)} the
-worst ratio of value and bound that the search found, guided towards the bound, stays below {LOOSE}. That is no proof that
-no instance comes closer; it says where a sharper theorem may be had. *Vacuous* is the share of the instances on which the
-bound says nothing that one did not know before.
+Of {len(rows)} inequalities that no instance violates, {attained} are attained up to a thousandth, and on {len(loose)}
+the worst ratio of value and bound that the search found, guided towards the bound, stays below {LOOSE}. That is no
+proof that no instance comes closer; it says where a sharper theorem may be had. *Vacuous* is the share of the instances
+on which the bound says nothing that one did not know before.
 """
     for row in loose:
         vacuous = f", {100 * (row.vacuous_share or 0):.3g} % vacuous"

@@ -1,4 +1,4 @@
-"""A ledger and its figures as static pages, an overview and one for each paper, that need neither network nor server."""
+"""A ledger and its figures as static pages, an overview and one a paper, that need neither network nor server."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Report(NamedTuple):
 
 
 def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: Path) -> Report:
-    """Draw the figures, given with their papers' slugs, and write ``index.html`` and ``papers/SLUG.html`` into `folder`."""
+    """Draw the figures, given with their papers' slugs; write ``index.html`` and ``papers/SLUG.html`` into `folder`."""
     drawn: dict[str, list[Drawn]] = {}
     for slug, figure in drawings:
         drawn.setdefault(slug, []).append(_draw(slug, figure, folder))

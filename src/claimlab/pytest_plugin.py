@@ -58,8 +58,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "claim(*patterns, control=None, expected='supported'): a test on published claims (slugs, ids, globs); or, with "
-        "`control`, the arguments that it changes, a function that returns evidence.",
+        "claim(*patterns, control=None, expected='supported'): a test on published claims (slugs, ids, globs); or, "
+        "with `control`, the arguments that it changes, a function that returns evidence.",
     )
 
 
