@@ -1,5 +1,6 @@
 # make verify   every claim and control at the smoke budget (BUDGET=standard for more), and the report
 # make test     format, lint, types, tests, notebooks
+# make docs     the documentation site, into claimlab-out/docs
 # make clean    forget the environment and all results
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ OUT ?= claimlab-out
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: verify test clean
+.PHONY: verify test docs clean
 
 verify: $(VENV)/.installed
 	$(BIN)/claimlab verify --budget $(BUDGET) --report --out $(OUT)
@@ -19,6 +20,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -n 2
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -q -W --keep-going -j auto docs $(OUT)/docs
+	@echo "documentation: $(OUT)/docs/index.html"
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
@@ -34,4 +39,8 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@ $(VENV)/.installed
