@@ -32,10 +32,10 @@ FORMULA = re.compile(r"(?<!\\)\$(.+?)(?<!\\)\$", re.DOTALL)
 READABLE = 4_000  # characters of an instance; a longer one is cut, and the ledger holds the whole
 LINE = 80  # characters up to which a nested list stands on one line
 SCALE = 130 / DPI  # pixels of the page per pixel of a figure: its 8 pt become 14 px
-# Attributes of MathML that only change its looks: links, styles and ids are dropped.
+# Attributes of MathML that only change its looks: links, styles, ids, and what HTML knows by itself are dropped.
 ATTRIBUTES = re.compile(
-    "accent|(column|row)(align|lines|spacing)|depth|display(style)?|fence|form|height|largeop|linethickness|[lr]space|"
-    "math(size|variant)|(max|min)size|movablelimits|notation|scriptlevel|separator|stretchy|symmetric|voffset|width|xmlns"
+    "accent|(column|row)(align|lines|spacing)|depth|displaystyle|fence|form|height|largeop|linethickness|[lr]space|"
+    "math(size|variant)|(max|min)size|movablelimits|notation|scriptlevel|separator|stretchy|symmetric|voffset|width"
 )
 
 
@@ -112,7 +112,7 @@ def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: P
 def _templates() -> Environment:
     environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
     environment.undefined, environment.lstrip_blocks = StrictUndefined, True
-    environment.filters |= {"math": math, "pretty": pretty, "number": number, "recorded": recorded, "words": _words}
+    environment.filters |= {"math": math, "pretty": _shown, "number": number, "recorded": recorded, "words": _words}
     environment.filters["page"] = lambda row: f"{_page_of(row.paper)}#{row.id}"
     environment.tests["partly_vacuous"] = says_nothing_somewhere
     return environment
@@ -124,7 +124,7 @@ def _page_of(slug: str) -> str:
 
 def _words(row: Row) -> str:
     """What a search finds a claim by, besides what its line in the table shows."""
-    return " ".join([row.statement, *row.premises, row.control_statement])
+    return " ".join([row.statement, *row.premises])
 
 
 def recorded(row: Row) -> str:
@@ -199,6 +199,11 @@ def pretty(value: Any) -> str:
     """JSON with short lists on one line each, cut where nobody would read on."""
     text = _lines(value, "")
     return text if len(text) <= READABLE else f"{text[:READABLE]}\n… cut; ledger.json holds all {len(text)} characters"
+
+
+def _shown(value: Any) -> Markup:
+    """HTML of an instance; between tags a quote needs no escape, and there are thousands of them."""
+    return Markup(str(escape(pretty(value))).replace("&#34;", '"'))
 
 
 def _lines(value: Any, indent: str) -> str:

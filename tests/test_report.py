@@ -274,7 +274,7 @@ def test_a_keyboard_and_a_screen_reader_find_their_way(site):
     _, pages, texts = site
     for page in pages.values():
         ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
-        assert all(a.get("aria-label") or a["aria-labelledby"] in ids for a in page.all("table") + page.all("article"))
+        assert all(a.get("aria-label") or a["aria-labelledby"] in ids for a in page.all("table") + page.all("nav"))
         assert all(attributes.get("scope") == "col" for attributes in page.all("th"))
         assert all("alt" in image for image in page.all("img"))
         assert all(pre.get("tabindex") == "0" for pre in page.all("pre"))  # it may scroll
