@@ -42,7 +42,7 @@ def distance(v: Array, true: Rationals) -> Fraction:
     >>> distance(np.array([0.5, 1.0]), rationals(["1/3", 1]))
     Fraction(1, 6)
     """
-    return Fraction(max(abs(a - b) for a, b in zip(rationals(v).flat, true.flat, strict=True)))
+    return Fraction(abs(rationals(v) - true).max())
 
 
 def within(v: Array, true: Rationals, error: float) -> bool:

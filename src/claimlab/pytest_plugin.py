@@ -159,7 +159,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if "control" in marker.kwargs:
         _call(pyfuncitem, marker.kwargs["control"], marker.kwargs.get("expected", "supported"))
         return True
-    evidence, _ = (_attempt(pyfuncitem, pyfuncitem.callspec.params["claim_evidence"], role, None) for role in ROLES)
+    claim: Any = pyfuncitem.callspec.params["claim_evidence"]
+    evidence, _ = (_attempt(pyfuncitem, claim, role, None) for role in ROLES)
     if "claim_evidence" in pyfuncitem.funcargs:
         pyfuncitem.funcargs["claim_evidence"] = evidence
     return None
