@@ -89,6 +89,7 @@ def _exported(package: str) -> dict[str, list[str]]:
     by_module: dict[str, list[str]] = {}
     for name in getattr(found, "__all__", ()):
         by_module.setdefault(getattr(getattr(found, name), "__module__", ""), []).append(name)
+    by_module.pop("", None)  # a plain dictionary does not know where it comes from
     return by_module
 
 

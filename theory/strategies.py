@@ -169,7 +169,7 @@ def bandit_logs(draw: st.DrawFn, *, max_rounds: int = 8, max_arms: int = 3) -> B
     >>> from hypothesis import find
     >>> log = find(bandit_logs(), lambda log: log.uncovered.any())
     >>> log.logging, log.target
-    (array([[1., 0.]]), array([[0., 1.]]))
+    (array([[1., 0.]]), array([[0.5, 0.5]]))
     """
     shape = draw(st.integers(1, max_rounds)), draw(st.integers(1, max_arms))
     logging, target, paid = draw(simplices(shape)), draw(simplices(shape)), draw(rewards(shape[0], low=0.0))
