@@ -134,6 +134,11 @@ def load_file(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
+def claims_of(file: Path) -> tuple[Claim, ...]:
+    """The claims that a user's file defines."""
+    return _contents(load_file(file)).claims
+
+
 def lookup(claim_id: str, file: Path | None) -> Claim:
     """The claim called `claim_id`, of a user's file or else of the papers."""
     claims = _by_id(papers() if file is None else (load_file(file),))

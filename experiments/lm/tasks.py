@@ -124,7 +124,7 @@ OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def evaluate(text: str) -> int | None:
-    """The value of an expression of whole numbers, + - *; None where it is none.  Nothing is executed."""
+    """The value of an expression of whole numbers, ``+ - *``; None where it is none.  Nothing is executed."""
     try:
         return _value(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
