@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from claimlab.checks import Array, Ints
 from claimlab.experiments.figures import PaperFigure
-from claimlab.experiments.papers import group_relative_laws
+from claimlab.experiments.papers import group_relative_laws, group_relative_runs
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.native import kernel
@@ -427,6 +427,7 @@ FIGURES = (
         r"the answer on which training from that law ends, with the exact boundary.",
         partial(group_relative_laws.draw_laws, LAW, REWARD),
     ),
+    group_relative_runs.FIGURE,
 )
 
 CLAIMS = (
@@ -582,4 +583,5 @@ CLAIMS = (
         control_statement="so does REINFORCE without a clip.",
     ),
     *group_relative_laws.claims(claim),
+    *group_relative_runs.claims(claim),
 )
