@@ -31,7 +31,8 @@ def table(seeds=12, gain=0.2, noise=0.02):
                 scores = [0.2, *(base + extra + (RNG.normal(0, noise, 2) if data == "stale" else 0))]
                 steps = zip((0, 10, 20), scores)
                 rows += [
-                    {"data": data, "arm": arm, "rate": 1e-3, "seed": seed, "step": step, "score": s} for step, s in steps
+                    {"data": data, "arm": arm, "rate": 1e-3, "seed": seed, "step": step, "score": s}
+                    for step, s in steps
                 ]
     return pd.DataFrame(rows)
 
@@ -39,7 +40,9 @@ def table(seeds=12, gain=0.2, noise=0.02):
 def test_findings_are_the_stated_differences():
     found = records.findings(made := table(), [("clip", "plain")], 0.05)
     keys = [(f["data"], f["better"], f["worse"]) for f in found]
-    assert keys == [(d, *p) for d in ("fresh", "stale") for p in (("plain", "start"), ("clip", "start"), ("clip", "plain"))]
+    assert keys == [
+        (d, *p) for d in ("fresh", "stale") for p in (("plain", "start"), ("clip", "start"), ("clip", "plain"))
+    ]
     late = made[made["step"] > 0].groupby(["data", "arm", "seed"])["score"].mean()
     by_hand = {d: (late[d, "clip"] - late[d, "plain"]).mean() for d in ("fresh", "stale")}
     assert found[5]["difference"] == pytest.approx(by_hand["stale"])
@@ -244,7 +247,12 @@ def interrupted(logp, batch):
         (SMALL, ["small", "--device", "cuda:77"], 2, "no device 'cuda:77'"),
         (replace(SMALL, start=missing), ["small"], 2, "SmolLM2 needs peft: pip install 'claimlab[lm]'."),
         (replace(SMALL, arms={"REINFORCE": full}, pairs=(), alike=()), ["small"], 2, "lower prompts (2) or group (4)"),
-        (replace(SMALL, arms={"REINFORCE": interrupted}, pairs=(), alike=()), ["small"], 130, "the same command goes on"),
+        (
+            replace(SMALL, arms={"REINFORCE": interrupted}, pairs=(), alike=()),
+            ["small"],
+            130,
+            "the same command goes on",
+        ),
     ],
 )
 def test_what_goes_wrong_is_one_line(claimlab, monkeypatch, study, words, status, message):

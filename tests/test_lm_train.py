@@ -1,4 +1,4 @@
-"""The loop: prompts are read once, several processes take one step, half precision, memory, and chance in surrogates."""
+"""The loop: prompts are read once, several processes take one step; half precision, memory, chance in surrogates."""
 
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -87,10 +87,16 @@ SURROGATES = {
 def test_two_processes_take_the_step_of_one(name, task):
     """The gradient of both parts together, against the batch of both in one process, of answers of unlike length."""
     model = imitate(task, width=16, steps=8, size=16)
-    whole = [rollout(model, task, task.reward, (1,), prompts=6, group=4, part=(r, 2)) for r in range(2)]
+
+    def paid(_, answer):
+        return answer.count("1") - 0.5 * len(answer)
+
+    whole = [rollout(model, task, paid, (1,), prompts=6, group=4, part=(r, 2)) for r in range(2)]
     plain = deepcopy(model)
     logp = [plain.token_logp(data.prompts, data.tokens) for data in whole]
-    columns = zip(*((d.batch.old, d.batch.rewards, d.batch.groups + 3 * r, d.batch.tokens) for r, d in enumerate(whole)))
+    columns = zip(
+        *((d.batch.old, d.batch.rewards, d.batch.groups + 3 * r, d.batch.tokens) for r, d in enumerate(whole))
+    )
     old, rewards, groups, tokens = (torch.cat(column) for column in columns)
     torch.manual_seed(9)
     SURROGATES[name](torch.cat(logp), train_batch(old, rewards, groups, tokens)).backward()

@@ -56,7 +56,7 @@ def llama(model: Transformer, task: Task) -> Peer:
 
 
 def smollm2(model: Pretrained, task: Task) -> Peer:
-    """The same layers over the task's characters and the start: embedding and head have no other rows, as ours use none.
+    """The same layers over the task's characters and the start: embedding and head have no other rows; ours use none.
 
     Padding has a row of zeros, whose chance is negligible.
     """

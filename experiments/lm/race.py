@@ -90,9 +90,7 @@ def theirs(race: Race, model: Policy, beta: float) -> tuple[list[float], float]:
     peer, task = race.peer(model, race.task), race.task
     rng = np.random.default_rng(0)
     examples = [task.draw(rng) for _ in range(1024)]
-    data = Dataset.from_dict(
-        {"prompt": [peer.before + e.prompt for e in examples], "index": [*range(len(examples))]}
-    )
+    data = Dataset.from_dict({"prompt": [peer.before + e.prompt for e in examples], "index": [*range(len(examples))]})
     times: list[float] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]

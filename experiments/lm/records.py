@@ -27,7 +27,9 @@ FEWEST = 10  # pairs of a comparison
 
 def packaged(name: str) -> dict[str, Any]:
     """The record of a study that came with the package."""
-    record: dict[str, Any] = json.loads(files("claimlab.experiments").joinpath("records", f"lm-{name}.json").read_text())
+    record: dict[str, Any] = json.loads(
+        files("claimlab.experiments").joinpath("records", f"lm-{name}.json").read_text()
+    )
     return record
 
 

@@ -18,7 +18,7 @@ Reward = Callable[[Example, str], float]
 
 
 class Rollout(NamedTuple):
-    """int64[Q, P] prompts and int64[N, T] tokens after them, neighbours after one prompt; the `Batch` of what was said."""
+    """int64[Q, P] prompts and int64[N, T] tokens, neighbours after one prompt, with the `Batch` of what was said."""
 
     prompts: Tensor
     tokens: Tensor

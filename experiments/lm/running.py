@@ -192,7 +192,9 @@ def _require(device: str) -> None:
 
 
 def _record(study: Study, table: pd.DataFrame, desk: _Desk) -> dict[str, Any]:
-    rows = [{n: round(v, 9) if n in MEASURED else v for n, v in row.items() if v == v} for row in table.to_dict("records")]
+    rows = [
+        {n: round(v, 9) if n in MEASURED else v for n, v in row.items() if v == v} for row in table.to_dict("records")
+    ]
     where = environment.environment()
     return {
         "study": study.name,

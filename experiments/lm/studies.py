@@ -102,7 +102,7 @@ STALE = Study(
     tasks.modes(),
     partial(imitate, tasks.modes()),
     ARMS,
-    {"fresh": 1, "stale": 20, "fixed": 0},
+    {"stale": 20, "fixed": 0, "fresh": 1},
     PAIRS,
     ALIKE,
     Settings(steps=60, prompts=16, group=8, evaluate=20),
