@@ -103,7 +103,12 @@ def PAIRS_OF(record):
 def test_nothing_here_needs_torch():
     """The command line, the papers and the records are imported without it."""
     code = (
-        "import sys; sys.modules['torch'] = sys.modules['safetensors'] = None\n"
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('torch', 'safetensors'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
         "from claimlab.experiments import __main__ as cli\n"
         "from typer.testing import CliRunner\n"
         "found = CliRunner().invoke(cli.app, ['lm', 'list'])\n"
@@ -126,14 +131,14 @@ MADE = imitate(tasks.modes(2), width=16, steps=10, size=32)
 SMALL = replace(
     studies.STALE,
     name="small",
-    task=tasks.modes(2),
+    task=replace(tasks.modes(2), reward=lambda _, answer: answer.count("1") - 0.5 * len(answer)),  # never all alike
     start=lambda: MADE,
     arms={arm: studies.ARMS[arm] for arm in ("REINFORCE", "one-side clip")},
     data={"fresh": 1, "stale": 2},
     pairs=studies.PAIRS[:1],
     alike=studies.ALIKE[:2],
     settings=Settings(steps=4, prompts=2, group=4, evaluate=2, scored=16),
-    seeds=2,
+    seeds=1,
     rates=(1e-3, 3e-3),
 )
 
@@ -141,13 +146,13 @@ SMALL = replace(
 def test_every_training_is_stored_once(tmp_path):
     heard = []
     record = running.run(SMALL, tmp_path, tell=heard.append)
-    assert [news.done for news in heard] == list(range(1, 17))
-    assert {news.total for news in heard} == {SMALL.runs} == {16}
+    assert [news.done for news in heard] == list(range(1, 13))
+    assert {news.total for news in heard} == {SMALL.runs} == {12}
     assert all(news.note.endswith(" s") for news in heard)
     assert record["sane"]
     assert record["diverged"] == 0
     assert {"score", "kl", "entropy", "clip", "reward"} <= set(record["rows"][1])
-    assert running.stored(SMALL, tmp_path) == 16
+    assert running.stored(SMALL, tmp_path) == 12
     assert not [path for path in (tmp_path / "lm/small").iterdir() if path.is_dir()]
     heard.clear()
     assert running.run(SMALL, tmp_path, tell=heard.append) == record
@@ -180,7 +185,7 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path, caplog):
 def test_a_diverged_training_is_counted(tmp_path):
     wild = replace(SMALL, arms=SMALL.arms | {"one-side clip": lambda logp, batch: logp.sum() * float("nan")}, alike=())
     record = running.run(wild, tmp_path)
-    assert record["diverged"] == 8
+    assert record["diverged"] == 6
     lost = [row for row in record["rows"] if row["arm"] == "one-side clip"]
     assert {row["score"] for row in lost} == {0}
     assert {row["step"] for row in lost} == {0, 2, 4}
@@ -206,7 +211,7 @@ def test_the_command_trains_compares_and_draws(claimlab):
     found = claimlab("run", "small")
     assert found.exit_code == 0, found.output
     lines = found.output.splitlines()
-    assert lines[0].startswith("[1/16] fresh data, REINFORCE, rate 0.001, seed 1000000: score 0.")
+    assert lines[0].startswith("[1/12] fresh data, REINFORCE, rate 0.001, seed 1000000: score ")
     assert " kl " in lines[0]
     assert " clip " in lines[0]
     assert lines[-2:] == [
@@ -243,7 +248,7 @@ def interrupted(logp, batch):
 @pytest.mark.parametrize(
     ("study", "words", "status", "message"),
     [
-        (SMALL, ["smal"], 2, "unknown study 'smal'. Did you mean 'small'?"),
+        (SMALL, ["smal"], 2, "unknown study 'smal'. Did you mean small?"),
         (SMALL, ["small", "--device", "cuda:77"], 2, "no device 'cuda:77'"),
         (replace(SMALL, start=missing), ["small"], 2, "SmolLM2 needs peft: pip install 'claimlab[lm]'."),
         (replace(SMALL, arms={"REINFORCE": full}, pairs=(), alike=()), ["small"], 2, "lower prompts (2) or group (4)"),

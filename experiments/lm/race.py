@@ -61,7 +61,7 @@ RACES = {
         modes(4), lambda task: imitate(task, width=96, heads=6, steps=60), peers.llama, 32, 8, 5, 16, 4,
         {"trl": 0.0, "trl, KL": 1e-6},
     ),
-    "smollm2": Race(style(15), _smollm2, peers.smollm2, 2, 8, 3, 3, 2, {"trl": 0.0}),
+    "smollm2": Race(style(7), _smollm2, peers.smollm2, 2, 8, rounds=3, steps=2, warm=1, penalties={"trl": 0.0}),
 }  # fmt: skip
 
 
