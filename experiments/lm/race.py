@@ -3,8 +3,8 @@
 ``python -m claimlab.experiments.lm.race tiny|smollm2 FILE`` in an environment that has TRL (``pip install trl==1.16.0
 transformers==5.17.0``).  Both start from the same weights; that the peer computes the same function is checked first.
 A step is all from one loss to the next: descent, metrics, prompts, answers, rewards.  CPU seconds on one thread, runs
-in turn; the first steps of each are left out.  Our loop measures the KL divergence to its start at every step; "trl"
-does not, "trl, KL" does, through a penalty too small to matter.
+in turn; the first steps of each are left out.  The entries come in pairs of equal work: without the KL divergence to
+the start, and with it ("KL"), which our loop measures and the peer has through a penalty too small to matter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RATE = 1e-4
 
 @dataclass(frozen=True)
 class Race:
-    """`steps` are timed after `warm` ones, in each of `rounds`; `penalties` are the peer's entries and their beta."""
+    """`steps` are timed after `warm` ones, in each of `rounds`."""
 
     task: Task
     start: Callable[[Task], Policy]
@@ -47,7 +47,6 @@ class Race:
     rounds: int
     steps: int
     warm: int
-    penalties: dict[str, float]
 
 
 def _smollm2(task: Task) -> Policy:
@@ -58,14 +57,15 @@ def _smollm2(task: Task) -> Policy:
 
 RACES = {
     "tiny": Race(
-        modes(4), lambda task: imitate(task, width=96, heads=6, steps=60), peers.llama, 32, 8, 5, 16, 4,
-        {"trl": 0.0, "trl, KL": 1e-6},
+        modes(4), lambda task: imitate(task, width=96, heads=6, steps=60), peers.llama, 32, 8, rounds=5, steps=16, warm=4
     ),
-    "smollm2": Race(style(7), _smollm2, peers.smollm2, 2, 8, rounds=3, steps=2, warm=1, penalties={"trl": 0.0}),
+    "smollm2": Race(style(7), _smollm2, peers.smollm2, 2, 8, rounds=3, steps=2, warm=1),
 }  # fmt: skip
+PAIRS = {"trl": "ours", "trl, KL": "ours, KL"}
+BETA = 1e-6  # too small to matter
 
 
-def ours(race: Race, model: Policy) -> tuple[list[float], float]:
+def ours(race: Race, model: Policy, kl: bool) -> tuple[list[float], float]:
     """CPU seconds of each step after the first ones, and the mean length of the answers."""
     times: list[float] = []
     lengths: list[float] = []
@@ -76,12 +76,14 @@ def ours(race: Race, model: Policy) -> tuple[list[float], float]:
         return clipped.ppo(logp, batch, signals.standardised(batch), over="token")
 
     last = race.warm + race.steps + 1
-    settings = Settings(steps=last, prompts=race.prompts, group=race.group, rate=RATE, evaluate=last, scored=1)
+    settings = Settings(
+        steps=last, prompts=race.prompts, group=race.group, rate=RATE, evaluate=last, scored=1, measured=int(kl)
+    )
     reinforce(deepcopy(model), race.task, dapo, settings)
     return np.diff(times)[race.warm :].tolist(), float(np.mean(lengths))
 
 
-def theirs(race: Race, model: Policy, beta: float) -> tuple[list[float], float]:
+def theirs(race: Race, model: Policy, kl: bool) -> tuple[list[float], float]:
     """The same of GRPOTrainer."""
     from datasets import Dataset  # pyright: ignore[reportMissingImports]
     from transformers import TrainerCallback  # pyright: ignore[reportMissingImports]
@@ -104,7 +106,7 @@ def theirs(race: Race, model: Policy, beta: float) -> tuple[list[float], float]:
         options = GRPOConfig(
             output_dir=folder, per_device_train_batch_size=race.prompts * race.group, num_generations=race.group,
             learning_rate=RATE, max_completion_length=task.length, max_steps=race.warm + race.steps + 1,
-            logging_steps=race.warm + race.steps, save_strategy="no", beta=beta, report_to=[], bf16=False, use_cpu=True,
+            logging_steps=race.warm + race.steps, save_strategy="no", beta=BETA if kl else 0.0, report_to=[], bf16=False, use_cpu=True,
             gradient_checkpointing=False, lr_scheduler_type="constant", loss_type="dapo", adam_beta1=BETAS[0],
             adam_beta2=BETAS[1], disable_tqdm=True,
         )  # fmt: skip
@@ -127,14 +129,13 @@ def run(name: str, file: Path) -> None:
     start = race.start(race.task)
     rounds: list[dict[str, Any]] = []
     for _ in range(race.rounds):
-        found = {"ours": ours(race, start)}
-        found |= {entry: theirs(race, start, beta) for entry, beta in race.penalties.items()}
+        found = {}
+        for kl, (peer, own) in zip((False, True), PAIRS.items()):
+            found |= {own: ours(race, start, kl), peer: theirs(race, start, kl)}
         rounds.append({entry: times for entry, (times, _) in found.items()})
         rounds[-1]["lengths"] = {entry: length for entry, (_, length) in found.items()}
         print({entry: round(float(np.median(times)), 4) for entry, (times, _) in found.items()}, flush=True)
-        ratios = {
-            entry: [float(np.median(r[entry]) / np.median(r["ours"])) for r in rounds] for entry in race.penalties
-        }
+        ratios = {peer: [float(np.median(r[peer]) / np.median(r[own])) for r in rounds] for peer, own in PAIRS.items()}
         record = {  # after every round: a race that is stopped keeps what it has
             "unit": "CPU seconds per step, one thread",
             "task": race.task.name,
@@ -146,7 +147,7 @@ def run(name: str, file: Path) -> None:
                 entry: {"median": float(np.median(x)), "least": min(x), "largest": max(x)}
                 for entry, x in ratios.items()
             },
-            "fastest": {entry: min(min(r[entry]) for r in rounds) for entry in ("ours", *race.penalties)},
+            "fastest": {entry: min(min(r[entry]) for r in rounds) for entry in found},
             "rounds": rounds,
             "environment": where | {"packages": where["packages"] | versions},
         }

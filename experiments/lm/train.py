@@ -44,7 +44,8 @@ class Settings:
     """Of a run of reinforcement; two runs with equal settings and seed see equal prompts.
 
     `sync` is how many steps the answering policy stays behind: it is refreshed every so many steps, 0 never (offline);
-    `scored` how many examples an evaluation has.  With `precision` "bfloat16" the passes are autocast, the weights stay
+    `scored` how many examples an evaluation has; the divergence from the start, a pass of its own, is measured every
+    `measured` steps, 0 never.  With `precision` "bfloat16" the passes are autocast, the weights stay
     as they are, and the answering policy's log-probabilities are those of a training pass, since a sampler's differ;
     `compiled` passes the training pass through `torch.compile`.
     """
@@ -57,6 +58,7 @@ class Settings:
     seed: int = 0
     evaluate: int = 20
     scored: int = 512
+    measured: int = 1
     clip_norm: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     compiled: bool = False
@@ -70,6 +72,7 @@ class Settings:
             ("seed", 0),
             ("evaluate", 1),
             ("scored", 1),
+            ("measured", 0),
         ):
             integer(name, getattr(self, name), least)
         interval("rate", self.rate, 0, float("inf"), "()")
@@ -152,7 +155,9 @@ def reinforce(
             summed(team, model)
             _descend(loss, model, optimiser, settings.clip_norm, f"{where}: lower the rate{kept}")
             with _precise(model, settings):
-                rows.append({"step": step + 1} | _metrics(logp.detach(), data, parts.start))
+                rows.append({"step": step + 1} | _metrics(logp.detach(), data))
+                if settings.measured and (step + 1) % settings.measured == 0:
+                    rows[-1] |= {"kl": _divergence(logp.detach(), data, parts.start)}
             last = (step + 1) % settings.evaluate == 0 or step + 1 == settings.steps
             if last:
                 rows[-1] |= _evaluated(model, task, paid, settings)
@@ -209,17 +214,20 @@ def _backward(logp: Tensor, batch: Batch, surrogate: Surrogate, seed: int, team:
     return loss.detach()
 
 
-def _metrics(logp: Tensor, data: Rollout, start: Policy) -> dict[str, float]:
+def _metrics(logp: Tensor, data: Rollout) -> dict[str, float]:
     said, batch = data.batch.tokens, data.batch
-    with torch.no_grad():
-        gap = (start.token_logp(data.prompts, data.tokens) - logp)[said]
     ratio = (logp - batch.old)[said].exp()
     return {
         "reward": float((batch.weights * batch.rewards).sum()),
-        "kl": float((gap.exp() - 1 - gap).mean()),
         "nll": float(-logp[said].mean()),
         "clip": float(((ratio - 1).abs() > CLIP).float().mean()),
     }
+
+
+def _divergence(logp: Tensor, data: Rollout, start: Policy) -> float:
+    with torch.no_grad():
+        gap = (start.token_logp(data.prompts, data.tokens) - logp)[data.batch.tokens]
+    return float((gap.exp() - 1 - gap).mean())
 
 
 def _seed(settings: Settings, step: int) -> int:
