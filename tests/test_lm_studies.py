@@ -83,21 +83,21 @@ def test_curves_are_means_with_intervals_of_t():
     assert row["seeds"] == 12
 
 
-def test_the_packaged_record_holds_its_design():
-    record = records.packaged("stale")
+@pytest.mark.parametrize("name", ["stale", "variants"])
+def test_a_packaged_record_holds_its_design(name):
+    record = records.packaged(name)
     made = records.table_of(record)
-    assert records.is_packaged("stale")
+    assert records.is_packaged(name)
     assert not records.is_packaged("none")
     assert set(made["data"]) == set(record["data"])
     assert set(made["rate"]) <= set(record["rates"])
     assert made.groupby(["data", "arm"])["seed"].nunique().eq(record["seeds"]).all()
     assert record["sane"]
-    assert record["findings"] == records.findings(made, PAIRS_OF(record), record["effect"])
-
-
-def PAIRS_OF(record):
-    first = record["findings"][0]["data"]
-    return [(f["better"], f["worse"]) for f in record["findings"] if f["data"] == first and f["worse"] != "start"]
+    assert record["sane"] == records.sane(made, record["alike"])
+    assert record["edges"] == records.edges(made, record["rates"])
+    first, scores = record["findings"][0], records.metric(made[made["data"] == record["findings"][0]["data"]])
+    start = made.loc[made["step"] == 0, "score"].max()
+    assert first["difference"] == pytest.approx((scores[first["better"]] - start).mean())
 
 
 def test_nothing_here_needs_torch():
@@ -278,5 +278,6 @@ def test_a_large_model_runs_in_one_process(tmp_path):
 def test_designs_name_their_arms():
     with pytest.raises(ValueError, match="small has no arm 'OPMD'"):
         replace(SMALL, pairs=(("OPMD", "REINFORCE"),))
-    assert studies.STALE.runs == 3 * 9 * 15
+    assert studies.STALE.runs == 3 * 4 * 15
+    assert studies.VARIANTS.runs == 9 * 15
     assert studies.SMOKE.runs == 30

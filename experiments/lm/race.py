@@ -49,6 +49,10 @@ class Race:
     warm: int
 
 
+def _tiny(task: Task) -> Policy:
+    return imitate(task, width=96, heads=6, steps=60)
+
+
 def _smollm2(task: Task) -> Policy:
     from claimlab.experiments.lm.pretrained import smollm2
 
@@ -56,9 +60,7 @@ def _smollm2(task: Task) -> Policy:
 
 
 RACES = {
-    "tiny": Race(
-        modes(4), lambda task: imitate(task, width=96, heads=6, steps=60), peers.llama, 32, 8, rounds=5, steps=16, warm=4
-    ),
+    "tiny": Race(modes(4), _tiny, peers.llama, 32, 8, rounds=5, steps=16, warm=4),
     "smollm2": Race(style(7), _smollm2, peers.smollm2, 2, 8, rounds=3, steps=2, warm=1),
 }  # fmt: skip
 PAIRS = {"trl": "ours", "trl, KL": "ours, KL"}
@@ -106,8 +108,8 @@ def theirs(race: Race, model: Policy, kl: bool) -> tuple[list[float], float]:
         options = GRPOConfig(
             output_dir=folder, per_device_train_batch_size=race.prompts * race.group, num_generations=race.group,
             learning_rate=RATE, max_completion_length=task.length, max_steps=race.warm + race.steps + 1,
-            logging_steps=race.warm + race.steps, save_strategy="no", beta=BETA if kl else 0.0, report_to=[], bf16=False, use_cpu=True,
-            gradient_checkpointing=False, lr_scheduler_type="constant", loss_type="dapo", adam_beta1=BETAS[0],
+            logging_steps=race.warm + race.steps, save_strategy="no", beta=BETA if kl else 0.0, report_to=[], bf16=False,
+            use_cpu=True, gradient_checkpointing=False, lr_scheduler_type="constant", loss_type="dapo", adam_beta1=BETAS[0],
             adam_beta2=BETAS[1], disable_tqdm=True,
         )  # fmt: skip
         peer.model.save_pretrained(folder)  # the reference is read from where the model came from

@@ -1,6 +1,6 @@
 """The comparisons that can be run with one command: questions, arms and designs, fixed before the run.
 
-`stale` asks what Yao et al. (2025) ask of fresh, stale and fixed data, in small.  The metric is the mean score over the
+`stale` and `variants` ask what Yao et al. (2025) ask of fresh, stale and fixed data, in small.  The metric is the mean score over the
 evaluations of a run, the smallest effect 0.02, seeds are paired, and each arm has the best of five rates on another
 seed.
 """
@@ -98,16 +98,24 @@ RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 STALE = Study(
     "stale",
-    "Which variants of group-relative REINFORCE stand data of older policies?",
+    "Does clipping, or importance weighting, help REINFORCE on data of older policies?",
     tasks.modes(),
     partial(imitate, tasks.modes()),
-    ARMS,
-    {"stale": 20, "fixed": 0, "fresh": 1},
-    PAIRS,
+    {arm: ARMS[arm] for arm in ALIKE},
+    {"fresh": 1, "stale": 20, "fixed": 0},
+    PAIRS[:3],
     ALIKE,
     Settings(steps=60, prompts=16, group=8, evaluate=20),
     seeds=10,
     rates=RATES,
+)
+VARIANTS = replace(
+    STALE,
+    name="variants",
+    question="Which variants of group-relative REINFORCE stand stale data?",
+    arms=ARMS,
+    data={"stale": 20},
+    pairs=PAIRS,
 )
 SMOKE = replace(
     STALE,
@@ -120,8 +128,10 @@ SMOKE = replace(
 )
 LONG = replace(
     STALE,
-    name="stale-long",
-    question="The same on two-digit sums, three times as long, over twenty seeds.",
+    name="variants-long",
+    question="All variants on all data: two-digit sums, 240 steps, twenty seeds.",
+    arms=ARMS,
+    pairs=PAIRS,
     task=tasks.addition(),
     start=partial(imitate, tasks.addition(), width=96, heads=6, size=256, rate=3e-3),
     settings=Settings(steps=240, prompts=24, group=8, evaluate=40),
@@ -150,7 +160,7 @@ SMOLLM2 = Study(
     rates=(1e-4, 3e-4, 1e-3),
     threads=0,
 )
-STUDIES = (SMOKE, STALE, LONG, SMOLLM2)
+STUDIES = (SMOKE, STALE, VARIANTS, LONG, SMOLLM2)
 
 
 def named(name: str) -> Study:
