@@ -108,9 +108,9 @@ def theirs(race: Race, model: Policy, kl: bool) -> tuple[list[float], float]:
         options = GRPOConfig(
             output_dir=folder, per_device_train_batch_size=race.prompts * race.group, num_generations=race.group,
             learning_rate=RATE, max_completion_length=task.length, max_steps=race.warm + race.steps + 1,
-            logging_steps=race.warm + race.steps, save_strategy="no", beta=BETA if kl else 0.0, report_to=[], bf16=False,
-            use_cpu=True, gradient_checkpointing=False, lr_scheduler_type="constant", loss_type="dapo", adam_beta1=BETAS[0],
-            adam_beta2=BETAS[1], disable_tqdm=True,
+            logging_steps=race.warm + race.steps, save_strategy="no", beta=BETA if kl else 0.0, report_to=[],
+            bf16=False, use_cpu=True, gradient_checkpointing=False, lr_scheduler_type="constant", loss_type="dapo",
+            adam_beta1=BETAS[0], adam_beta2=BETAS[1], disable_tqdm=True,
         )  # fmt: skip
         peer.model.save_pretrained(folder)  # the reference is read from where the model came from
         trained = type(peer.model).from_pretrained(folder, dtype=torch.float32)

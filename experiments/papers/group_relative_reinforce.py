@@ -427,7 +427,7 @@ FIGURES = (
         r"the answer on which training from that law ends, with the exact boundary.",
         partial(group_relative_laws.draw_laws, LAW, REWARD),
     ),
-    group_relative_runs.FIGURE,
+    *group_relative_runs.FIGURES,
 )
 
 CLAIMS = (
