@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ def compare(
         ]
         found: dict[tuple[str, float], list[float]] = {}
         for cell, table in zip(trials, work(trials)):
-            found.setdefault((cell.arm, cell.settings.rate), []).append(float(table["score"][1:].mean()))
+            found.setdefault((cell.arm, cell.settings.rate), []).append(float(table["score"].to_numpy()[1:].mean()))
         best = {arm: max(rates, key=lambda rate, arm=arm: np.mean(found[arm, rate])) for arm in arms}  # type: ignore[misc]
     cells = [Cell(arm, replace(settings, rate=best[arm], seed=seed)) for arm in arms for seed in range(seeds)]
     tables = [
@@ -85,4 +85,5 @@ def curve(
     except Diverged:
         steps = sorted({*range(0, settings.steps + 1, settings.evaluate), settings.steps})
         return pd.DataFrame({"step": steps, "score": np.zeros(len(steps))})
-    return table[table["score"].notna()].reset_index(drop=True)
+    evaluated: Any = table[table["score"].notna()]
+    return evaluated.reset_index(drop=True)

@@ -48,7 +48,8 @@ def metric(table: pd.DataFrame) -> pd.DataFrame:
 
 def difference(table: pd.DataFrame, data: str, better: str, worse: str, effect: float) -> Comparison:
     """Evidence on "`better` has the larger metric than `worse` on `data`"; one of them may be "start"."""
-    a, b = _sides(table[table["data"] == data], better, worse)
+    part: Any = table[table["data"] == data]
+    a, b = _sides(part, better, worse)
     return comparison(a, b, effect=effect, rng=np.random.default_rng(0))
 
 
@@ -89,7 +90,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     kinds, drawn = list(table["data"].unique()), []
     fig, axes = plt.subplots(1, len(kinds), figsize=(PAGE, 2.9), sharey=True, squeeze=False)
     for ax, data in zip(axes[0], kinds):
-        part = table[table["data"] == data]
+        part: Any = table[table["data"] == data]
         arms = list(part["arm"].unique())
         for k, arm in enumerate(arms):
             curve = _interval(part[part["arm"] == arm]).assign(data=data, arm=arm)

@@ -138,7 +138,7 @@ def reinforce(
     optimiser.zero_grad()  # whatever was left there
     parts = _Parts(model, deepcopy(model), deepcopy(model))
     run = json.dumps(asdict(settings) | {"task": task.name, "shape": asdict(model.shape)})
-    rows = _restore(folder, run, parts, optimiser) if folder else []
+    rows: list[dict[str, Any]] = _restore(folder, run, parts, optimiser) if folder else []
     if not rows:
         rows = [{"step": 0} | _evaluated(model, task, paid, settings)]
     token_logp = torch.compile(model.token_logp) if settings.compiled else model.token_logp
