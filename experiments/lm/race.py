@@ -131,7 +131,7 @@ def run(name: str, file: Path) -> None:
     start = race.start(race.task)
     rounds: list[dict[str, Any]] = []
     for _ in range(race.rounds):
-        found = {}
+        found: dict[str, tuple[list[float], float]] = {}
         for kl, (peer, own) in zip((False, True), PAIRS.items()):
             found |= {own: ours(race, start, kl), peer: theirs(race, start, kl)}
         rounds.append({entry: times for entry, (times, _) in found.items()})
