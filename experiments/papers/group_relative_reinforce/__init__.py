@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from claimlab.experiments.papers.group_relative_reinforce import (
     clipping,
+    figures,
     laws,
     limits,
     regularised,
+    runs,
     shaping,
     staleness,
     surrogate,
 )
 from claimlab.experiments.papers.group_relative_reinforce.common import LAW, PAPER, REWARD
-from claimlab.experiments.papers.group_relative_reinforce.figures import FIGURES
 
 CLAIMS = (
     *surrogate.CLAIMS,
@@ -31,6 +32,9 @@ CLAIMS = (
     *shaping.CLAIMS,
     *staleness.CLAIMS,
     *laws.CLAIMS,
+    *runs.CLAIMS,
 )
+
+FIGURES = (*figures.FIGURES, *runs.FIGURES)
 
 __all__ = ["CLAIMS", "FIGURES", "LAW", "PAPER", "REWARD"]
