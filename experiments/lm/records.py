@@ -95,7 +95,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         for k, arm in enumerate(arms):
             curve = _interval(part[part["arm"] == arm]).assign(data=data, arm=arm)
             drawn.append(curve)
-            near = curve["step"] + (k - (len(arms) - 1) / 2) * 0.012 * curve["step"].max()  # side by side
+            near = curve["step"] + (k / len(arms) - 0.5) * 0.03 * curve["step"].max()  # side by side
             error = np.stack([curve["score"] - curve["low"], curve["high"] - curve["score"]])
             ax.errorbar(near, curve["score"], error, label=arm, lw=0.9, ls="-" if k < 8 else "--", capsize=1)
         ax.set(title=f"{data} data", xlabel="gradient steps")
