@@ -76,7 +76,8 @@ from claimlab.mdps.linear_instances import (
 )
 from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
 from claimlab.mdps.logs import Log, draw_log, episode_log
-from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit
+from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP
+from claimlab.mdps.loop_audit import Audited, audit
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
 from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
 from claimlab.mdps.lsvi import LSVIUCB
@@ -95,7 +96,7 @@ from claimlab.mdps.offline import (
     recursive_lstd,
 )
 from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
-from claimlab.mdps.online_design import Covariates, collect_covariates, regret_frank_wolfe
+from claimlab.mdps.online_design import Covariates, RegretDesign, collect_covariates, regret_frank_wolfe
 from claimlab.mdps.optimistic import (
     UCBVI,
     BernsteinBonus,
@@ -220,6 +221,7 @@ __all__ = [
     "PlugIn",
     "Policies",
     "QuantEconArrays",
+    "RegretDesign",
     "Returns",
     "Rollouts",
     "Sampler",

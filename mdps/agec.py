@@ -52,6 +52,17 @@ def linear_sequence(weights: ArrayLike, features: ArrayLike) -> Sequence:
     return Sequence((w * x).sum(axis=1), squares.sum(axis=1))
 
 
+def class_sequence(errors: ArrayLike, used: ArrayLike) -> Sequence:
+    """The sequence of a finite class: `errors`, float[T, M], of every hypothesis at every step, and the one in use,
+    int[T]."""
+    table, f = checks.array("errors", errors, ndim=2), np.asarray(used)
+    T, M = table.shape
+    if f.shape != (T,) or f.dtype.kind not in "iu" or not ((f >= 0) & (f < M)).all():
+        raise ValueError(f"used must be int[T] in 0..{M - 1} with T = {T}, got {f.dtype} {f.shape}.")
+    squares, at = table**2, np.arange(T)
+    return Sequence(table[at, f], (squares.cumsum(axis=0) - squares)[at, f])
+
+
 def dominance(sequence: Sequence, scale: float) -> float:
     """The least d with which the sequence obeys Bellman dominance, B = `scale`; infinite if none does."""
     total, inside, T = float(sequence.errors.sum()), float(sequence.in_sample.sum()), len(sequence.errors)

@@ -7,9 +7,10 @@ With :math:`1 - \gamma` of order :math:`1/\sqrt T` the discounted optimum is nea
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import inf, log, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -34,6 +35,7 @@ class DiscountedState(NamedTuple):
     epoch: Ints  # [1], epochs begun
     log_det: Array  # [2], of the Gram matrix, and when the epoch began
     gamma: Array  # [1]
+    least: Array  # [1], what the optimistic values exceed v by
 
 
 @kernel
@@ -50,6 +52,7 @@ def undecided(r: Array, d: int, ridge: float, gamma: float) -> DiscountedState:
         np.zeros(1, np.int64),
         np.array([log(2), -inf]),
         np.full(1, gamma),
+        np.zeros(1),
     )
 
 
@@ -99,8 +102,20 @@ def clipped_maximum(state: DiscountedState, q: Array, width: float) -> float:
     return moved
 
 
+class Surrogate(AverageLearner):
+    """A learner whose plans are optimistic values of a discounted MDP."""
+
+    @abstractmethod
+    def optimistic(self, state: Any, s: int) -> float:
+        """V(s) of the plan in use, at least V*_gamma(s) up to the tolerance of value iteration if all is well."""
+
+    @abstractmethod
+    def discount(self, state: Any) -> float:
+        """gamma."""
+
+
 @dataclass(frozen=True, eq=False)
-class UCLKC(AverageLearner):
+class UCLKC(Surrogate):
     r"""UCLK-C for linear mixtures: optimism over an ellipsoid of parameters in a discounted, clipped surrogate.
 
     .. math:: Q \leftarrow r + \gamma \min\{\langle\hat\theta, \phi_V\rangle + \sqrt\beta\|\phi_V\|_{\Sigma^{-1}},
@@ -119,12 +134,15 @@ class UCLKC(AverageLearner):
     span : float
         sp(V*), or an upper bound.
     delta, ridge : float
+    scale : float
+        Of the radius; below 1 nothing is proved.
     """
 
     basis: Array
     span: float
     delta: float = 0.1
     ridge: float = 1.0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         self._settle(basis=checks.array("basis", self.basis, ndim=4), **_parameters(self))
@@ -137,7 +155,8 @@ class UCLKC(AverageLearner):
         if state.log_det[0] >= state.log_det[1] + log(2):
             d = self.basis.shape[3]
             logs = 2 * log(1 / self.delta) + d * log(1 + 4 * t * self.span**2 / (self.ridge * d))
-            plan_mixture(state, self.basis, self.span * sqrt(logs) + sqrt(self.ridge * d), 2 * self.span)
+            root = self.scale * (self.span * sqrt(logs) + sqrt(self.ridge * d))
+            plan_mixture(state, self.basis, root, 2 * self.span)
         return state.policy[s]
 
     def absorb(self, state: DiscountedState, t: int, s: int, a: int, successor: int) -> None:
@@ -148,6 +167,12 @@ class UCLKC(AverageLearner):
 
     def switches(self, state: DiscountedState) -> int:
         return state.epoch[0]
+
+    def optimistic(self, state: DiscountedState, s: int) -> float:
+        return state.v[s] + state.least[0]
+
+    def discount(self, state: DiscountedState) -> float:
+        return state.gamma[0]
 
 
 @kernel
@@ -169,7 +194,7 @@ def plan_mixture(state: DiscountedState, basis: Array, root: float, width: float
             state.v[s] += least
         if clipped_maximum(state, q, width) <= CLOSE:
             break
-    subtract_minimum(state.v)
+    state.least[0] = subtract_minimum(state.v)
     mixed_features(basis, state.v, state.x)
 
 
@@ -188,7 +213,7 @@ def subtract_minimum(v: Array) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class GammaLSCVI(AverageLearner):
+class GammaLSCVI(Surrogate):
     r"""gamma-LSCVI-UCB for linear MDPs: least squares, bonuses and clipped values in a discounted surrogate.
 
     .. math:: Q \leftarrow \min\{r + \gamma (\varphi^\top w + \min V + b \|\varphi\|_{\Lambda^{-1}}), 1/(1-\gamma)\}
@@ -218,8 +243,7 @@ class GammaLSCVI(AverageLearner):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        scale = checks.interval("scale", self.scale, 0, inf, "()")
-        self._settle(features=checks.array("features", self.features, ndim=3), scale=scale, **_parameters(self))
+        self._settle(features=checks.array("features", self.features, ndim=3), **_parameters(self))
 
     def fresh(self, r: Array, horizon: int) -> LeastSquaresState:
         d, T = self.features.shape[2], max(horizon, 2)
@@ -238,6 +262,12 @@ class GammaLSCVI(AverageLearner):
 
     def switches(self, state: LeastSquaresState) -> int:
         return state.surrogate.epoch[0]
+
+    def optimistic(self, state: LeastSquaresState, s: int) -> float:
+        return state.surrogate.v[s]
+
+    def discount(self, state: LeastSquaresState) -> float:
+        return state.surrogate.gamma[0]
 
 
 class LeastSquaresState(NamedTuple):
@@ -280,4 +310,5 @@ def _parameters(learner: UCLKC | GammaLSCVI) -> dict[str, float]:
         "span": checks.interval("span", learner.span, 0, inf, "()"),
         "delta": checks.interval("delta", learner.delta, 0, 1, "()"),
         "ridge": checks.interval("ridge", learner.ridge, 0, inf, "()"),
+        "scale": checks.interval("scale", learner.scale, 0, inf, "()"),
     }

@@ -15,9 +15,10 @@ approximation, Algorithms 1 (LOOP) and 2 (MLE-LOOP).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -89,6 +90,19 @@ def same_reward(r: Array, claimed: Array) -> None:
         raise ValueError("the hypotheses are about another reward than that of the MDP to be learned.")
 
 
+class FiniteLOOP(AverageLearner):
+    """A LOOP over finitely many hypotheses; its state has a field `chosen`."""
+
+    beta: float  # width of the confidence set
+
+    @abstractmethod
+    def excess(self, state: Any, f: int) -> float:
+        """Excess loss of hypothesis `f` on the data so far."""
+
+    def switches(self, state: Any) -> int:
+        return state.chosen.used[1]
+
+
 class ModelState(NamedTuple):
     chosen: Chosen
     loss: Array  # [M]
@@ -96,7 +110,7 @@ class ModelState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ModelLOOP(AverageLearner):
+class ModelLOOP(FiniteLOOP):
     """LOOP with the model-based discrepancy, H = G = `models`.
 
     Parameters
@@ -136,8 +150,8 @@ class ModelLOOP(AverageLearner):
             least = min(least, state.loss[g])
         state.chosen.excess[0] = state.loss[f] - least
 
-    def switches(self, state: ModelState) -> int:
-        return state.chosen.used[1]
+    def excess(self, state: ModelState, f: int) -> float:
+        return state.loss[f] - least_of(state.loss)
 
 
 @kernel
@@ -159,7 +173,7 @@ class LikelihoodState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class MLELOOP(AverageLearner):
+class MLELOOP(FiniteLOOP):
     """MLE-LOOP: the loss of a model is minus its log-likelihood.
 
     Parameters
@@ -199,8 +213,9 @@ class MLELOOP(AverageLearner):
             least = min(least, state.loss[g])
         state.chosen.excess[0] = state.loss[state.chosen.used[0]] - least if least < inf else 0.0
 
-    def switches(self, state: LikelihoodState) -> int:
-        return state.chosen.used[1]
+    def excess(self, state: LikelihoodState, f: int) -> float:
+        least = least_of(state.loss)
+        return state.loss[f] - least if least < inf else 0.0
 
 
 class ValueState(NamedTuple):
@@ -211,7 +226,7 @@ class ValueState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ValueLOOP(AverageLearner):
+class ValueLOOP(FiniteLOOP):
     """LOOP with the value-based discrepancy.
 
     Parameters
@@ -247,7 +262,7 @@ class ValueLOOP(AverageLearner):
         if state.chosen.excess[0] >= self.trigger * self.beta:
             excess = np.zeros(state.own.size)
             for f in range(excess.size):
-                excess[f] = state.own[f] - least_of(state.others[f])
+                excess[f] = self.excess(state, f)
             choose(state.chosen, optimist(excess, self.hypotheses.gain, self.beta, rng))
         return self.hypotheses.policy[state.chosen.used[0], s]
 
@@ -259,11 +274,10 @@ class ValueLOOP(AverageLearner):
             for k in range(self.targets.shape[0]):
                 miss = self.targets[k, s, a] - seen
                 state.others[f, k] += miss * miss
-        used = state.chosen.used[0]
-        state.chosen.excess[0] = state.own[used] - least_of(state.others[used])
+        state.chosen.excess[0] = self.excess(state, state.chosen.used[0])
 
-    def switches(self, state: ValueState) -> int:
-        return state.chosen.used[1]
+    def excess(self, state: ValueState, f: int) -> float:
+        return state.own[f] - least_of(state.others[f])
 
 
 @kernel
@@ -272,81 +286,6 @@ def least_of(x: Array) -> float:
     for k in range(x.size):
         least = min(least, x[k])
     return least
-
-
-class AuditState(NamedTuple):
-    base: ModelState
-    in_sample: Array  # [M], sum of ((P_g - P*) V_{f_i})(s_i, a_i)^2
-    worst: Array  # [4], as in Audit
-    sums: Array  # [5], as in Audit
-
-
-@dataclass(frozen=True, eq=False)
-class Audited(AverageLearner):
-    """A ModelLOOP that is watched by someone who knows the truth: it plays as `base` does, for :func:`audit`."""
-
-    base: ModelLOOP
-    truth: int = 0
-
-    def __post_init__(self) -> None:
-        self._settle(truth=checks.integer("truth", self.truth, 0, self.base.models.size - 1))
-
-    def fresh(self, r: Array, horizon: int) -> AuditState:
-        worst = np.zeros(4)
-        worst[3] = inf
-        return AuditState(self.base.fresh(r, horizon), np.zeros(self.base.models.P.shape[0]), worst, np.zeros(5))
-
-    def decide(self, state: AuditState, t: int, s: int, rng: Generator) -> int:
-        chosen, before = state.base.chosen, state.base.chosen.used[1]
-        a = self.base.decide(state.base, t, s, rng)
-        f = chosen.used[0]
-        state.worst[2] = max(state.worst[2], state.in_sample[f])
-        if chosen.used[1] > before:
-            state.worst[1] = max(state.worst[1], state.in_sample[f])
-            optimal = self.base.models.optimal
-            state.worst[3] = min(state.worst[3], optimal.gain[f] - optimal.gain[self.truth])
-        return a
-
-    def absorb(self, state: AuditState, t: int, s: int, a: int, successor: int) -> None:
-        optimal, backed, f = self.base.models.optimal, state.base.backed, state.base.chosen.used[0]
-        true = backed[s, a, self.truth]
-        for g in range(state.in_sample.size):
-            error = backed[s, a, g] - true
-            state.in_sample[g] += error * error
-        error, r = backed[s, a, f] - true, self.base.models.r[s, a]
-        state.sums[0] += optimal.gain[f] - r
-        state.sums[1] += error
-        state.sums[2] += true - r - optimal.v[f, successor]
-        state.sums[3] += optimal.v[f, successor] - optimal.v[f, s]
-        state.sums[4] += error * error
-        self.base.absorb(state.base, t, s, a, successor)
-        loss = state.base.loss
-        state.worst[0] = max(state.worst[0], loss[self.truth] - least_of(loss))
-
-    def switches(self, state: AuditState) -> int:
-        return self.base.switches(state.base)
-
-
-class Audit(NamedTuple):
-    """What happened in each run of an :class:`Audited` learner, arrays [runs]."""
-
-    excess: Array  # largest L_t(f*) - min L_t: f* is in every confidence set iff it is at most beta
-    planned: Array  # largest in-sample error of a hypothesis when it was chosen
-    played: Array  # largest in-sample error of the hypothesis in use
-    optimism: Array  # least J_f - J* of the hypotheses chosen
-    claimed: Array  # sum of J_{f_t} - r_t
-    bellman: Array  # sum of the Bellman errors E(f_t)(s_t, a_t)
-    martingale: Array  # sum of P V_{f_t}(s_t, a_t) - V_{f_t}(s_{t+1})
-    telescoping: Array  # sum of V_{f_t}(s_{t+1}) - V_{f_t}(s_t)
-    squared: Array  # sum of the squared Bellman errors
-    distinct: Ints  # hypotheses chosen
-
-
-def audit(states: tuple[AuditState, ...]) -> Audit:
-    """What the states of ``learn_average(Audited(...), ..., keep_states=True)`` tell."""
-    worst, sums = np.array([s.worst for s in states]).T, np.array([s.sums for s in states]).T
-    distinct = np.array([s.base.chosen.used[1] for s in states])
-    return Audit(worst[0], worst[1], worst[2], worst[3], sums[0], sums[1], sums[2], sums[3], sums[4], distinct)
 
 
 def published_width(span: float, horizon: int, size: int, delta: float, *, c: float = 1.0, power: int = 2) -> float:

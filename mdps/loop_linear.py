@@ -21,10 +21,9 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array
-from claimlab.mdps.average_learning import AverageLearner
 from claimlab.mdps.hypotheses import Hypotheses, Models
 from claimlab.mdps.instances import jao
-from claimlab.mdps.loop import Chosen, choose, nobody, optimist, same_reward
+from claimlab.mdps.loop import Chosen, FiniteLOOP, choose, nobody, optimist, same_reward
 from claimlab.native import kernel
 
 TRIGGER = 16.0  # with ellipsoids: see theory.loop.linear_width
@@ -78,7 +77,7 @@ class LinearState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class LinearLOOP(AverageLearner):
+class LinearLOOP(FiniteLOOP):
     """Value-based LOOP on a linear average-reward MDP: G = all linear functions of `features`.
 
     Parameters
@@ -119,22 +118,21 @@ class LinearLOOP(AverageLearner):
         if state.chosen.excess[0] >= self.trigger * self.beta:
             excess = np.zeros(self.weights.shape[0])
             for f in range(excess.size):
-                excess[f] = distance(state.fit, self.weights[f], state.b[f])
-            f = optimist(excess, self.hypotheses.gain, self.beta, rng)
-            choose(state.chosen, f)
+                excess[f] = self.excess(state, f)
+            choose(state.chosen, optimist(excess, self.hypotheses.gain, self.beta, rng))
         return self.hypotheses.policy[state.chosen.used[0], s]
 
     def absorb(self, state: LinearState, t: int, s: int, a: int, successor: int) -> None:
-        x, used = self.features[s, a], state.chosen.used[0]
+        x = self.features[s, a]
         rank_one(state.fit, x)
         for f in range(self.weights.shape[0]):
             seen = state.r[s, a] + self.hypotheses.v[f, successor] - self.hypotheses.gain[f]
             for i in range(x.size):
                 state.b[f, i] += x[i] * seen
-        state.chosen.excess[0] = distance(state.fit, self.weights[used], state.b[used])
+        state.chosen.excess[0] = self.excess(state, state.chosen.used[0])
 
-    def switches(self, state: LinearState) -> int:
-        return state.chosen.used[1]
+    def excess(self, state: LinearState, f: int) -> float:
+        return distance(state.fit, self.weights[f], state.b[f])
 
 
 class MixtureState(NamedTuple):
@@ -145,7 +143,7 @@ class MixtureState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureLOOP(AverageLearner):
+class MixtureLOOP(FiniteLOOP):
     r"""Model-based LOOP on a linear mixture :math:`P_\theta(s'|s,a) = \langle \theta, \phi(s'|s,a) \rangle`.
 
     H holds finitely many parameters, G all of R^d: value-targeted regression of V_f(s') on
@@ -183,7 +181,7 @@ class MixtureLOOP(AverageLearner):
         if state.chosen.excess[0] >= self.trigger * self.beta:
             excess = np.zeros(self.theta.shape[0])
             for f in range(excess.size):
-                excess[f] = distance(state.fit, self.theta[f], state.b)
+                excess[f] = self.excess(state, f)
             f = optimist(excess, self.models.optimal.gain, self.beta, rng)
             if choose(state.chosen, f):
                 mixed_features(self.basis, self.models.optimal.v[f], state.x)
@@ -194,15 +192,15 @@ class MixtureLOOP(AverageLearner):
         rank_one(state.fit, x)
         for i in range(x.size):
             state.b[i] += x[i] * self.models.optimal.v[f, successor]
-        state.chosen.excess[0] = distance(state.fit, self.theta[f], state.b)
+        state.chosen.excess[0] = self.excess(state, f)
 
-    def switches(self, state: MixtureState) -> int:
-        return state.chosen.used[1]
+    def excess(self, state: MixtureState, f: int) -> float:
+        return distance(state.fit, self.theta[f], state.b)
 
 
 @kernel
 def mixed_features(basis: Array, v: Array, out: Array) -> None:
-    """phi_V(s, a), the sum over s' of phi(s'|s, a) V(s')."""
+    """phi_V(s, a), the sum over s' of ``phi(s'|s, a) V(s')``."""
     S, A, _, d = basis.shape
     for s in range(S):
         for a in range(A):

@@ -11,12 +11,13 @@ from scipy.optimize import linprog
 
 from claimlab.mdps import AverageMDP, average_river_swim, jao
 from claimlab.mdps.average import gain_and_bias
-from claimlab.mdps.average_discounted import UCLKC, GammaLSCVI
+from claimlab.mdps.average_discounted import CLOSE, UCLKC, GammaLSCVI
 from claimlab.mdps.average_learning import draw, learn_average, world
 from claimlab.mdps.average_optimism import KLUCRL, UCRL2, ReverseKL, begin_epoch, counts, sort_downwards
 from claimlab.mdps.balls import L1
 from claimlab.mdps.hypotheses import closure, models
-from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP
+from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP
+from claimlab.mdps.loop_audit import Audited, Watched
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture, mixture_models
 from claimlab.mdps.loop_tabular import TabularLOOP
 from claimlab.theory.strategies import average_mdps, seeds, simplices
@@ -33,6 +34,8 @@ LEARNERS = [
     Audited(ModelLOOP(MIXTURE, 1.0), truth=1),
     MixtureLOOP(THETA, BASIS, REWARD, 0.5),
     LinearLOOP(MIXTURE.optimal, PAIRS, 0.5),
+    Watched(MixtureLOOP(THETA, BASIS, REWARD, 0.5), np.ones((4, 2, 4, 4)), np.zeros(4)),
+    Watched(MLELOOP(MIXTURE, 1.0), np.ones((1, 2, 4, 4)), np.zeros(4)),
     TabularLOOP(SPAN, scale=0.1),
     UCRL2(),
     KLUCRL(),
@@ -195,6 +198,20 @@ def test_what_is_learned_is_optimal(learner):
     assert (record.shortfall[:, -1] - record.shortfall[:, half]).max() < 0.02 * 20_000 * 0.3
 
 
+@pytest.mark.parametrize(
+    "learner", [UCLKC(BASIS, SPAN, scale=1e4), GammaLSCVI(PAIRS, SPAN, scale=1e4)], ids=["mixture", "linear"]
+)
+def test_without_data_plans_promise_everything(learner):
+    """Bonuses beyond all values: the best state promises a reward of 1 for ever, up to what value iteration leaves."""
+    record = learn_average(learner, MIXTURE.mdp(0), horizon=50, runs=1, seed=0, keep_states=True)
+    (state,), gamma = record.states, learner.discount(record.states[0])
+    T = 50
+    expected = 1 - np.sqrt(np.log(T) / T) if isinstance(learner, GammaLSCVI) else 1 - np.sqrt(3 / (2 * SPAN * T))
+    assert gamma == pytest.approx(expected)
+    most = max(learner.optimistic(state, s) for s in range(2))
+    assert 0 <= 1 / (1 - gamma) - most <= CLOSE / (1 - gamma)
+
+
 # bad calls ------------------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +228,7 @@ def test_what_is_learned_is_optimal(learner):
         (lambda: UCLKC(BASIS[0], 1.0), "basis must have 4 axes"),
         (lambda: GammaLSCVI(PAIRS, 1.0, ridge=0.0), r"ridge must lie in \(0, inf\)"),
         (lambda: GammaLSCVI(PAIRS, float("nan")), "span must lie in"),
+        (lambda: UCLKC(BASIS, 1.0, scale=0.0), r"scale must lie in \(0, inf\)"),
         (
             lambda: world(AverageMDP([[[1.0], [1.0]]], [[0.0, 0.0]], actions=[[True, False]])),
             "action 1 is missing in state 0",

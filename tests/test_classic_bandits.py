@@ -1,4 +1,4 @@
-"""The classic guarantees: every claim as expected, every control too, at another seed than the default."""
+"""The classic guarantees: other falsehoods than the controls are caught, and hard instances by hand."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,20 +7,12 @@ import numpy as np
 import pytest
 
 from claimlab.bandits import KLUCB, UCB1, Exp3, TsallisINF, play
-from claimlab.experiments.papers import classic_bandits
 from claimlab.experiments.papers.classic_bandits import adversarial, stochastic
 from claimlab.theory import regret
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome, judge
 
-from .claims import assert_as_expected, assert_typeset, cheap
-
 BUDGET = replace(SMOKE, seed=20_26, instances=40, runs=1_000)
-
-
-@pytest.mark.parametrize("claim", cheap(classic_bandits.CLAIMS), ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +61,3 @@ def test_growth_is_measured_in_independent_games(alg):
     found = stochastic.logarithmic(BUDGET.of("growth"), algorithm=lambda T: alg, env=stochastic.TWO, runs=30)
     assert found.runs == 30
     assert found.difference > 0
-
-
-@pytest.mark.parametrize("claim", classic_bandits.CLAIMS, ids=lambda claim: claim.id)
-def test_statements_can_be_typeset(claim):
-    assert_typeset(claim)

@@ -1,4 +1,4 @@
-"""Learning to Relax: its claims on learning, every one as expected and every control too, at another seed."""
+"""Learning to Relax, on learning: what the claims rest on, by hand, and smaller falsehoods than the controls."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -35,7 +35,6 @@ from claimlab.experiments.papers.learning_to_relax import (
     cg_learning,
     gain,
     guarantee,
-    heat,
     heat_record,
     instance_optimal,
     learners,
@@ -53,23 +52,7 @@ from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
 from claimlab.theory.relaxation import cg_surrogate
 
-from .claims import assert_as_expected, assert_typeset, cheap
-
 BUDGET = replace(SMOKE, seed=20_26, instances=60, runs=1_000)
-MODULES = (
-    *(learners, regression, tuning, guarantee, cg_learning, semi_stochastic, instance_optimal, sequences, heat, gain),
-)
-CLAIMS = [claim for module in MODULES for claim in module.CLAIMS]
-
-
-@pytest.mark.parametrize("claim", cheap(CLAIMS), ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_statements_can_be_typeset(claim):
-    assert_typeset(claim)
 
 
 # The bounds -----------------------------------------------------------------------------------------------------------

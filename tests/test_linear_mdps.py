@@ -35,8 +35,6 @@ from claimlab.mdps import (
 )
 from claimlab.theory.strategies import seeds
 
-from .claims import assert_typeset
-
 
 @given(seeds())
 @settings(max_examples=15)
@@ -214,8 +212,3 @@ def test_tabular_and_matrix_designs_agree_and_bracket(seed):
     brute = (goals[None] ** 2 / flows[:, None]).sum(axis=2).max(axis=1).min()  # 400 random policies
     assert one.lower <= brute
     assert one.value <= 1.05 * brute
-
-
-@pytest.mark.parametrize("claim", [*linear.CLAIMS, *designs.CLAIMS], ids=lambda claim: claim.id)
-def test_statements_can_be_typeset(claim):
-    assert_typeset(claim)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from claimlab.mdps import AverageMDP, jao, relative_value_iteration
 from claimlab.mdps.agec import (
+    class_sequence,
     dominance,
     linear_adversary,
     linear_sequence,
@@ -20,7 +21,8 @@ from claimlab.mdps.agec import (
 from claimlab.mdps.average import gain_and_bias
 from claimlab.mdps.average_learning import learn_average, world
 from claimlab.mdps.hypotheses import Hypotheses, Models, bellman_targets, closure, models
-from claimlab.mdps.loop import MLELOOP, Audited, ModelLOOP, ValueLOOP, audit, published_width
+from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP, published_width
+from claimlab.mdps.loop_audit import Audited, Watched, audit, watch
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture, mixture_models
 from claimlab.mdps.loop_tabular import (
     TabularLOOP,
@@ -31,9 +33,13 @@ from claimlab.mdps.loop_tabular import (
     stationary,
 )
 from claimlab.theory.loop import (
+    class_dominance,
     class_transfer,
+    dominance_coefficient,
     likelihood_regret,
     likelihood_width,
+    linear_potential,
+    linear_regret,
     linear_transfer,
     linear_width,
     model_regret,
@@ -162,6 +168,35 @@ def test_an_audit_sees_what_happened(seed, scale):
         "distinct": chosen.sum(),
     }.items():
         np.testing.assert_allclose(getattr(a, name)[0], value, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+@given(seed=seeds(), scale=st.sampled_from([0.3, 3.0]))
+@settings(max_examples=10)
+def test_a_table_of_errors_watches_as_well_as_an_audit(seed, scale):
+    """ModelLOOP both ways: errors from a table, and those that the audit works out."""
+    base, there, optimal = ModelLOOP(CLASS, scale), CLASS.mdp(0), CLASS.optimal
+    table = np.einsum("gsat,ft->fsag", CLASS.P - CLASS.P[:1], optimal.v)
+    seen = watch(learn_average(Watched(base, table, optimal.gain - optimal.gain[0]), there, seed=seed, **LIMIT).states)
+    told = audit(learn_average(Audited(base), there, seed=seed, **LIMIT).states)
+    for name in seen._fields:
+        np.testing.assert_allclose(getattr(seen, name), getattr(told, name), rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@given(seed=seeds(), truth=st.integers(0, 5))
+@settings(max_examples=10)
+def test_excess_is_the_loss_above_the_least(seed, truth):
+    """Of any hypothesis, for likelihoods and values, from the history."""
+    G = closure(CLASS.optimal, CLASS.mdp(0))
+    seen, state = recorded(learner := MLELOOP(CLASS, 1.0), CLASS.mdp(0), seed)
+    s, a, successor, _ = seen.T
+    logs = np.log(CLASS.P[:, s, a, successor]).sum(axis=1)
+    np.testing.assert_allclose(learner.excess(state, truth), logs.max() - logs[truth], atol=1e-9)
+    seen, state = recorded(learner := ValueLOOP(CLASS.optimal, G, 2.0), CLASS.mdp(0), seed)
+    s, a, successor, _ = seen.T
+    H = CLASS.optimal
+    target = CLASS.r[s, a] + H.v[truth, successor] - H.gain[truth]
+    own, others = ((H.q[truth, s, a] - target) ** 2).sum(), ((G[:, s, a] - target) ** 2).sum(axis=1).min()
+    np.testing.assert_allclose(learner.excess(state, truth), own - others, atol=1e-9)
 
 
 def test_the_tabular_width_by_hand():
@@ -293,6 +328,52 @@ def test_sequences_by_their_definition(T, K, seed):
     assert dominance(tabular, scale) <= K * (1 + log(T)) + 1e-9  # the theorem's coefficient
 
 
+@pytest.mark.parametrize(("m", "T"), [(1, 9), (2, 4)])
+def test_the_reduction_of_a_finite_class_by_enumeration(m, T):
+    """All errors in {0, 1/2, 1}, and every sequence of hypotheses: each step of the proof, and what it proves.
+
+    The proof of `class_dominance`: rounds of one hypothesis are a problem in one dimension.
+    """
+    grid = np.array([0.0, 0.5, 1.0])
+    tables = grid[np.array(list(product(range(3), repeat=T * m)))].reshape(-1, T, m)
+    squares, potential = tables**2, linear_potential(m, T)
+    for used in product(range(m), repeat=T):
+        e, at = tables[:, range(T), used], np.arange(T)
+        in_sample = (squares.cumsum(axis=1) - squares)[:, at, used]
+        small = np.zeros(len(tables))
+        for f in set(used):
+            own = [t for t in range(T) if used[t] == f]
+            past = (e[:, own] ** 2).cumsum(axis=1) - e[:, own] ** 2
+            assert (in_sample[:, own] >= past).all()
+            small += np.minimum(1, e[:, own] ** 2 / (past + 1 / T)).sum(axis=1)
+        assert small.max() <= potential
+        bound = np.array([class_dominance(m + 1, T, x, 1.0) for x in np.unique(in_sample.sum(axis=1))])
+        bound = bound[np.unique(in_sample.sum(axis=1), return_inverse=True)[1]]
+        assert (e.sum(axis=1) <= bound).all()
+
+
+def test_the_bound_of_a_finite_class_says_something():
+    """On the worst sequence it is below the trivial bound, and a constant factor above what happens."""
+    sequence = class_sequence(*tabular_adversary(3, 10_000, 0.5, 1.0))
+    bound = class_dominance(4, 10_000, float(sequence.in_sample.sum()), 1.0)
+    assert sequence.errors.sum() <= bound <= 10_000
+    assert bound <= 10 * sequence.errors.sum()
+
+
+@given(st.integers(1, 30), st.integers(1, 3), seeds())
+def test_classes_by_their_definition(T, m, seed):
+    rng = np.random.default_rng(seed)
+    errors, used = rng.uniform(-1, 1, size=(T, m)), rng.integers(m, size=T)
+    sequence = class_sequence(errors, used)
+    for t in range(T):
+        assert sequence.in_sample[t] == pytest.approx(sum(errors[i, used[t]] ** 2 for i in range(t)))
+    np.testing.assert_allclose(sequence.errors, [errors[t, used[t]] for t in range(T)])
+    if m <= T:
+        assert dominance(sequence, 1.0) <= dominance_coefficient(linear_potential(m, T))
+    largest = float(sequence.in_sample.max())
+    assert (sequence.errors**2).sum() <= class_transfer(m + 1, largest, 1.0) + 1e-9
+
+
 def test_widths_and_bounds_by_hand():
     assert model_width(2.0, 3, 94, 0.1) == pytest.approx(4 * log(1000))
     assert value_width(2.0, 3, 4, 76, 0.1) == pytest.approx(4 * log(1000))
@@ -309,6 +390,12 @@ def test_widths_and_bounds_by_hand():
     assert (
         model_regret(10_000, 2.0, 10_000, 0.1, dim=2, weight=2.0).errors < model_regret(10_000, 2.0, 10_000, 0.1).errors
     )
+    assert linear_potential(3, 9) == pytest.approx(3 * log(28) / log(2))
+    assert class_dominance(1, 9, 5.0, 1.0) == 0.0  # the truth alone
+    assert dominance_coefficient(9.0) == 12.0
+    ridge = linear_regret(15, 2.0, 1, 4.0, 0.1, error=1.0, feature=2.0, ridge=4.0)
+    assert ridge.epochs == pytest.approx(1 + 25 * 4 * 4 / 20)  # log2(1 + 15) = 4
+    assert ridge.errors == pytest.approx(sqrt(15 * 400))
     assert value_regret(1000, 2.0, 3, 6, 4, 2.0, 0.1).total > 0
     one, two = (likelihood_regret(1000, 2.0, 3, 4, epochs, 0.1).total for epochs in (1, 2))
     assert two - one == pytest.approx(2.0)  # one more span
@@ -349,6 +436,15 @@ Q = np.zeros((2, 2, 2))
         (lambda: likelihood_width(2, 1.0), "delta must lie in"),
         (lambda: tabular_sequence(np.zeros((2, 2)), [0, 2]), r"pairs must be int\[T\] in 0\.\.1"),
         (lambda: linear_sequence(np.zeros((2, 2)), np.zeros((2, 3))), "must have one shape"),
+        (lambda: class_sequence(np.zeros((2, 2)), [0, 2]), r"used must be int\[T\] in 0\.\.1"),
+        (
+            lambda: Watched(ModelLOOP(CLASS, 1.0), np.zeros((2, 2, 3, 6)), np.zeros(6)),
+            r"errors must have shape \(1 or M, S, A, M\) with M = 6",
+        ),
+        (
+            lambda: Watched(ModelLOOP(CLASS, 1.0), np.zeros((1, 2, 3, 6)), np.zeros(6), truth=6),
+            r"truth must be in 0\.\.5",
+        ),
     ],
 )
 def test_bad_calls(call, message):

@@ -1,23 +1,15 @@
-"""The LOOP paper as a whole: every claim as expected, every control too, at another seed than the default."""
+"""LOOP's claims: slightly wrong constants are caught, witnesses by hand, p-values for a large ledger."""
 
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from claimlab.experiments.papers import loop
 from claimlab.experiments.papers.loop import confidence, discrepancies, planning, regret, switching
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
 
-from .claims import assert_as_expected, assert_typeset, cheap
-
 BUDGET = replace(SMOKE, seed=20_26, instances=60)
-
-
-@pytest.mark.parametrize("claim", cheap(loop.CLAIMS), ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +42,3 @@ def test_statistical_checks_reach_the_p_values_of_a_large_ledger():
     """Holm over some thousand hypotheses leaves p of 1e-5 below 5 %."""
     for check in (confidence._incomplete, partial(confidence._event, part="coverage"), regret._model_bound):
         assert min(check(BUDGET.of("p")).p_values) < 1e-5
-
-
-@pytest.mark.parametrize("claim", loop.CLAIMS, ids=lambda claim: claim.id)
-def test_statements_can_be_typeset(claim):
-    assert_typeset(claim)

@@ -1,4 +1,4 @@
-"""Off-policy evaluation as claims: as expected at another seed, and smaller falsehoods than the controls are caught."""
+"""Off-policy evaluation as claims: smaller falsehoods than the controls are caught, witnesses by hand."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -14,15 +14,7 @@ from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
 from claimlab.theory.off_policy import Tables, cramer_rao, tree_bound
 
-from .claims import assert_as_expected
-
 BUDGET = replace(SMOKE, seed=20_26)
-CLAIMS = off_policy_evaluation.CLAIMS
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -39,13 +31,6 @@ def test_claim_and_control_come_out_as_expected(claim):
 )
 def test_smaller_falsehoods_than_the_controls_are_caught(wrong):
     assert wrong(BUDGET.of("wrong")).rule(0.05)[0] is Outcome.REFUTED
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_formulas_are_mathml(claim):
-    for text in (claim.statement, claim.control_statement, *claim.premises):
-        for formula in text.split("$")[1::2]:
-            assert "<math" in latex2mathml.converter.convert(formula)
 
 
 def test_a_target_that_is_half_uncovered_by_hand():

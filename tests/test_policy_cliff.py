@@ -1,4 +1,4 @@
-"""The Policy Cliff as a whole: every claim as expected, every control too, at another seed than the default."""
+"""The Policy Cliff as a whole: a claim for every result, wrong theorems are caught, witnesses by hand."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -15,14 +15,7 @@ from claimlab.theory import inclusion
 from claimlab.theory.claims import SMOKE, STANDARD
 from claimlab.theory.evidence import Outcome, judge
 
-from .claims import assert_as_expected, assert_typeset
-
 BUDGET = replace(SMOKE, seed=20_26, instances=60)
-
-
-@pytest.mark.parametrize("claim", policy_cliff.CLAIMS, ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
 
 
 def test_every_numbered_result_of_the_paper_has_a_claim():
@@ -126,8 +119,3 @@ def test_the_discount_breaks_ties_of_length_by_the_factor_that_it_should():
     long, short = witness["tokens"]
     assert witness["Q*(prompt, long)"] == witness["gamma"] ** (long - 1)
     assert witness["Q*(prompt, short)"] == witness["gamma"] ** (short - 1)
-
-
-@pytest.mark.parametrize("claim", policy_cliff.CLAIMS, ids=lambda claim: claim.id)
-def test_statements_can_be_typeset(claim):
-    assert_typeset(claim)

@@ -1,4 +1,4 @@
-"""Learning to Relax: its claims on the solvers, every one as expected and every control too, at another seed."""
+"""Learning to Relax, on the solvers: slips of the bounds are caught, and witnesses by hand."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -24,7 +24,7 @@ from claimlab.bandits.relaxation.spectral import (
     sor_defect,
 )
 from claimlab.bandits.relaxation.systems import l_shape, laplacian, nine_point, shifted, square
-from claimlab.experiments.papers.learning_to_relax import cg, energy, figures, sor, ssor, surrogate, young
+from claimlab.experiments.papers.learning_to_relax import cg, energy, figures, sor, ssor, surrogate
 from claimlab.experiments.papers.learning_to_relax.common import (
     exact_defect,
     matrix,
@@ -36,20 +36,7 @@ from claimlab.theory import relaxation as theory
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
 
-from .claims import assert_as_expected, assert_typeset
-
 BUDGET = replace(SMOKE, seed=20_26, instances=60)
-CLAIMS = (*young.CLAIMS, *sor.CLAIMS, *surrogate.CLAIMS, *energy.CLAIMS, *ssor.CLAIMS, *cg.CLAIMS)
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_claim_and_control_come_out_as_expected(claim):
-    assert_as_expected(claim, BUDGET)
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_statements_can_be_typeset(claim):
-    assert_typeset(claim)
 
 
 @pytest.mark.parametrize(

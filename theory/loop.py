@@ -26,7 +26,7 @@ trigger, that is 2.  For 3, an epoch begins at a stopping time with a hypothesis
 :math:`\lambda = 2/\mathrm{sp}^2`, started there, gives :math:`-2 \sum d \eta \le \sum d^2 + \beta/2` over the epoch; T
 epochs at most.  The loss of f above that of :math:`f^*` is at most :math:`\beta` when chosen and, by 1, at least
 :math:`4 \beta - \beta/2` when the trigger fires, so that :math:`5\beta/2 \le \sum d^2 - 2 \sum d \eta \le 2 \sum d^2 +
-\beta/2`.  Failures: |H| + |H| + T events of probability :math:`e^{-\iota}`.  ∎
+\beta/2`.  Failures: :math:`2|H| + T` events of probability :math:`e^{-\iota}`.  ∎
 
 The value-based variant has the same proof with the functions g of G for each f, thus :math:`\iota =
 \log((2|H||G| + T)/\delta)`; there :math:`d_i(f)` is the Bellman error of f itself.
@@ -58,7 +58,7 @@ def model_width(span: float, size: int, horizon: int, delta: float) -> float:
 
 
 def value_width(span: float, size: int, targets: int, horizon: int, delta: float) -> float:
-    r""":math:`\mathrm{sp}^2 \log((2|H||G| + T)/\delta)`, for the value-based discrepancy with `targets` = |G|."""
+    r""":math:`\mathrm{sp}^2 \log((2|H||G| + T)/\delta)`, for the value-based discrepancy with `targets` = `|G|`."""
     return model_width(span, size * checks.integer("targets", targets, 1), horizon, delta)
 
 
@@ -88,7 +88,7 @@ def linear_width(
     has in-sample error at most :math:`(1 + \sqrt c)^2 \beta`, 4 when chosen and 25 before a trigger of 16; an epoch
     ends above :math:`(\sqrt{16} - 1)^2 \beta` and began below :math:`4 \beta`, so it adds :math:`5 \beta` at least.
     (A trigger of 4 ends above :math:`\beta` only: nothing would bound the switches.)  For the mixture, whose one
-    regression has the true parameter for its target, |H| may be replaced by 1.
+    regression has the true parameter for its target, `|H|` may be replaced by 1.
     """
     span, delta = checks.interval("span", span, 0, inf, "()"), checks.interval("delta", delta, 0, 1, "()")
     size, dim = checks.integer("size", size, 1), checks.integer("dim", dim, 1)
@@ -127,26 +127,64 @@ def tabular_transfer(n_pairs: int, horizon: int, beta: float, scale: float) -> f
     return tabular_potential(n_pairs, horizon) * beta + min(n_pairs, horizon) * scale**2
 
 
+def linear_potential(dim: int, horizon: int) -> float:
+    r""":math:`\sum_t \min\{1, \|x_t\|^2_{\Lambda_t^{-1}}\} \le d \log_2(1 + T^2/d)`, :math:`\Lambda_t = I/T +
+    \sum_{i<t} x_i x_i^\top`, :math:`\|x_t\| \le 1` (ours).
+
+    *Proof.*  :math:`\min\{1, u^2\} \le \log_2(1 + u^2)`; the determinant of :math:`\Lambda` grows by the factor
+    :math:`1 + u_t^2` and in all by :math:`(1 + T^2/d)^d` at most (arithmetic and geometric mean of its eigenvalues).
+    """
+    return dim * log(1 + horizon**2 / dim) / log(2) if dim else 0.0
+
+
 def linear_dominance(dim: int, horizon: int, in_sample: float, scale: float) -> float:
-    r""":math:`\sum_t |e_t| \le \sqrt{2 d \log(1 + T^2/d) (\sum_t A_t + W^2)} + W d \log_2(1 + T^2/d)` (ours).
+    r""":math:`\sum_t |e_t| \le \sqrt{K (\sum_t A_t + W^2)} + K W`, K = :func:`linear_potential` (ours).
 
     For :math:`e_t = \langle w_t, x_t \rangle`, :math:`\|x_t\| \le 1`, :math:`\|w_t\| \le W` = `scale`.
 
-    *Proof.*  Let :math:`\Lambda_t = I/T + \sum_{i<t} x_i x_i^\top`, u the norm of :math:`x_t` in its inverse.  Each
-    round with u > 1 doubles the determinant of the matrix of those rounds alone, so there are at most
-    :math:`d \log_2(1 + T^2/d)`, each with :math:`|e_t| \le W`.  At others :math:`|e_t| \le \sqrt{A_t + W^2/T}\, u` and
-    :math:`u^2 \le 2 \log(1 + u^2)`, whose sum is at most :math:`2 d \log(1 + T^2/d)`; Cauchy-Schwarz.
+    *Proof.*  Rounds with :math:`u_t^2 > 1` add 1 each to the potential: there are at most K, each with
+    :math:`|e_t| \le W`.  At others :math:`|e_t| \le u_t \sqrt{A_t + W^2/T}`; Cauchy-Schwarz.
     """
-    logs = dim * log(1 + horizon**2 / dim)
-    return sqrt(2 * logs * (in_sample + scale**2)) + scale * logs / log(2)
+    potential = linear_potential(dim, horizon)
+    return sqrt(potential * (in_sample + scale**2)) + scale * potential
 
 
 def linear_transfer(dim: int, horizon: int, beta: float, scale: float) -> float:
-    r"""If :math:`A_t \le \beta` for all t, :math:`\sum_t e_t^2 \le 2 d \log(1 + T/d) (\beta + W^2)` (ours).
+    r"""If :math:`A_t \le \beta` for all t, :math:`\sum_t e_t^2 \le d \log_2(1 + T/d) (\beta + W^2)` (ours).
 
     *Proof.*  As above with :math:`\Lambda_t = I + \sum_{i<t} x_i x_i^\top`, where u is at most 1.
     """
-    return 2 * dim * log(1 + horizon / dim) * (beta + scale**2)
+    return dim * log(1 + horizon / dim) / log(2) * (beta + scale**2)
+
+
+def class_dominance(size: int, horizon: int, in_sample: float, scale: float) -> float:
+    r""":math:`\sum_t |d_t(f_t)| \le \sqrt{K (\sum_t D_{t-1}(f_t) + B^2)} + K B` for a finite class (ours), with
+    :math:`K = m \log_2(1 + T^2/m)` and :math:`m = |H| - 1`; `in_sample` is the sum of the D's, B = `scale`.
+
+    *The reduction.*  Whatever the hypotheses are about, the rounds of one of them are a problem in one dimension, and
+    the class an orthogonal sum of m of these: let f be in use at :math:`t_1 < \dots < t_n` with
+    :math:`e_j = d_{t_j}(f)`.  All of these count in its in-sample error,
+    :math:`D_{t_j-1}(f) \ge S_{j-1} := \sum_{l<j} e_l^2`, and data that others have brought only add to it.  So
+
+    .. math:: e_j^2 = u_j^2 (S_{j-1} + \lambda) \le u_j^2 (D_{t_j-1}(f) + \lambda), \qquad
+              \textstyle\prod_j (1 + u_j^2) = 1 + S_n / \lambda.
+
+    *Proof.*  Take :math:`\lambda = B^2/T`.  As :math:`S_n \le n B^2` and :math:`\min\{1, u^2\} \le \log_2(1 + u^2)`,
+    the sum of :math:`\min\{1, u^2\}` is at most :math:`\log_2(1 + n T)` for each wrong hypothesis, and at most K over
+    all: the logarithm is concave, and the n's add up to T at most.  The truth errs nowhere.  Rounds with
+    :math:`u^2 > 1` are at most K, with errors of at most B; for the others, Cauchy-Schwarz.  ∎
+
+    Hence the dominance coefficient of any finite class is at most :math:`K + \sqrt K`
+    (:func:`dominance_coefficient`), with no assumption on its structure.
+    """
+    return linear_dominance(checks.integer("size", size, 1) - 1, horizon, in_sample, scale)
+
+
+def dominance_coefficient(potential: float) -> float:
+    r""":math:`K + \sqrt K`: the d of :func:`claimlab.mdps.agec.dominance` that a bound :math:`\sqrt{K(\sum A + B^2)} +
+    KB` implies, by :math:`\sqrt{K(\sum A + B^2)} \le \sqrt{K \sum A} + B\sqrt K` (where d exceeds T, any sequence obeys
+    it)."""
+    return potential + sqrt(potential)
 
 
 def class_transfer(size: int, beta: float, scale: float) -> float:
@@ -225,3 +263,21 @@ def likelihood_regret(horizon: int, span: float, size: int, n_pairs: int, epochs
     beta = likelihood_width(size, delta / 2)
     squared = 2 * span**2 * tabular_transfer(n_pairs, horizon, 3 * beta, 1.0)
     return regret_bound(horizon, span, squared, float(epochs), delta / 2)
+
+
+def linear_regret(
+    horizon: int, span: float, dim: int, beta: float, delta: float, *, error: float, feature: float = 1.0, ridge: float
+) -> RegretBound:
+    r"""Regret of LinearLOOP and MixtureLOOP, trigger 16, with `beta` = ``linear_width(..., delta / 2)``, w.p. at least
+    1 - `delta` (ours).
+
+    As :func:`model_regret` with :math:`\Phi = \max\{25 \beta, B^2\}\, d \log_2(1 + T X^2/(\lambda d))` and at most
+    :math:`1 + \Phi/(5\beta)` epochs; `error` B bounds the Bellman errors, `feature` X the norm of features.
+
+    *Proof.*  The weights of an error lie within :math:`5\sqrt\beta` of 0 in the norm of :math:`\Lambda_t`, so that
+    :math:`e_t^2 \le \min\{25 \beta u_t^2, B^2\} \le \max\{25 \beta, B^2\} \log_2(1 + u_t^2)`, whose sum is a
+    log-determinant.
+    """
+    dim, ridge = checks.integer("dim", dim, 1), checks.interval("ridge", ridge, 0, inf, "()")
+    squared = max(25 * beta, error**2) * dim * log(1 + horizon * feature**2 / (ridge * dim)) / log(2)
+    return regret_bound(horizon, span, squared, 1 + squared / (5 * beta), delta / 2)

@@ -4,7 +4,17 @@ The paper's constants are partly unknown to us, so the theorems under test carry
 :mod:`claimlab.theory.loop`; its printed forms are presets beside them.
 """
 
-from claimlab.experiments.papers.loop import coefficients, confidence, discrepancies, planning, regret, switching
+from claimlab.experiments.papers.loop import (
+    coefficients,
+    comparators,
+    confidence,
+    discrepancies,
+    growth,
+    planning,
+    regret,
+    switching,
+    variants,
+)
 from claimlab.experiments.papers.loop.common import PAPER
 from claimlab.experiments.papers.loop.figures import FIGURES
 
@@ -12,9 +22,12 @@ CLAIMS = (
     *discrepancies.CLAIMS,
     *coefficients.CLAIMS,
     *confidence.CLAIMS,
+    *variants.CLAIMS,
     *switching.CLAIMS,
     *planning.CLAIMS,
     *regret.CLAIMS,
+    *growth.CLAIMS,
+    *comparators.CLAIMS,
 )
 
 __all__ = ["CLAIMS", "FIGURES", "PAPER"]

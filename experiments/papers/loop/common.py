@@ -12,7 +12,8 @@ import numpy as np
 from claimlab.mdps.average_learning import AverageLearner, AverageRecord, World, learn_average, world
 from claimlab.mdps.hypotheses import Models, models
 from claimlab.mdps.instances import average_river_swim, jao
-from claimlab.mdps.loop import TRIGGER, Audit, Audited, ModelLOOP, audit
+from claimlab.mdps.loop import TRIGGER, ModelLOOP
+from claimlab.mdps.loop_audit import Audit, Audited, audit
 from claimlab.mdps.tabular import AverageMDP
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.loop import model_width

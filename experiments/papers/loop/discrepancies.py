@@ -20,6 +20,7 @@ from claimlab.experiments.papers.loop.common import (
 )
 from claimlab.mdps.agec import (
     Sequence,
+    class_sequence,
     linear_adversary,
     linear_sequence,
     tabular_adversary,
@@ -29,7 +30,14 @@ from claimlab.mdps.hypotheses import model_discrepancy, value_discrepancy
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
 from claimlab.theory.falsify import Trial, attack, equate
-from claimlab.theory.loop import linear_dominance, linear_transfer, tabular_dominance, tabular_transfer
+from claimlab.theory.loop import (
+    class_dominance,
+    class_transfer,
+    linear_dominance,
+    linear_transfer,
+    tabular_dominance,
+    tabular_transfer,
+)
 from claimlab.theory.spaces import Box, Case, Simplex, Space
 
 EPS = float(np.finfo(float).eps)
@@ -97,9 +105,12 @@ def _decomposition(budget: Budget, telescoping: bool = True) -> Identity:
     return Identity(worst[1], worst[2], 2 * len(CLASSES) * runs, "float", witness)
 
 
+NO_LOGS = "the same without the logarithm (the number of dimensions alone)."
+
 # the eluder coefficient -----------------------------------------------------------------------------------------------
 
 TABLES = Space({"T": (1, 40), "K": (1, 4)}, {"E": Box("TK"), "at": Box("T", 0, 0.999)})
+FAMILIES = Space({"T": (1, 40), "M": (1, 4)}, {"D": Box("TM"), "f": Box("T", 0, 0.999)})  # the truth errs nowhere
 DIRECTIONS = Space({"T": (1, 40), "D": (1, 4)}, {"w": Box("TD"), "x": Box("TD")})
 
 
@@ -143,6 +154,19 @@ def _linear(w: Array, x: Array, *, part: str, logs: bool) -> Trial | None:
     return _transfer_trial(sequence, bound, scale)
 
 
+def _class(D: Array, f: Array, *, part: str, logs: bool) -> Trial | None:
+    """Errors of M wrong hypotheses at every step, unrelated to each other, and the one in use."""
+    T, m = D.shape
+    sequence, scale = class_sequence(D, (f * m).astype(np.int64)), float(abs(D).max())
+    inside, beta = float(sequence.in_sample.sum()), float(sequence.in_sample.max())
+    if scale == 0:
+        return None
+    if part == "dominance":
+        bound = class_dominance(m + 1, T, inside, scale) if logs else sqrt(m * inside) + m * scale
+        return _dominance_trial(sequence, bound, scale)
+    return _transfer_trial(sequence, class_transfer(m + 1, beta, scale) if logs else m * beta, scale)
+
+
 def _adversaries(kind: str) -> list[Case]:
     """The worst sequences in 2 to 20 dimensions, up to 3000 rounds (400 where each needs eigenvectors)."""
     cases = []
@@ -151,6 +175,10 @@ def _adversaries(kind: str) -> list[Case]:
             if kind == "tabular":
                 E, pairs = tabular_adversary(size, horizon, beta, 1.0)
                 cases.append({"E": E, "at": (pairs + 0.5) / size})
+            elif kind == "class":
+                E, pairs = tabular_adversary(size, horizon, beta, 1.0)
+                cases.append({"D": E, "f": (pairs + 0.5) / size})
+                cases.append({"D": np.ones((horizon, size)), "f": (pairs + 0.5) / size})
             else:
                 weights, features = linear_adversary(size, min(horizon, 400), beta, 1.0)
                 cases.append({"w": weights, "x": features})
@@ -158,7 +186,7 @@ def _adversaries(kind: str) -> list[Case]:
 
 
 def _coefficient(budget: Budget, kind: str, part: str, logs: bool = True) -> Inequality:
-    space, measure = (TABLES, _tabular) if kind == "tabular" else (DIRECTIONS, _linear)
+    space, measure = {"tabular": (TABLES, _tabular), "linear": (DIRECTIONS, _linear), "class": (FAMILIES, _class)}[kind]
     return attack(space, partial(measure, part=part, logs=logs), budget, hard=_adversaries(kind))
 
 
@@ -201,15 +229,16 @@ CLAIMS = (
             premises=premises,
             check=partial(_coefficient, kind=kind, part=part),
             control=partial(_coefficient, kind=kind, part=part, logs=False),
-            control_statement="the same without the logarithm (the number of dimensions alone).",
+            control_statement=weaker,
         )
-        for kind, part, name, statement, premises in (
+        for kind, part, name, statement, premises, weaker in (
             (
                 "tabular",
                 "dominance",
                 "Bellman dominance",
                 r"$\sum_t |\mathcal{E}_t| \le \sqrt{k(1+\log(T/k)) \sum_t A_t} + kB$, $k = \min\{SA, T\}$.",
                 (r"$A_t = \sum_{i<t} \mathcal{E}_t(s_i,a_i)^2$", r"$|\mathcal{E}_t| \le B$"),
+                NO_LOGS,
             ),
             (
                 "tabular",
@@ -217,20 +246,40 @@ CLAIMS = (
                 "transferability",
                 r"$\sum_t \mathcal{E}_t^2 \le k(1+\log(T/k)) \beta + kB^2$, $k = \min\{SA, T\}$.",
                 (r"$A_t = \sum_{i<t} \mathcal{E}_t(s_i,a_i)^2 \le \beta$", r"$|\mathcal{E}_t| \le B$"),
+                NO_LOGS,
             ),
             (
                 "linear",
                 "dominance",
                 "Bellman dominance",
-                r"$\sum_t |\mathcal{E}_t| \le \sqrt{2d\log(1+T^2/d)(\sum_t A_t + W^2)} + Wd\log_2(1+T^2/d)$.",
+                r"$\sum_t |\mathcal{E}_t| \le \sqrt{K(\sum_t A_t + W^2)} + KW$, $K = d\log_2(1+T^2/d)$.",
                 (r"$\mathcal{E}_t = \langle w_t, x_t\rangle$, $\|x_t\| \le 1$, $\|w_t\| \le W$",),
+                NO_LOGS,
             ),
             (
                 "linear",
                 "transfer",
                 "transferability",
-                r"$\sum_t \mathcal{E}_t^2 \le 2d\log(1+T/d)(\beta + W^2)$.",
+                r"$\sum_t \mathcal{E}_t^2 \le d\log_2(1+T/d)(\beta + W^2)$.",
                 (r"$\mathcal{E}_t = \langle w_t, x_t\rangle$, $\|x_t\| \le 1$, $\|w_t\| \le W$, $A_t \le \beta$",),
+                NO_LOGS,
+            ),
+            (
+                "class",
+                "dominance",
+                "Bellman dominance",
+                r"$\sum_t |d_t(f_t)| \le \sqrt{K(\sum_t D_{t-1}(f_t) + B^2)} + KB$, $K = m\log_2(1+T^2/m)$, "
+                r"$m = |\mathcal{H}| - 1$.",
+                (r"$D_t(f) = \sum_{i \le t} d_i(f)^2$, $|d_t(f)| \le B$, $d_t(f^*) = 0$; the class is any",),
+                NO_LOGS,
+            ),
+            (
+                "class",
+                "transfer",
+                "transferability",
+                r"$\sum_t d_t(f_t)^2 \le (|\mathcal{H}| - 1)(\beta + B^2)$.",
+                (r"$D_{t-1}(f_t) \le \beta$, $|d_t(f)| \le B$, $d_t(f^*) = 0$; the class is any",),
+                r"the same without $B^2$.",
             ),
         )
     ),
