@@ -90,7 +90,9 @@ def _run(
     state = learner.ready(mdp.r, mdp.initial, times[-1])
     played, evaluated, v, D = np.zeros((H, S, A)), np.zeros(H * S * A), np.zeros((H + 1, S)), mdp.weights.shape[3]
     # Views, as all are contiguous: a single index is checked and computed faster than four.
-    degree, targets, weights, r = mdp.degree.ravel(), mdp.targets.ravel(), mdp.weights.ravel(), mdp.r.ravel()
+    degree: Any = mdp.degree.ravel()
+    targets: Any = mdp.targets.ravel()
+    weights, r = mdp.weights.ravel(), mdp.r.ravel()
     checkpoint, value, least, lost, earned, below = 0, 0.0, np.inf, 0.0, 0.0, 0
     learner, mdp, rng, shown = lent(learner), lent(mdp), lent(rng), lent(state)
     policy, laws = lent(played), lent(played.ravel())

@@ -153,6 +153,24 @@ class Jotting(Algorithm):
 
 
 @dataclass(frozen=True)
+class Mingling(Algorithm):
+    """Does with lent arrays and generators what numba types by their kind: unites, slices, views, draws many."""
+
+    def init(self, n_arms, horizon):
+        return Notes(np.zeros(n_arms))
+
+    def act(self, state, t, rng):
+        either = state.seen if t % 2 == 0 else np.ones(state.seen.size)
+        tail, flat = state.seen[1:], state.seen.reshape((1, -1)).ravel()
+        several = rng.integers(0, 2, size=3)
+        return int((either.sum() + tail.sum() + flat.sum() + several.sum()) % state.seen.size)
+
+    def learn(self, state, t, arm, reward):
+        view = state.seen[arm:]
+        view[0] += 1.0
+
+
+@dataclass(frozen=True)
 class Walk(Environment):
     """Whose state is made for the run, and mentioned nowhere but in its methods."""
 
@@ -173,6 +191,15 @@ def test_what_is_lent_lives_as_long_as_it_is_used():
     expected = [np.random.default_rng(child).random(3000).sum() for child in np.random.SeedSequence(3).spawn(40)]
     np.testing.assert_allclose(record.reward[:, -1], expected)
     np.testing.assert_array_equal([state.seen for state in record.states], np.full((40, 3), 1000.0))
+
+
+def test_what_is_lent_is_an_array_as_any_other():
+    compiled, oracle = (
+        play(Mingling(), Walk(3), horizon=50, runs=2, seed=3, keep_states=True, compiled=how) for how in (True, False)
+    )
+    np.testing.assert_array_equal(compiled.reward, oracle.reward)
+    for one, two in zip(compiled.states, oracle.states):
+        np.testing.assert_array_equal(one.seen, two.seen)
 
 
 def test_lending_leaks_nothing():

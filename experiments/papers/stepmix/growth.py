@@ -75,7 +75,7 @@ def _lower(budget: Budget, informed: bool = False) -> Comparison:
     leaves, rounds = A ** (depth - 1), seeds(budget)
     places = wait * leaves * A
     advantage = 0.5 * (1 - 1 / places) * sqrt(places / K)
-    lost = []
+    (H, S, _), lost = minimax_tree(A, depth, wait, pay).r.shape, []
     for entry, leaf, action in np.ndindex(wait, leaves, A):
         mdp = minimax_tree(A, depth, wait, pay, advantage, (entry + 1, leaf, action))
         uniform = np.full(mdp.r.shape, 1 / A)
@@ -83,7 +83,6 @@ def _lower(budget: Budget, informed: bool = False) -> Comparison:
         player = Fixed(staged_optimum(mdp).policy) if informed else player
         record = play_episodes(player, mdp, episodes=K, runs=rounds, seed=budget.seed, checkpoints=1)
         lost.append(record.regret[:, -1])
-    H, S, _ = mdp.r.shape
     regret = np.mean(lost, axis=0)
     bound = np.full(len(regret), sqrt(H**3 * S * A * K) / (48 * sqrt(6)))
     return comparison(regret, bound, effect=0.0, rng=budget.rng("bootstrap"))
