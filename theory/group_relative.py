@@ -81,7 +81,7 @@ def attractors(c: ArrayLike) -> Ints:
 
     Near the vertex of answer a the logit of a gains on that of j at the rate :math:`c_a-B-c_j`.
 
-    >>> attractors([-0.2, 0.1, 0.05])
+    >>> attractors([-0.3, 0.1, 0.05])
     array([1, 2])
     """
     weights = checks.array("c", c, ndim=1)
@@ -150,7 +150,7 @@ def after_sync(law: ArrayLike, r: ArrayLike, product: float) -> Array:
     sum to zero.
 
     >>> after_sync([0.3, 0.6, 0.1], [0, 0.8, 1], 20.0).round(4)
-    array([0.0016, 0.9723, 0.0261])
+    array([0.0011, 0.9721, 0.0268])
     """
     p = _positive("law", law)
     rewards = checks.shaped("r", r, p.shape, "(Y,)")

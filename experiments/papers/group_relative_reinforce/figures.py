@@ -101,14 +101,14 @@ def staleness_map() -> tuple[Figure, pd.DataFrame]:
         table = np.array(
             [[stale(LAW, REWARD, int(m), float(s), clip, 0.2, 0.2, STEPS) @ REWARD for m in SYNCS] for s in RATES]
         )
-        shown = ax.pcolormesh(SYNCS, RATES, table, shading="nearest", vmin=0.7, vmax=1, rasterized=True)
+        ax.pcolormesh(SYNCS, RATES, table, shading="nearest", vmin=0.7, vmax=1, rasterized=True)
         rows += [
             {"clip": clip, "m": int(m), "step": s, "value": table[i, j]}
             for i, s in enumerate(RATES)
             for j, m in enumerate(SYNCS)
         ]
         ax.set(xscale="log", yscale="log", xlabel="sync interval m", ylim=(RATES[0], RATES[-1]))
-    fig.colorbar(shown, ax=axes, label="value at the end")
+    fig.colorbar(axes[0].collections[0], ax=axes, label="value at the end")
     fine = np.unique(np.geomspace(1, 400, 60).astype(int))
     edge = np.array([boundary(LAW, REWARD, int(m), STEPS, LEVEL, RATES[0], 1e3) for m in fine])
     kept = (edge > RATES[0]) & (edge < RATES[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import sympy
@@ -73,7 +74,7 @@ def _imitation(law: Array, r: Array, start: Array, beta: Array, *, forward: bool
     p, A = np.exp(log_softmax(start)), r - b @ r
     found = logit_direction(b, p, A + weight) - logit_direction(b, p, A)
 
-    def divergence(x: Array) -> complex:
+    def divergence(x: Any) -> complex:
         logs = log_softmax(x)
         return complex((b * (np.log(b) - logs)).sum() if forward else (np.exp(logs) * (logs - np.log(b))).sum())
 
