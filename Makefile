@@ -1,5 +1,7 @@
 # make verify   every claim and control at the smoke budget (BUDGET=standard for more), and the report
 # make test     format, lint, types, tests, notebooks
+# make package  the wheel and the source archive in clean environments (PYTHONS="python3.11 python3.12" for several)
+# make docs     the documentation site, into claimlab-out/docs
 # make clean    forget the environment and all results
 
 PYTHON ?= python3
@@ -8,7 +10,7 @@ OUT ?= claimlab-out
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: verify test clean
+.PHONY: verify test docs package clean
 
 verify: $(VENV)/.installed
 	$(BIN)/claimlab verify --budget $(BUDGET) --report --out $(OUT)
@@ -19,6 +21,13 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -n 2
+
+package:
+	.ci/package $(or $(PYTHONS),$(PYTHON))
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -q -W --keep-going -j auto docs $(OUT)/docs
+	@echo "documentation: $(OUT)/docs/index.html"
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
@@ -34,4 +43,8 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@ $(VENV)/.installed

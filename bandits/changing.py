@@ -100,7 +100,7 @@ class Switching(Environment):
 
 @dataclass(frozen=True, eq=False)
 class Drifting(Environment):
-    """Bernoulli arms whose means walk: after each round every mean moves by N(0, `step`^2), reflected into [0, 1].
+    """Bernoulli arms whose means walk: after each round every mean moves by :math:`N(0, step^2)`, kept in [0, 1].
 
     A restless bandit as in Slivkins & Upfal (2008), from the means `start`, float[K].  The comparator is the best arm
     of each round.

@@ -10,7 +10,8 @@ from numpy.random import Generator
 
 from claimlab.bandits.play import Record, repeat
 from claimlab.checks import Array, Ints
-from claimlab.native import Native, held, interpreted, kernel, lent
+from claimlab.lending import held, lent
+from claimlab.native import Native, interpreted, kernel
 
 
 class ContextualAlgorithm(Native):

@@ -219,7 +219,7 @@ class LinUCB(Algorithm):
             delta=checks.interval("delta", self.delta, 0, 1, "()"),
             growth=checks.integer("growth", self.growth, 0, 2),
             bound=norm_bound(self.bound, arms),
-            random_start=bool(self.random_start),
+            random_start=checks.boolean("random_start", self.random_start),
         )
 
     def init(self, n_arms: int, horizon: int) -> tuple[Ridge, Array]:
@@ -296,8 +296,8 @@ class DLinUCB(Algorithm):
             norm=checks.interval("norm", self.norm, 0, inf, "[)"),
             delta=checks.interval("delta", self.delta, 0, 1, "()"),
             bound=norm_bound(self.bound, arms),
-            growing=bool(self.growing),
-            random_start=bool(self.random_start),
+            growing=checks.boolean("growing", self.growing),
+            random_start=checks.boolean("random_start", self.random_start),
         )
 
     def init(self, n_arms: int, horizon: int) -> Discounted:

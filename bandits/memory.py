@@ -63,7 +63,7 @@ class AR2(Algorithm):
             epoch=checks.integer("epoch", self.epoch, 1),
             c1=checks.interval("c1", self.c1, 0, inf, "[)"),
             truncation=checks.interval("truncation", self.truncation, 0, inf, "(]"),
-            released=bool(self.released),
+            released=checks.boolean("released", self.released),
         )
 
     @classmethod
@@ -168,7 +168,7 @@ class BatchedExp3(Algorithm):
             M=checks.interval("M", self.M, 0, inf, "()"),
             gamma=checks.interval("gamma", self.gamma, 0, 1, "(]"),
             batch=checks.integer("batch", self.batch, 1),
-            released=bool(self.released),
+            released=checks.boolean("released", self.released),
         )
 
     @classmethod

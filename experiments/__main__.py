@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from enum import StrEnum
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,17 +27,22 @@ from claimlab.experiments.benchmarks.aggregate import Document, ours_failed
 from claimlab.experiments.benchmarks.race import Measurement, Race, Track
 from claimlab.experiments.catalogue import Selection
 from claimlab.experiments.errors import WrongUsage
+from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.ledger import Ledger
+from claimlab.experiments.lm import records
 from claimlab.experiments.runner import Done
 from claimlab.experiments.store import Store
 from claimlab.theory.claims import BUDGETS
 
+lm = typer.Typer(help="Train small language models: comparisons with fixed designs.", no_args_is_help=True)
 app = typer.Typer(
     help="Find out whether a theorem is true, false as printed, or loose.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(lm, name="lm")
 
 Patterns = Annotated[
     list[str] | None,
@@ -120,7 +127,7 @@ def verify(
             verdicts.write(json_file)
         _show(verdicts)
         print(f"results: {out / 'ledger.json'}")
-        drawn = not with_report or _report(verdicts, out)
+        drawn = not with_report or _report(verdicts, selection.figures, out)
         if not (verdicts.as_expected and drawn):
             raise typer.Exit(1)
 
@@ -147,12 +154,23 @@ def draw_figures(patterns: Patterns = None, *, out: Out = OUT) -> None:
 
 
 @app.command("report")
-def write_report(*, out: Out = OUT) -> None:
-    """Write the last run in DIR, with its figures, as a static page DIR/report/index.html."""
+def write_report(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="Your own .py files whose figures to draw.")
+    ] = None,
+    *,
+    out: Out = OUT,
+) -> None:
+    """Write the last run in DIR, with its figures, as a static page DIR/report/index.html.
+
+    A file that the ledger names is code, and whoever wrote the ledger chose it: only those given here are run.
+    """
     with _one_line_errors():
         verdicts = ledger.read(out / "ledger.json")
         atomic.require_writable(out)
-        if not _report(verdicts, out):
+        ours = sorted({row.paper for row in verdicts.rows if not row.file})
+        drawings = catalogue.select([*ours, *(files or [])]).figures if ours or files else ()
+        if not _report(verdicts, drawings, out):
             raise typer.Exit(1)
 
 
@@ -199,6 +217,89 @@ def bench(
                 document.write(path, documents)
         if not _show_races(document.read(file), out / "bench"):
             raise typer.Exit(1)
+
+
+@lm.command("list")
+def list_studies(*, out: Out = OUT) -> None:
+    """The comparisons that there are, what they take, and how far they are in DIR."""
+    with _one_line_errors():
+        running, studies = _language_models()
+        table = _table("study", "question", "arms", "data", "trainings", "in DIR", "recorded")
+        for study in studies.STUDIES:
+            done = "done" if (out / "lm" / f"{study.name}.json").exists() else str(running.stored(study, out) or "")
+            recorded = "yes" if records.is_packaged(study.name) else ""
+            counts = (str(len(study.arms)), ", ".join(study.data), str(study.runs), done, recorded)
+            table.add_row(study.name, study.question, *counts)
+        _console().print(table)
+
+
+@lm.command("run")
+def run_study(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="See `claimlab lm list`.")],
+    *,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes; 1 shows every step.")] = 1,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="Of torch: cpu, cuda, cuda:1.")] = "cpu",
+    bf16: Annotated[bool, typer.Option("--bf16", help="Passes in bfloat16.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Training passes through torch.compile.")] = False,
+    out: Out = OUT,
+) -> None:
+    """Train all arms of a study, compare them, and draw the learning curves.
+
+    Every training is stored as it ends, and goes on from its last evaluation if it was stopped: the same command goes
+    on.  Exit status: 0 done, 1 arms that are provably the same differ, 2 wrong usage, or it did not fit into memory.
+    """
+    with _one_line_errors(interrupted=f"what is done is in {out / 'lm'}; the same command goes on."):
+        running, studies = _language_models()
+        study = studies.named(name)
+        if bf16 or compiled:
+            precision = "bfloat16" if bf16 else study.settings.precision
+            study = replace(study, settings=replace(study.settings, precision=precision, compiled=compiled))
+        steps = _console().is_terminal or study.threads == 0
+        with nullcontext() if workers == 1 else runner.pool(workers) as executor, _bar(study.runs) as show:
+            tell = partial(_tell, show)
+            try:
+                record = running.run(study, out, executor=executor, device=device, tell=tell, steps=steps)
+            except (ModuleNotFoundError, MemoryError) as error:
+                raise WrongUsage(str(error)) from None
+        _show_study(record)
+        caption = "Mean over seeds, with 95 % intervals."
+        drawn = PaperFigure(study.name, caption, lambda: records.draw(records.table_of(record)))
+        print(f"record: {out / 'lm' / f'{study.name}.json'}")
+        print(f"figure: {figures.save(drawn, out / 'figures' / 'lm').pdf}")
+        if not record["sane"]:
+            _complain(f"{', '.join(record['alike'])} are provably the same on fresh data, and differ.")
+            raise typer.Exit(1)
+
+
+def _language_models() -> tuple[Any, Any]:
+    """What needs torch, imported when it is asked for."""
+    try:
+        return import_module("claimlab.experiments.lm.running"), import_module("claimlab.experiments.lm.studies")
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        raise WrongUsage(f"language models need the package {error.name}: pip install 'claimlab[lm]'.") from None
+
+
+def _tell(show: Callable[[int, str, str], None], news: Any) -> None:
+    cell, shown = news.cell, ("score", "reward", "kl", "entropy", "nll", "clip")
+    run = f"{news.data} data, {cell.arm}, rate {cell.settings.rate:g}, seed {cell.settings.seed}"
+    numbers = " ".join(f"{name} {news.row[name]:.3f}" for name in shown if name in news.row)
+    show(news.done, f"{run} {news.note} {numbers}", f"[{news.done}/{news.total}] {run}: {numbers} ({news.note})")
+
+
+def _show_study(record: dict[str, Any]) -> None:
+    table = _table("data", "better", "worse", "difference", "95 % interval", "p")
+    for found in record["findings"]:
+        interval = f"[{found['low']:+.3f}, {found['high']:+.3f}]" if "low" in found else ""
+        p = f"{found['p_support']:.1g}" if "p_support" in found else ""
+        table.add_row(found["data"], found["better"], found["worse"], f"{found['difference']:+.3f}", interval, p)
+    _console().print(table)
+    print(f"p against the contrary of: better by more than {record['effect']:g} in {record['metric']}.")
+    for edge in record["edges"]:
+        print(f"{edge['arm']} on {edge['data']} data has the rate {edge['rate']:g}, at an end of those tried.")
+    if record["diverged"]:
+        print(f"{record['diverged']} trainings diverged, and score zero.")
 
 
 def _install(races: list[Race], track: Track) -> None:
@@ -271,11 +372,8 @@ def _show_races(documents: list[Document], folder: Path) -> bool:
     return not failures
 
 
-def _report(verdicts: Ledger, out: Path) -> bool:
+def _report(verdicts: Ledger, drawings: Sequence[tuple[str, PaperFigure]], out: Path) -> bool:
     """Write the report and print where; False if a figure is missing."""
-    files = sorted({row.file for row in verdicts.rows if row.file})
-    ours = sorted({row.paper for row in verdicts.rows if not row.file})
-    drawings = catalogue.select([*ours, *files]).figures if ours or files else ()
     written = report.write(verdicts, drawings, out / "report")
     for failure in written.failures:
         _complain(f"figure {failure}")

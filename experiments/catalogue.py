@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -104,9 +105,11 @@ def _contents(module: ModuleType) -> _Contents:
     if not claims:
         raise WrongUsage(f"{where} must define CLAIMS, a tuple of at least one Claim.")
     contents = _Contents(claims[0].paper.slug, tuple(claims), tuple(figures))
-    repeated = [id for id in _ids(contents) if _ids(contents).count(id) > 1]
-    if repeated:
-        raise WrongUsage(f"{where} defines {repeated[0]!r} twice.")
+    seen: set[str] = set()
+    for id in _ids(contents):
+        if id in seen:
+            raise WrongUsage(f"{where} defines {id!r} twice.")
+        seen.add(id)
     return contents
 
 
@@ -131,10 +134,20 @@ def load_file(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
+def claims_of(file: Path) -> tuple[Claim, ...]:
+    """The claims that a user's file defines."""
+    return _contents(load_file(file)).claims
+
+
 def lookup(claim_id: str, file: Path | None) -> Claim:
     """The claim called `claim_id`, of a user's file or else of the papers."""
-    modules = papers() if file is None else (load_file(file),)
-    return find(claim_id, [claim for module in modules for claim in _contents(module).claims])
+    claims = _by_id(papers() if file is None else (load_file(file),))
+    return claims[claim_id] if claim_id in claims else find(claim_id, list(claims.values()))
+
+
+@cache
+def _by_id(modules: tuple[ModuleType, ...]) -> dict[str, Claim]:
+    return {claim.id: claim for module in modules for claim in _contents(module).claims}
 
 
 def registered(claim: Claim) -> bool:

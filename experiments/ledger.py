@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pandas as pd
 
+from claimlab import checks
 from claimlab.experiments import atomic
 from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.store import Result
@@ -19,6 +21,10 @@ from claimlab.theory.evidence import LEVEL, Evidence, Identity, Inequality, Outc
 
 ERROR = "error"  # stands where a verdict would if the check or the control raised
 ROLES = ("check", "control")
+TEXTS = (
+    *("id", "paper", "source", "kind", "verdict", "reason", "expected", "control", "control_reason"),
+    *("control_expected", "statement", "control_statement"),
+)
 COLOURS = {"supported": "#1a7f37", "refuted": "#0969da", "inconclusive": "#9a6700", "vacuous": "#9a6700"}
 
 
@@ -70,6 +76,26 @@ class Row:
     premises: Sequence[str]
     control_statement: str
     file: str | None
+
+    def __post_init__(self) -> None:
+        """Types only: a ledger may be read from a file that somebody else wrote."""
+        premises = self.premises if isinstance(self.premises, (list, tuple)) else [None]
+        texts = {name: getattr(self, name) for name in TEXTS} | {f"premises[{i}]": p for i, p in enumerate(premises)}
+        for name, value in texts.items():
+            checks.text(name, value)
+        if self.file is not None:
+            checks.text("file", self.file)
+        for name in ("verdict", "expected", "control", "control_expected"):
+            if getattr(self, name) not in (*Outcome, ERROR):
+                raise ValueError(f"{name} of {self.id!r} is {getattr(self, name)!r}, which is no verdict.")
+        for name in ("tightness", "vacuous_share", "instances", "seconds", "level"):
+            value = getattr(self, name)
+            if isinstance(value, str) and name == "tightness":
+                value = float(value)
+            if isinstance(value, bool) or not isinstance(
+                value, (int, float) if name == "seconds" else (int, float, NoneType)
+            ):
+                raise TypeError(f"{name} of {self.id!r} must be a number, got {checks.shown(value)}.")
 
     @property
     def as_expected(self) -> bool:
@@ -150,12 +176,25 @@ def read(path: Path) -> Ledger:
             tuple(Row(**row) for row in record["claims"]),
             tuple(Paper(**paper) for paper in record["papers"]),
             Budget(**record["budget"]),
-            record["environment"],
+            _environment(record["environment"]),
         )
     except FileNotFoundError:
         raise WrongUsage(f"there is no {path}: run `claimlab verify` first.") from None
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
         raise WrongUsage(f"{path} does not hold a ledger ({type(error).__name__}: {error}).") from None
+
+
+def _environment(found: Any) -> Mapping[str, Any]:
+    """What `claimlab.experiments.environment.environment` returns, checked as far as a page shows it."""
+    texts = [
+        *(found[name] for name in ("python", "platform", "machine")),
+        *found["packages"],
+        *found["packages"].values(),
+    ]
+    texts += [found[name] for name in ("claimlab", "commit") if found[name] is not None]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(found["cpus"], int):
+        raise TypeError("its environment is none")
+    return dict(found)
 
 
 def load(folder: str | Path) -> pd.DataFrame:

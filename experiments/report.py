@@ -1,4 +1,4 @@
-"""A ledger and its figures as one static page, which needs neither network nor server."""
+"""A ledger and its figures as static pages, an overview and one a paper, that need neither network nor server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from html import unescape
+from importlib.resources import files
 from pathlib import Path
 from struct import unpack
 from types import ModuleType
@@ -31,10 +32,10 @@ FORMULA = re.compile(r"(?<!\\)\$(.+?)(?<!\\)\$", re.DOTALL)
 READABLE = 4_000  # characters of an instance; a longer one is cut, and the ledger holds the whole
 LINE = 80  # characters up to which a nested list stands on one line
 SCALE = 130 / DPI  # pixels of the page per pixel of a figure: its 8 pt become 14 px
-# Attributes of MathML that only change its looks: links, styles and ids are dropped.
+# Attributes of MathML that only change its looks: links, styles, ids, and what HTML knows by itself are dropped.
 ATTRIBUTES = re.compile(
-    "accent|(column|row)(align|lines|spacing)|depth|display(style)?|fence|form|height|largeop|linethickness|[lr]space|"
-    "math(size|variant)|(max|min)size|movablelimits|notation|scriptlevel|separator|stretchy|symmetric|voffset|width|xmlns"
+    "accent|(column|row)(align|lines|spacing)|depth|displaystyle|fence|form|height|largeop|linethickness|[lr]space|"
+    "math(size|variant)|(max|min)size|movablelimits|notation|scriptlevel|separator|stretchy|symmetric|voffset|width"
 )
 
 
@@ -77,22 +78,18 @@ class Report(NamedTuple):
 
 
 def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: Path) -> Report:
-    """Draw the figures, given with their papers' slugs, and write ``index.html`` with links to them into `folder`."""
+    """Draw the figures, given with their papers' slugs; write ``index.html`` and ``papers/SLUG.html`` into `folder`."""
     drawn: dict[str, list[Drawn]] = {}
     for slug, figure in drawings:
         drawn.setdefault(slug, []).append(_draw(slug, figure, folder))
     modules = {module.CLAIMS[0].paper.slug: module for module in catalogue.papers()}
     sections = [_section(ledger, paper, modules) for paper in ledger.papers]
     outcomes = [*map(str, Outcome), ERROR]
-    environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
-    environment.undefined, environment.lstrip_blocks = StrictUndefined, True
-    environment.filters |= {"math": math, "pretty": pretty, "number": number}
-    environment.tests["partly_vacuous"] = says_nothing_somewhere
-    page = environment.get_template("report.html.j2").render(
+    templates = _templates()
+    page = templates.get_template("report.html.j2").render(
         ledger=ledger,
         sections=sections,
         entries=_entries(sections, modules),
-        drawn=drawn,
         outcomes=outcomes,
         found=[outcome for outcome in outcomes if any(section.count(outcome) for section in sections)],
         total=len(ledger.rows),
@@ -100,9 +97,40 @@ def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: P
         departures=[row for row in ledger.rows if not row.as_expected],
         seconds=sum(row.seconds for row in ledger.rows),
     )
+    atomic.write(folder / "report.css", files("claimlab.experiments").joinpath("report.css").read_bytes())
+    for section in sections:
+        figures_of = drawn.get(section.paper.slug, [])
+        text = templates.get_template("report_paper.html.j2").render(section._asdict(), figures=figures_of)
+        atomic.write(folder / "papers" / f"{section.paper.slug}.html", text.encode())
+    for path in set((folder / "papers").glob("*.html")) - {folder / _page_of(paper.slug) for paper in ledger.papers}:
+        path.unlink()  # of an earlier ledger
     atomic.write(folder / "index.html", page.encode())
     failures = [f"{slug}/{f.name}: {f.error}" for slug, entries in drawn.items() for f in entries if f.error]
     return Report(folder / "index.html", failures)
+
+
+def _templates() -> Environment:
+    environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
+    environment.undefined, environment.lstrip_blocks = StrictUndefined, True
+    environment.filters |= {"math": math, "pretty": _shown, "number": number, "recorded": recorded, "words": _words}
+    environment.filters["page"] = lambda row: f"{_page_of(row.paper)}#{row.id}"
+    environment.tests["partly_vacuous"] = says_nothing_somewhere
+    return environment
+
+
+def _page_of(slug: str) -> str:
+    return f"papers/{slug}.html"
+
+
+def _words(row: Row) -> str:
+    """What a search finds a claim by, besides what its line in the table shows."""
+    return " ".join([row.statement, *row.premises])
+
+
+def recorded(row: Row) -> str:
+    """How a claim is marked whose evidence was not computed in this run: a premise then begins with "recorded"."""
+    said = [premise for premise in row.premises if premise.startswith("recorded")]
+    return "" if not said else "recorded on a GPU" if any("GPU" in premise for premise in said) else "recorded"
 
 
 def _section(ledger: Ledger, paper: Paper, modules: Mapping[str, ModuleType]) -> Section:
@@ -171,6 +199,11 @@ def pretty(value: Any) -> str:
     """JSON with short lists on one line each, cut where nobody would read on."""
     text = _lines(value, "")
     return text if len(text) <= READABLE else f"{text[:READABLE]}\n… cut; ledger.json holds all {len(text)} characters"
+
+
+def _shown(value: Any) -> Markup:
+    """HTML of an instance; between tags a quote needs no escape, and there are thousands of them."""
+    return Markup(str(escape(pretty(value))).replace("&#34;", '"'))
 
 
 def _lines(value: Any, indent: str) -> str:

@@ -28,6 +28,8 @@ from claimlab.theory.evidence import LEVEL, to_json
 log = logging.getLogger(__name__)
 
 Unit = tuple[str, str]  # claim id and role
+TASKS = 5_000  # at most about so many are given to an executor, however many units there are: a task costs some ms
+PATIENCE = "20s"  # for a Dask scheduler to answer, and to come back if it is restarted
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -72,7 +74,8 @@ def verify(
     by_id = {claim.id: claim for claim in claims}
     if len(by_id) < len(claims):
         raise ValueError("claims must have different ids.")
-    code = {id: catalogue.code_version(files.get(id)) for id, claim in by_id.items() if _locatable(claim, files)}
+    versions = {file: catalogue.code_version(file) for file in {files.get(id) for id in by_id}}
+    code = {id: versions[files.get(id)] for id, claim in by_id.items() if _locatable(claim, files)}
     strangers = sorted(set(by_id) - set(code))
     if executor is not None and strangers:
         raise WrongUsage(f"{strangers[0]} belongs to no paper and no file: another process cannot find it.")
@@ -117,14 +120,16 @@ def attempt(claim: Claim, role: str, budget: Budget, file: Path | None = None) -
     return Result(evidence, error, perf_counter() - start, environment())
 
 
-def perform(claim_id: str, role: str, budget: Budget, file: Path | None, code: str) -> Result:
-    """A unit of work in another process, which must run the same sources."""
-    here = catalogue.code_version(file)
-    if here != code:
-        raise RuntimeError(
-            f"the worker runs code {here}, this process {code}: install the same packages and sources on both."
-        )
-    return attempt(catalogue.lookup(claim_id, file), role, budget, file)
+def perform(units: Sequence[Unit], budget: Budget, files: Mapping[str, Path], code: Mapping[str, str]) -> list[Result]:
+    """Units of work in another process, which must run the same sources."""
+    here = {file: catalogue.code_version(file) for file in {files.get(id) for id, _ in units}}
+    for id, _ in units:
+        if here[files.get(id)] != code[id]:
+            raise RuntimeError(
+                f"the worker runs code {here[files.get(id)]}, this process {code[id]}: "
+                "install the same packages and sources on both."
+            )
+    return [attempt(catalogue.lookup(id, files.get(id)), role, budget, files.get(id)) for id, role in units]
 
 
 @contextmanager
@@ -162,11 +167,16 @@ def dask(address: str) -> Iterator[Executor]:
     except ImportError:
         raise WrongUsage('--dask needs the package distributed: pip install "claimlab[cluster]".') from None
     try:
-        client = distributed.Client(address, timeout="10s")
+        client = distributed.Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise WrongUsage(f"no Dask scheduler answers at {address}: {error}.") from None
-    with client:
-        yield client.get_executor(pure=False)
+    try:
+        with client:
+            yield client.get_executor(pure=False)
+    except distributed.client.ClosedClientError:  # it has tried for so long to find the scheduler again
+        raise WrongUsage(
+            f"the Dask scheduler at {address} went away and did not come back; the same command goes on."
+        ) from None
 
 
 @contextmanager
@@ -197,16 +207,36 @@ def _start_worker() -> None:
 def _distributed(
     executor: Executor, units: Sequence[Unit], budget: Budget, files: Mapping[str, Path], code: Mapping[str, str]
 ) -> Iterator[tuple[Unit, Result]]:
-    futures: dict[Future[Result], Unit] = {}
-    for id, role in units:
-        try:
-            with _uninterrupted():
-                futures[executor.submit(perform, id, role, budget, files.get(id), code[id])] = id, role
-        except BrokenExecutor as broken:  # an earlier unit took its process down
-            yield (id, role), _lost(broken)
-    for future in as_completed(futures):
-        error = future.exception()
-        yield futures[future], future.result() if error is None else _lost(error)
+    """Results as they come, each unit once.
+
+    Units travel in tasks of several where there are very many.  A task that fails as a whole, as its process died, is
+    taken apart, so that one unit does not cost the others their results.  Tasks that nobody knows of any more, as the
+    scheduler was restarted, are submitted again.
+    """
+    size = -(-len(units) // TASKS) if units else 1
+    waiting = [units[start : start + size] for start in range(0, len(units), size)]
+    while waiting:
+        tasks, waiting = waiting, []
+        futures: dict[Future[list[Result]], Sequence[Unit]] = {}
+        for task in tasks:
+            own = {id: files[id] for id, _ in task if id in files}
+            try:
+                with _uninterrupted():
+                    futures[executor.submit(perform, task, budget, own, {id: code[id] for id, _ in task})] = task
+            except BrokenExecutor as broken:  # an earlier unit took its process down
+                yield from ((unit, _lost(broken)) for unit in task)
+        for future in as_completed(list(futures)):
+            task = futures.pop(future)  # a result that was handed on is kept by nobody else
+            if future.cancelled():
+                waiting.append(task)
+                continue
+            error = future.exception()
+            if error is None:
+                yield from zip(task, future.result(), strict=True)
+            elif len(task) == 1:
+                yield task[0], _lost(error)
+            else:
+                waiting += [[unit] for unit in task]
 
 
 def _lost(error: BaseException) -> Result:

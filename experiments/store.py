@@ -53,7 +53,7 @@ class Key:
 
     @property
     def name(self) -> str:
-        return _sha256(asdict(self))
+        return sha256(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -68,27 +68,49 @@ class Store:
     def get(self, key: Key) -> Result | None:
         """The result stored under `key`, None if there is none; Damaged if the file is not as it was written."""
         path = self.path(key)
-        try:
-            record = json.loads(path.read_bytes())
-            body = {"key": record["key"], "result": record["result"]}
-            if record["checksum"] != _sha256(body):
-                raise Damaged(f"{path} fails its checksum.")
-            if body["key"] != asdict(key):
-                raise Damaged(f"{path} holds the result of {body['key']['claim']}, {body['key']['role']}.")
-            result = Result(**body["result"])
-            result.read()
-        except FileNotFoundError:
+        found = unsealed(path, asdict(key))
+        if found is None:
             return None
-        except Damaged:
-            raise
-        except (OSError, TypeError, KeyError, ValueError) as error:
-            raise Damaged(f"{path} cannot be read ({type(error).__name__}: {error}).") from None
+        try:
+            result = Result(**found)
+            result.read()
+        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+            raise _unreadable(path, error) from None
         return result
 
     def put(self, key: Key, result: Result) -> None:
-        body = {"key": asdict(key), "result": asdict(result)}
-        atomic.write_json(self.path(key), body | {"checksum": _sha256(body)})
+        seal(self.path(key), asdict(key), asdict(result))
 
 
-def _sha256(value: Any) -> str:
+def seal(path: Path, key: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Write a result with its key and the checksum of both, in JSON values."""
+    body = {"key": key, "result": result}
+    atomic.write_json(path, body | {"checksum": sha256(body)})
+
+
+def unsealed(path: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result that was sealed under `key`, None if there is no file; Damaged if it is not as it was written."""
+    try:
+        record = json.loads(path.read_bytes())
+        body = {"key": record["key"], "result": record["result"]}
+        if record["checksum"] != sha256(body):
+            raise Damaged(f"{path} fails its checksum.")
+        if body["key"] != key:
+            raise Damaged(f"{path} holds the result of {', '.join(map(str, list(body['key'].values())[:2]))}.")
+    except FileNotFoundError:
+        return None
+    except Damaged:
+        raise
+    except (OSError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+    result: dict[str, Any] = body["result"]
+    return result
+
+
+def _unreadable(path: Path, error: Exception) -> Damaged:
+    return Damaged(f"{path} cannot be read ({type(error).__name__}: {error}).")
+
+
+def sha256(value: Any) -> str:
+    """Of the value's JSON, keys sorted."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -96,7 +96,7 @@ from claimlab.mdps.offline import (
     recursive_lstd,
 )
 from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
-from claimlab.mdps.online_design import Covariates, collect_covariates, regret_frank_wolfe
+from claimlab.mdps.online_design import Covariates, RegretDesign, collect_covariates, regret_frank_wolfe
 from claimlab.mdps.optimistic import (
     UCBVI,
     BernsteinBonus,
@@ -221,6 +221,7 @@ __all__ = [
     "PlugIn",
     "Policies",
     "QuantEconArrays",
+    "RegretDesign",
     "Returns",
     "Rollouts",
     "Sampler",

@@ -14,9 +14,10 @@ from numpy.random import Generator
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
+from claimlab.lending import lent
 from claimlab.mdps.average import gain_and_bias, relative_value_iteration
 from claimlab.mdps.tabular import AverageMDP
-from claimlab.native import Native, interpreted, kernel, lent
+from claimlab.native import Native, interpreted, kernel
 from claimlab.runs import each_run, log_times
 
 

@@ -31,7 +31,7 @@ class Ball(Native):
     radius: Any
 
     def __post_init__(self) -> None:
-        if np.ndim(self.radius) == 0:
+        if checks.ragless("radius", self.radius).ndim == 0:
             self._settle(radius=checks.interval("radius", self.radius, 0, np.inf, "[)"))
             return
         radius = checks.array("radius", self.radius, ndim=2)

@@ -5,7 +5,7 @@ With counts :math:`n(s,a)`, :math:`n(s)=\sum_a n(s,a)` and the target's :math:`\
 
 * :class:`ROS` (Zhong et al. 2022, arXiv 2111.14552) in closed form for tabular softmax policies: one gradient step that
   makes the data less likely.
-* :class:`PROPS` (Corrado & Hanna, arXiv 2311.08290), the regularised, unclipped objective solved exactly.
+* :class:`PROPS` (Corrado & Hanna, arXiv 2311.08290), the regularised objective solved exactly, with clip or without.
 * :class:`Systematic` is ours: a binary tree over the actions, each node of which deals its visits out evenly from a
   random offset.
 """
@@ -78,68 +78,85 @@ class ROS(Sampler):
 
 @dataclass(frozen=True)
 class PROPS(Sampler):
-    r"""The maximiser of :math:`-\sum_a\pi_D(a)\frac{b(a)}{\pi(a)}-\lambda\,KL(\pi\|b)`: :func:`props_law`.
+    r"""The maximiser of :math:`-\sum_a\pi_D(a)\max(\frac{b(a)}{\pi(a)},1-\epsilon)-\lambda\,KL(\pi\|b)`.
 
-    ``weight=0`` is its limit, the action with the smallest :math:`\pi_D(a)/\pi(a)`; a large weight is on-policy.
+    That is PROPS's clipped objective: see :func:`props_law`.  ``weight=0`` is the limit of small weights, and a large
+    weight is on-policy; ``clip=1`` never acts.
     """
 
     weight: float
+    clip: float = 1.0
 
     def __post_init__(self) -> None:
-        self._settle(weight=checks.interval("weight", self.weight, 0, inf, "[)"))
+        weight = checks.interval("weight", self.weight, 0, inf, "[)")
+        self._settle(weight=weight, clip=checks.interval("clip", self.clip, 0, 1))
 
     def behave(self, law: Array, counts: Array, size: float, offsets: Array, out: Array) -> None:
         n = counts.sum()
         if n == 0:
             out[:] = law
         else:
-            props_law_(law, counts / n, self.weight, out)
+            props_law_(law, counts / n, self.weight, self.clip, out)
 
 
 @kernel
-def props_law_(law: Array, data: Array, weight: float, out: Array) -> None:
+def props_law_(law: Array, data: Array, weight: float, clip: float, out: Array) -> None:
     """:func:`props_law` into `out`, unchecked."""
     least, first = inf, -1
     for a in range(law.size):
         if law[a] > 0 and data[a] / law[a] < least:
             least, first = data[a] / law[a], a
-    out[:] = 0.0
+    out[:] = (1 - clip) * law
     if weight == 0:
-        out[first] = 1.0
+        out[first] += clip
         return
-    # sum_a weight pi_a / (w_a - least + x) is convex in x and at least 1 at the start: Newton's steps only grow
+    # sum_a pi_a max(weight / (w_a - least + x), 1 - clip) is convex in x and at least 1 at the start: Newton's steps
+    # only grow, and as long as the sum is above 1 some action is above its floor
     x = weight * law[first]
     for _ in range(100):
         total, slope = 0.0, 0.0
         for a in range(law.size):
             if law[a] > 0:
-                out[a] = weight * law[a] / (data[a] / law[a] - least + x)
+                free = weight * law[a] / (data[a] / law[a] - least + x)
+                out[a] = max(free, (1 - clip) * law[a])
                 total += out[a]
-                slope += out[a] / (data[a] / law[a] - least + x)
+                if out[a] == free:
+                    slope += free / (data[a] / law[a] - least + x)
         if total <= 1 + 4e-16 * law.size:
             break
         x += (total - 1) / slope
     out /= out.sum()
 
 
-def props_law(law: ArrayLike, data: ArrayLike, weight: float) -> Array:
-    r"""PROPS's behaviour at a state: :math:`b(a)=\frac{\lambda\pi(a)}{w(a)+\nu}`, :math:`w=\pi_D/\pi`.
+def props_law(law: ArrayLike, data: ArrayLike, weight: float, clip: float = 1.0) -> Array:
+    r"""PROPS's behaviour at a state: :math:`b(a)=\pi(a)\max(\frac\lambda{w(a)+\nu},1-\epsilon)`, :math:`w=\pi_D/\pi`.
 
-    :math:`\nu>-\min w` makes it sum to one.  It maximises
-    :math:`-\sum_a w(a)b(a)-\lambda\,KL(\pi\|b)`, PROPS's objective without its clip.
+    :math:`\nu>-\min w` makes it sum to one.  It maximises the mean over the data of
+    :math:`\min(-\rho,-\mathrm{clip}(\rho,1-\epsilon,1+\epsilon))`, :math:`\rho=b/\pi`, less
+    :math:`\lambda\,KL(\pi\|b)`: the first term is :math:`-\max(\rho,1-\epsilon)`, whose supergradients are -w above
+    the floor, 0 below it, and all between on it (ours).
 
     Parameters
     ----------
     law, data : float[A]
         The target's probabilities and the data's shares of the actions.
     weight : float
-        The weight of the KL divergence, at least 0; with 0, all goes to the smallest ratio.
+        The weight of the KL divergence, at least 0; with 0 every action is at its floor :math:`(1-\epsilon)\pi(a)`, and
+        the rest goes to the smallest ratio.
+    clip : float
+        :math:`\epsilon` in [0, 1]; 1 is no clip, 0 is on-policy.
+
+    Examples
+    --------
+    >>> props_law([0.5, 0.3, 0.2], [0.6, 0.3, 0.1], weight=0.0, clip=0.3)
+    array([0.35, 0.21, 0.44])
     """
     p, d = checks.distributions("law", law, ndim=1), checks.distributions("data", data, ndim=1)
     if p.shape != d.shape:
         raise ValueError(f"data must have shape (A,) = {p.shape}, got {d.shape}.")
     out = np.empty_like(p)
-    props_law_(p, d, checks.interval("weight", weight, 0, inf, "[)"), out)
+    weight, clip = checks.interval("weight", weight, 0, inf, "[)"), checks.interval("clip", clip, 0, 1)
+    props_law_(p, d, weight, clip, out)
     return out
 
 

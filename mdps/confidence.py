@@ -81,7 +81,7 @@ class L1Sets(Sets):
         self._settle(
             delta=checks.interval("delta", self.delta, 0, 1, "()"),
             scale=checks.interval("scale", self.scale, 0, inf, "[)"),
-            pooled=bool(self.pooled),
+            pooled=checks.boolean("pooled", self.pooled),
         )
 
     def width(self, n: float, shape: tuple[int, int, int], which: int) -> float:
@@ -136,7 +136,7 @@ class BernsteinSets(Sets):
         self._settle(
             delta=checks.interval("delta", self.delta, 0, 1, "()"),
             scale=checks.interval("scale", self.scale, 0, inf, "[)"),
-            pooled=bool(self.pooled),
+            pooled=checks.boolean("pooled", self.pooled),
         )
 
     def width(self, n: float, shape: tuple[int, int, int], which: int) -> float:

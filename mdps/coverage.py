@@ -170,8 +170,8 @@ def cover(
         Expected features of policies; tabular, occupancies float[m, S * A].
     tolerated : float[m] or float
         Positive.
-
-    The other parameters are those of :func:`o2o_episodes`.
+    step, offline, features, tol
+        As for :func:`o2o_episodes`.
     """
     geometry, step = _geometry(mdp, offline, features), checks.integer("step", step, 0, mdp.horizon - 1)
     goals = checks.array("targets", targets, ndim=2)

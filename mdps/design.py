@@ -6,8 +6,8 @@ The design problem (Wagenmaker & Jamieson 2022, Section 5) is
           A(\Lambda) = \Lambda + \Lambda_{off} ,
 
 over the covariances :math:`\Omega_h` of policies.  The maximum is smoothed to
-:math:`f = \eta^{-1}\log\sum_\varphi e^{\eta\|\varphi\|^2}`, which is above it by at most :math:`\log|\Phi|/\eta`.  With
-the softmax weights p, minus the gradient in the direction :math:`\phi(s,a)\phi(s,a)^\top` is the *price*
+:math:`f_\eta = \eta^{-1}\log\sum_\varphi e^{\eta\|\varphi\|^2}`, above it by at most :math:`\log|\Phi|/\eta`.  With the
+softmax weights p, minus the gradient in the direction :math:`\phi(s,a)\phi(s,a)^\top` is the *price*
 
 .. math:: \nu(s,a) = \sum_\varphi p_\varphi\, (\phi(s,a)^\top A^{-1} \varphi)^2 ,
 
@@ -17,11 +17,23 @@ a learner with low regret where they are not.
 **Certificate.**  :math:`g = \max_\pi E_\pi\nu - \langle\Lambda,\nu\rangle` is the Frank-Wolfe gap of f.  For fixed p,
 :math:`\sum_\varphi p_\varphi\|\varphi\|^2` is convex in :math:`\Lambda`, below the maximum, and has the same gradient:
 :math:`\sum_\varphi p_\varphi\|\varphi\|^2_{A^{-1}} - g` is below the optimum of the unsmoothed problem.
+
+**How smooth.**  Let :math:`m_k` be the least maximum so far and :math:`\eta_k = \log(|\Phi|+1)/(\alpha m_k)`, so that
+:math:`f_{\eta_k}` falls with k.  As :math:`f_\eta - g` exceeds the optimum by at most :math:`\log|\Phi|/\eta`, steps of
+1 / (k + 2) leave an excess :math:`h_K` of f over it with
+
+.. math:: (K+1)\,h_K \le h_0 + \sum_{k<K}\Bigl(\alpha m_k + \frac{C_k}{2(k+2)}\Bigr) ,
+
+:math:`C_k` the largest second derivative of :math:`f_{\eta_k}` along step k (Frank & Wolfe 1956; Jaggi 2013).  With
+:math:`\rho` a bound on :math:`\|A^{-1/2}DA^{-1/2}\|` for the directions D it is of the order
+:math:`\rho^2 m_k(2 + \eta_k m_k)`: a sharp softmax, of small :math:`\alpha`, is still far from its limit after
+:math:`\rho^2\log|\Phi|/\alpha` steps.  Up to :math:`\rho` and the logarithm of K both terms are of one order for
+:math:`\alpha = \min\{1, \sqrt{\log(|\Phi|+1)/K}\}`, which is used here.
 """
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +84,13 @@ def softmax(norms: Array, eta: float, p: Array) -> float:
     for n in range(p.size):
         p[n] /= total
     return top + log(total) / eta
+
+
+@kernel
+def sharpness(targets: int, steps: int, least: float) -> float:
+    r"""The :math:`\eta` of the module's head for so many targets and steps, `least` being the least maximum so far."""
+    spread = log(targets + 1.0)
+    return spread / (min(1.0, sqrt(spread / steps)) * least)
 
 
 @kernel
@@ -186,17 +205,16 @@ def _move(mdp: StagedMDP, rule: Ints, share: float, flow: Array, law: Array) -> 
 
 
 @kernel
-def _frank_wolfe(mdp: StagedMDP, goals: Goals, flow: Array, accuracy: float, best: Array, trace: Array) -> None:
+def _frank_wolfe(mdp: StagedMDP, goals: Goals, flow: Array, best: Array, trace: Array) -> None:
     """Rows of `trace`: largest norm, smoothed, gap, lower bound; `best` is the flow of the least largest norm."""
     step, (S, _) = flow.shape[0] - 1, flow.shape[1:]
     at, rule = new_scratch(goals), np.zeros((step + 1, S), np.int64)
     v, law, least = np.zeros((step + 2, S)), np.zeros((2, S)), np.inf
-    spread = log(goals.targets.shape[0] + 1.0)
     for k in range(len(trace)):
         now = price(goals, flow[step], np.inf, at)
         if now < least:
             least, best[:] = now, flow
-        trace[k, 1] = price(goals, flow[step], spread / (accuracy * least), at)
+        trace[k, 1] = price(goals, flow[step], sharpness(len(goals.targets), len(trace), least), at)
         most, has, mean = collect(mdp, step, at.prices, v, rule), 0.0, 0.0
         for s in range(S):
             for a in range(flow.shape[2]):
@@ -229,7 +247,6 @@ def frank_wolfe(
     *,
     features: ArrayLike | None = None,
     iterations: int = 1000,
-    accuracy: float = 0.01,
 ) -> FrankWolfe:
     r"""The design for `step` by Frank-Wolfe on the smoothed maximum, transitions known, step sizes 1 / (k + 2).
 
@@ -246,8 +263,6 @@ def frank_wolfe(
     features : float[S, A, d], optional
         One-hot by default: the tabular case.
     iterations : int
-    accuracy : float
-        How far the smoothed maximum may be above the maximum, relative to the best value so far.
 
     Examples
     --------
@@ -261,7 +276,7 @@ def frank_wolfe(
     goals = design_goals(uniform[step] > 0, targets, offline, features)
     count = checks.integer("iterations", iterations, 1)
     best, trace = np.empty(uniform.shape), np.empty((count, 4))
-    _frank_wolfe(mdp, goals, uniform.copy(), checks.interval("accuracy", accuracy, 0, 1, "()"), best, trace)
+    _frank_wolfe(mdp, goals, uniform.copy(), best, trace)
     if not np.isfinite(trace).all():
         raise ValueError("targets must be expected features of policies: one of them lies where no policy goes.")
     policy = np.full(mdp.r.shape, 1 / mdp.n_actions)

@@ -14,8 +14,9 @@ from numpy.random import Generator
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
-from claimlab.mdps.staged import StagedMDP, draw, evaluate, staged_optimum
-from claimlab.native import Native, interpreted, kernel, lent
+from claimlab.lending import held, lent
+from claimlab.mdps.staged import StagedMDP, draw, evaluate_again, staged_optimum
+from claimlab.native import Native, inlined, interpreted, kernel
 from claimlab.runs import each_run, log_times
 
 
@@ -37,6 +38,7 @@ class Learner(Native):
         `policy` comes as the last episode left it.
         """
 
+    @inlined
     @abstractmethod
     def watch(self, state: Any, h: int, s: int, a: int, t: int) -> None:
         """Take notice of the transition from `s` under `a` to `t` at step `h`."""
@@ -67,11 +69,17 @@ class _Trace(NamedTuple):
 
 
 @kernel
-def _same(a: Array, b: Array) -> bool:
-    x, y, i = a.ravel(), b.ravel(), 0
-    while i < x.size and x[i] == y[i]:
-        i += 1
-    return i == x.size
+def _changed(x: Array, y: Array) -> int:
+    """How many leading entries of `x` must be read until nothing differs from `y` any more, float[any] both."""
+    different = 0
+    for i in range(x.size):  # to the end: without a way out it runs in vector registers
+        different += x[i] != y[i]
+    if different == 0:
+        return 0
+    last = x.size
+    while x[last - 1] == y[last - 1]:
+        last -= 1
+    return last
 
 
 @kernel
@@ -80,22 +88,25 @@ def _run(
 ) -> Any:
     H, S, A = mdp.r.shape
     state = learner.ready(mdp.r, mdp.initial, times[-1])
-    policy, evaluated, v = np.zeros((H, S, A)), np.zeros((H, S, A)), np.zeros((H + 1, S))
-    laws, weights, D = policy.ravel(), mdp.weights.ravel(), mdp.weights.shape[3]  # views: each is contiguous
+    played, evaluated, v, D = np.zeros((H, S, A)), np.zeros(H * S * A), np.zeros((H + 1, S)), mdp.weights.shape[3]
+    # Views, as all are contiguous: a single index is checked and computed faster than four.
+    degree, targets, weights, r = mdp.degree.ravel(), mdp.targets.ravel(), mdp.weights.ravel(), mdp.r.ravel()
     checkpoint, value, least, lost, earned, below = 0, 0.0, np.inf, 0.0, 0.0, 0
     learner, mdp, rng, shown = lent(learner), lent(mdp), lent(rng), lent(state)
+    policy, laws = lent(played), lent(played.ravel())
     for k in range(times[-1]):
         kind = learner.plan(shown, k, rng, policy)
-        if not _same(policy, evaluated):
-            value = evaluate(mdp, policy, v)
-            evaluated[:] = policy
+        changed = _changed(laws, evaluated)
+        if changed > 0:
+            value = evaluate_again(mdp, policy, v, (changed - 1) // (S * A) + 1)
+            evaluated[:changed] = laws[:changed]
         s = draw(mdp.initial, 0, S, rng)
         for h in range(H):
-            row = h * S + s
-            a = draw(laws, row * A, A, rng)
-            j = draw(weights, (row * A + a) * D, mdp.degree[h, s, a], rng)
-            t = mdp.targets[h, s, a, j]
-            earned += mdp.r[h, s, a]
+            row = (h * S + s) * A
+            a = draw(laws, row, A, rng)
+            j = draw(weights, (row + a) * D, degree[row + a], rng)
+            t = targets[(row + a) * D + j]
+            earned += r[row + a]
             learner.watch(shown, h, s, a, t)
             s = t
         lost += optimum - value
@@ -108,6 +119,7 @@ def _run(
             checkpoint += 1
             if checkpoint < times.size:
                 trace.kinds[checkpoint] = trace.kinds[checkpoint - 1]
+    held(played)
     return state
 
 

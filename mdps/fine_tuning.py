@@ -104,6 +104,8 @@ class Task(NamedTuple):
 class Explorer(ABC):
     """Where the episodes of a step go."""
 
+    spent: float = 0.0  # episodes that were played to find designs, and tell the estimates nothing
+
     def guarded(self, epoch: int, active: Bools) -> Bools:
         """Which of the policies are to be known to within the epoch's accuracy."""
         return active
@@ -236,8 +238,8 @@ class FineTuned(NamedTuple):
 
     policy: Ints  # [H, S], deterministic
     value: float  # its estimate
-    episodes: float  # played online
-    played: Array  # [epochs, H], episodes of each epoch and step
+    episodes: float  # played online, those that the explorer spent on designs included
+    played: Array  # [epochs, H], episodes of each epoch and step that the estimates use
     widths: Array  # [epochs]
     estimates: Array  # [epochs, n], of each policy; NaN where it was not guarded
     active: Bools  # [n], policies that were left
@@ -297,7 +299,7 @@ def fine_tune(
         raise ValueError(f"offline must hold transitions of shape {mdp.P.shape}, got {known.transitions.shape}.")
     delta, limit = checks.interval("delta", delta, 0, 1, "()"), checks.interval("limit", limit, 0, np.inf, "(]")
     widths, class_ = epoch_widths(mdp.horizon, eps), checked_policies(mdp, policies)
-    active, left = np.ones(len(class_), bool), limit
+    active, left, before = np.ones(len(class_), bool), limit, explorer.spent
     estimates, played = np.full((len(widths), len(class_)), np.nan), np.zeros((len(widths), mdp.horizon))
     for epoch, width in enumerate(widths):
         guarded = explorer.guarded(epoch, active)
@@ -308,7 +310,8 @@ def fine_tune(
         v = estimates[epoch]
         active &= v >= np.nanmax(np.where(active, v, np.nan)) - 2 * width
     best = int(np.nanargmax(np.where(active, estimates[-1], np.nan)))
-    return FineTuned(class_[best], float(estimates[-1, best]), float(played.sum()), played, widths, estimates, active)
+    episodes = float(played.sum()) + explorer.spent - before
+    return FineTuned(class_[best], float(estimates[-1, best]), episodes, played, widths, estimates, active)
 
 
 class _Epoch:

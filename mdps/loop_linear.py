@@ -200,7 +200,7 @@ class MixtureLOOP(FiniteLOOP):
 
 @kernel
 def mixed_features(basis: Array, v: Array, out: Array) -> None:
-    """phi_V(s, a), the sum over s' of phi(s'|s, a) V(s')."""
+    """phi_V(s, a), the sum over s' of ``phi(s'|s, a) V(s')``."""
     S, A, _, d = basis.shape
     for s in range(S):
         for a in range(A):

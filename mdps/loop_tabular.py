@@ -139,7 +139,7 @@ def best_policy(P: Array, r: Array, weight: Array, beta: float, best: Ints, law:
 
 @kernel
 def perturbation(weight: Array, beta: float, policy: Ints, law: Array, errors: Array) -> None:
-    """The errors that attain the gain: sqrt(beta) (d / w) / |d|_{1/w}."""
+    """The errors that attain the gain: ``sqrt(beta) (d / w) / |d|_{1/w}``."""
     norm = 0.0
     for s in range(law.size):
         norm += law[s] * law[s] / weight[s, policy[s]]

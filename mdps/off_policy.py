@@ -58,10 +58,12 @@ class EpisodeLog:
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.actions)
+        shape = checks.ragless("actions", self.actions).shape
         if len(shape) != 2 or 0 in shape:
             raise ValueError(f"actions must have shape (N, H) with N, H >= 1, got {shape}.")
-        target = checks.distributions("target", self.target, ndim=2 if np.ndim(self.target) == 2 else 3)
+        target = checks.distributions(
+            "target", self.target, ndim=2 if checks.ragless("target", self.target).ndim == 2 else 3
+        )
         if target.ndim == 2:
             target = np.broadcast_to(target, (shape[1], *target.shape)).copy()
         H, S, A = target.shape
@@ -75,9 +77,9 @@ class EpisodeLog:
             raise ValueError(
                 f"actions[{i}, {h + 1}] is {actions[i, h + 1]} after -1: an episode that is over stays so."
             )
-        states = checks.indices("states", _kept(self.states, over, 0), shape, "(N, H)", S)
-        rewards = checks.shaped("rewards", _kept(self.rewards, over, 0), shape, "(N, H)")
-        propensities = checks.numbers("propensities", _kept(self.propensities, over, 1))
+        states = checks.indices("states", _kept("states", self.states, over, 0), shape, "(N, H)", S)
+        rewards = checks.shaped("rewards", _kept("rewards", self.rewards, over, 0), shape, "(N, H)")
+        propensities = checks.numbers("propensities", _kept("propensities", self.propensities, over, 1))
         if propensities.shape != shape:
             raise ValueError(f"propensities must have shape (N, H) = {shape}, got {propensities.shape}.")
         for bad, why in (
@@ -115,9 +117,10 @@ class EpisodeLog:
             return np.where(over, 1.0, self.target[steps, self.states, self.actions] / self.propensities)
 
 
-def _kept(values: Any, over: Bools, filling: int) -> Any:
-    """`values` with something harmless after the end; of another shape they are left to the checks."""
-    return np.where(over, filling, values) if np.shape(values) == over.shape else values
+def _kept(name: str, values: Any, over: Bools, filling: int) -> Any:
+    """`values` with something harmless after the end; of another shape or type they are left to the checks."""
+    given = checks.ragless(name, values)
+    return np.where(over, filling, given) if given.shape == over.shape and given.dtype.kind in "biuf" else values
 
 
 class EpisodeEvaluation(NamedTuple):

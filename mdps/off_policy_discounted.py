@@ -45,7 +45,7 @@ class TransitionLog:
 
     def __post_init__(self) -> None:
         target = checks.distributions("target", self.target, ndim=2)
-        (S, A), n = target.shape, np.size(self.states)
+        (S, A), n = target.shape, checks.ragless("states", self.states).size
         if n == 0:
             raise ValueError("a log needs at least one transition; states is empty.")
         initial = checks.distributions("initial", self.initial, ndim=1)

@@ -14,11 +14,12 @@ the offline data and without the ridge, have
 Stages grow by 8, so all together play at most 8/7 of the last one, and that is at most 8 times the first that would
 do.  The published exponents of :math:`K_i` are not known to us; the guarantee
 :math:`N \le 20 \inf_\Lambda\max\|\varphi\|^2_{(\Lambda+\Lambda_0)^{-1}}/tol + poly` is the published one.
+
+:class:`RegretDesign` lets FTPedel explore by FWRegret.
 """
 
 from __future__ import annotations
 
-from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +29,11 @@ from numpy.typing import ArrayLike
 from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps.certificates import NotConverged
-from claimlab.mdps.coverage import Rows, geometry_of, score
-from claimlab.mdps.design import Goals, design_goals, new_scratch, price
+from claimlab.mdps.coverage import Rows, geometry_of, needed, score
+from claimlab.mdps.design import Goals, design_goals, new_scratch, price, sharpness
 from claimlab.mdps.episodes import play_episodes
+from claimlab.mdps.fine_tuning import Explorer, Task, estimated
+from claimlab.mdps.logs import Log
 from claimlab.mdps.optimistic import UCBVI, KnownRewardBonus
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
 
@@ -47,22 +50,23 @@ class Covariates(NamedTuple):
 
 
 def regret_frank_wolfe(
-    mdp: StagedMDP, step: int, goals: Goals, rounds: int, batch: int, rng: Generator, *, accuracy: float = 0.01,
+    mdp: StagedMDP, step: int, goals: Goals, rounds: int, batch: int, rng: Generator, *,
     learner: UCBVI = LEARNER,
 ) -> Array:  # fmt: skip
-    """Visits float[S, A] to the pairs of `step` in `rounds` times `batch` episodes of FWRegret.
+    """Transitions float[step + 1, S, A, S] seen in `rounds` times `batch` episodes of FWRegret, which end after `step`.
 
     The learner sees `mdp` only by playing in it.  `goals` are those of :func:`~claimlab.mdps.design.design_goals`, with
-    what is known beforehand in units of visits; `accuracy` is as in :func:`~claimlab.mdps.design.frank_wolfe`.
+    what is known beforehand in units of visits.
     """
     (S, A), total = mdp.r.shape[1:], rounds * batch
     ridge = np.ones_like(goals.offline) if goals.phi.shape[2] == 0 else np.eye(goals.offline.shape[0])
     known = Goals(goals.targets, goals.phi, (goals.offline + ridge) / total)
-    visits, at, P = np.zeros((S, A)), new_scratch(known), mdp.P[: step + 1]
+    seen, at, P = np.zeros((step + 1, S, A, S)), new_scratch(known), mdp.P[: step + 1]
+    least = np.inf
     for t in range(rounds):
-        x = visits / max(t * batch, 1)
-        largest = price(known, x, np.inf, at)
-        price(known, x, log(len(goals.targets) + 1.0) / (accuracy * largest), at)
+        x = seen[step].sum(axis=2) / max(t * batch, 1)
+        least = min(least, price(known, x, np.inf, at))
+        price(known, x, sharpness(len(goals.targets), rounds, least), at)
         r = np.zeros((step + 1, S, A))
         r[step] = at.prices / at.prices.max()
         paying = StagedMDP(P, r, mdp.initial)
@@ -70,13 +74,13 @@ def regret_frank_wolfe(
             learner, paying, episodes=batch, runs=1, seed=int(rng.integers(2**63)), checkpoints=1, threads=1,
             keep_states=True,
         )  # fmt: skip
-        visits = visits + record.states[0].visits.n[step]
-    return np.asarray(visits)
+        seen += record.states[0].visits.hits
+    return seen
 
 
 def collect_covariates(
     mdp: StagedMDP, step: int, targets: ArrayLike, tol: float, rng: Generator, *, offline: ArrayLike | None = None,
-    features: ArrayLike | None = None, accuracy: float = 0.01, learner: UCBVI = LEARNER, limit: float = 1e7,
+    features: ArrayLike | None = None, learner: UCBVI = LEARNER, limit: float = 1e7,
 ) -> Covariates:  # fmt: skip
     """OptCov: play in `mdp`, whose transitions are not known, until `targets` are known to within `tol`.
 
@@ -116,7 +120,69 @@ def collect_covariates(
         played += rounds**3
         if played > limit:
             raise NotConverged(f"step {step}: stage {stage} would need {played} episodes, more than {limit:.3g}.", None)
-        online = regret_frank_wolfe(mdp, step, goals, rounds, rounds**2, rng, accuracy=accuracy, learner=learner)
+        seen = regret_frank_wolfe(mdp, step, goals, rounds, rounds**2, rng, learner=learner)
+        online = seen[step].sum(axis=2)
         worst = score(geometry, rows, online.reshape(-1))
         if worst <= tol:
             return Covariates(played, online, worst, stage)
+
+
+class RegretDesign(Explorer):
+    """FTPedel's exploration where transitions are unknown and nothing but play tells of them: FWRegret.
+
+    For each epoch and step `rounds` times `batch` episodes of learners find a design; they are counted in `spent` and
+    tell about nothing else.  The estimates come of fresh episodes with the frequencies of those, and some uniform play,
+    so that given the design they are independent, as the theorem of :mod:`claimlab.mdps.fine_tuning` asks; that the
+    policies guarded depend on offline data is beyond it, as for :class:`~claimlab.mdps.fine_tuning.PlugIn`.
+
+    An explorer serves one run: it remembers its designs.
+
+    Parameters
+    ----------
+    mdp : StagedMDP
+        Seen through episodes alone, but for which pairs can be reached.
+    rng : Generator
+    features : float[S, A, d], optional
+    rounds, batch : int
+    uniform : float
+        Share of uniform play.
+    """
+
+    def __init__(
+        self, mdp: StagedMDP, rng: Generator, *, features: ArrayLike | None = None, rounds: int = 16, batch: int = 256,
+        uniform: float = 0.1,
+    ) -> None:  # fmt: skip
+        self.mdp, self.rng, self.features = mdp, rng, features
+        self.rounds, self.batch = checks.integer("rounds", rounds, 1), checks.integer("batch", batch, 1)
+        self.uniform = checks.interval("uniform", uniform, 0, 1, "(]")
+        self.spent = 0.0
+        self._found: dict[tuple[int, int], tuple[Array, Array]] = {}
+
+    def design(self, task: Task) -> tuple[Array, Array]:
+        key = task.epoch, task.step
+        if key not in self._found:
+            self._found[key] = self._play(task)
+        return self._found[key]
+
+    def _play(self, task: Task) -> tuple[Array, Array]:
+        mdp, h, total = self.mdp, task.step, self.rounds * self.batch
+        even = np.full(mdp.r.shape, 1 / mdp.n_actions)
+        geometry = geometry_of(mdp, task.offline.visits[h], self.features)
+        wanted = np.unique(task.targets.round(9), axis=0)
+        model = estimated(task.known, mdp.initial)
+        plenty = needed(
+            geometry, Rows(wanted, np.ones(len(wanted))), staged_occupancy(model, even)[h].ravel(), task.level, 0.01
+        )
+        known = geometry.offline_argument * min(total / plenty, 1.0)  # as large a share of it as of all that is played
+        reached = staged_occupancy(mdp, even)[h] > 0
+        goals = design_goals(reached, wanted, known, self.features)
+        seen = regret_frank_wolfe(mdp, h, goals, self.rounds, self.batch, self.rng)
+        self.spent += total
+        hits = task.known.transitions.copy()
+        hits[: h + 1] += seen
+        visits, policy = seen.sum(axis=3), even.copy()
+        there = visits.sum(axis=2) > 0
+        policy[: h + 1][there] = visits[there] / visits[there].sum(axis=1, keepdims=True)
+        policy = (1 - self.uniform) * policy + self.uniform * even
+        model = estimated(Log(hits, np.zeros(mdp.r.shape)), mdp.initial)
+        return policy, staged_occupancy(model, policy)[h]

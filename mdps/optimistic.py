@@ -41,6 +41,15 @@ class Knowledge(NamedTuple):
 
 
 @kernel
+def choose(policy: Array, h: int, s: int, a: int) -> None:
+    """Make `policy`, deterministic or zero in `s` at step `h`, take `a` there: mostly it does so already."""
+    if policy[h, s, a] != 1.0:
+        for other in range(policy.shape[2]):
+            policy[h, s, other] = 0.0
+        policy[h, s, a] = 1.0
+
+
+@kernel
 def follow(greedy: Any, policy: Array, start: int) -> None:
     """Write the deterministic `greedy`, int[H, S], to `policy` from step `start` on."""
     H, S, A = policy.shape
@@ -86,7 +95,9 @@ class Fixed(Learner):
     pooled: bool = False
 
     def __post_init__(self) -> None:
-        self._settle(policy=checks.distributions("policy", self.policy, ndim=3), pooled=bool(self.pooled))
+        self._settle(
+            policy=checks.distributions("policy", self.policy, ndim=3), pooled=checks.boolean("pooled", self.pooled)
+        )
 
     def ready(self, r: Array, initial: Array, episodes: int) -> Visits:
         H, S, A = r.shape
@@ -210,8 +221,8 @@ class UCBVI(Learner):
     def __post_init__(self) -> None:
         self._settle(
             delta=checks.interval("delta", self.delta, 0, 1, "()"),
-            pooled=bool(self.pooled),
-            monotone=bool(self.monotone),
+            pooled=checks.boolean("pooled", self.pooled),
+            monotone=checks.boolean("monotone", self.monotone),
         )
 
     def ready(self, r: Array, initial: Array, episodes: int) -> Model:
@@ -242,11 +253,10 @@ class UCBVI(Learner):
                     if self.monotone:
                         q = min(q, state.q[h, s, a])
                     state.q[h, s, a] = q
-                    policy[h, s, a] = 0.0
                     if q > best:
                         best, chosen = q, a
                 state.v[h, s] = best
-                policy[h, s, chosen] = 1.0
+                choose(policy, h, s, chosen)
         return 0
 
     def watch(self, state: Model, h: int, s: int, a: int, t: int) -> None:

@@ -86,7 +86,7 @@ def dope_program(
 ) -> SafePolicy | None:
     """DOPE's policy, parameters as for :func:`optpess_program`.
 
-    Variables are z(h, s, a, t), how often (s, a, t) happens at step h, and e, which bounds |z - p d| entry by entry.
+    Variables are z(h, s, a, t), how often (s, a, t) happens at step h, and e, which bounds `|z - p d|` entry by entry.
     """
     p, rad = _empirical(mdp, data, sets)
     H, S, A = mdp.r.shape

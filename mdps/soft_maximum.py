@@ -16,9 +16,9 @@ def log_sum_exp(q: Array, alpha: float, b: Array, log_b: Array, offset: float, p
 
     With c the maximum of q on the support of b and x = (q - c) / alpha <= 0, it is c + alpha log sum b exp(x).  Where
     the spread of q is at most alpha, log1p(sum b expm1(x)) has an error relative to that spread; elsewhere log-sum-exp
-    of x + log b has one relative to alpha < spread.  The bounds: x is off by EPS |x|, functions by four units in the
-    last place, sums of A terms by A EPS / 2; expm1 and log1p multiply by at most 2 on that range, and the mean of |x|
-    under pi is at most log A + max |log b|, because log pi = x + log b - log sum b exp(x).
+    of x + log b has one relative to alpha < spread.  The bounds: x is off by `EPS |x|`, functions by four units in the
+    last place, sums of A terms by A EPS / 2; expm1 and log1p multiply by at most 2 on that range, and the mean of `|x|`
+    under pi is at most `log A + max |log b|`, because log pi = x + log b - log sum b exp(x).
     """
     A = q.size
     c, least, top, widest = -np.inf, np.inf, -np.inf, 0.0

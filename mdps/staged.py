@@ -145,8 +145,14 @@ def staged_occupancy(mdp: StagedMDP, pi: ArrayLike) -> Array:
 @kernel
 def evaluate(mdp: StagedMDP, policy: Array, v: Array) -> float:
     """Value of `policy`, float[H, S, A], exact but for rounding; fills `v`, float[H + 1, S], whose last row is zero."""
-    H, S, A = policy.shape
-    for h in range(H - 1, -1, -1):
+    return evaluate_again(mdp, policy, v, policy.shape[0])
+
+
+@kernel
+def evaluate_again(mdp: StagedMDP, policy: Array, v: Array, steps: int) -> float:
+    """The same where `v` is right from step `steps` on, as the policy has changed only before."""
+    _, S, A = policy.shape
+    for h in range(steps - 1, -1, -1):
         for s in range(S):
             total = 0.0
             for a in range(A):

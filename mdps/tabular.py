@@ -303,7 +303,12 @@ def _rewards(P: Any, r: Any, actions: Bools) -> Array:
         bad = ~np.isfinite(paid.data) & available
         checks.sparse_entries("r", paid, actions.shape[1], bad, "every entry must be finite")
         paid.data[~available] = 0.0
-        expected = np.asarray(P.multiply(paid).sum(axis=1)).reshape(actions.shape)
+        if paid.shape != (actions.size, actions.shape[0]):
+            raise ValueError(
+                f"sparse r must have shape (S*A, S) = {(actions.size, actions.shape[0])}, got {paid.shape}."
+            )
+        flat = P if issparse(P) else P.reshape(paid.shape)
+        expected = np.asarray(paid.multiply(flat).sum(axis=1)).reshape(actions.shape)
         return checks.array("r", expected, ndim=2)
     numbers = checks.numbers("r", r)
     mask = actions if numbers.ndim == 2 else actions[..., None]

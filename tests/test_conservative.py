@@ -27,6 +27,7 @@ from claimlab.theory.conservative import (
     offline_shortfall,
     price_of_safety,
     published_regret,
+    union_log,
     widths_bound,
 )
 from claimlab.theory.strategies import seeds
@@ -177,6 +178,7 @@ def test_bounds_by_hand():
     assert widths_bound(1, 2, 2, 10, 0.1) == 0
     shortfall = 2 * np.sqrt(L * 4 / 10) + 8 * 4 / 10 * np.log(80)
     assert offline_shortfall(2, 2, 2, 10, 0.1) == pytest.approx(shortfall, rel=1e-12)
+    assert union_log(2, 2, 2, 10, 0.1) == pytest.approx(L, rel=1e-12)
     n = offline_episodes(2, 2, 2, 0.5, 0.1)
     assert offline_shortfall(2, 2, 2, n, 0.1) <= 0.5 < offline_shortfall(2, 2, 2, n - 1, 0.1)
     regret = conservative_regret(2, 2, 2, 10**9, 0.1, 0.5, 0.1)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from claimlab.experiments.papers import group_relative_laws as laws
 from claimlab.experiments.papers import group_relative_reinforce as paper
+from claimlab.experiments.papers.group_relative_reinforce import laws
 from claimlab.theory.data_laws import safe_ratio, slope, worst_law, worst_law_within, worst_limit
 
 P, R = np.array([0.3, 0.6, 0.1]), np.array([0.0, 0.8, 1.0])

@@ -17,7 +17,6 @@ from claimlab.experiments.papers import (
     dialtree,
     dpo_implicit_reward,
     epo,
-    group_relative_reinforce,
     nlpo,
     pav,
     pg_rank,
@@ -619,52 +618,3 @@ def test_ties_are_right_half_the_time():
     explicit, implicit = dpo_implicit_reward.accuracies("tokens", 1.0, 10, 3)
     assert (implicit == 0.5).all()
     assert explicit.mean() > 0.9
-
-
-# Group-relative REINFORCE
-
-grr = group_relative_reinforce
-
-
-@given(st.lists(st.floats(-2, 2), min_size=1, max_size=6))
-def test_projections_onto_the_simplex(v):
-    """Against the optimality conditions: p = max(v - lambda, 0), and no nearer point among many."""
-    x = np.array(v)
-    p = grr.project(x)
-    assert p.sum() == pytest.approx(1)
-    assert (p >= 0).all()
-    shift = (x - p)[p > 0]
-    assert np.ptp(shift) < 1e-12
-    assert (x[p == 0] <= shift.max() + 1e-12).all()
-
-
-def test_limits_on_the_three_arms():
-    """Golden numbers of the research notes for AsymRE and RED-Weight."""
-    A = grr.REWARD - grr.LAW @ grr.REWARD
-    for beta, end in (
-        (0.3, (0, 0.9, 0.1)),
-        (0.58, (0, 0.8276, 0.1724)),
-        (1, (0.126, 0.732, 0.142)),
-        (3, (0.242, 0.644, 0.114)),
-    ):
-        np.testing.assert_allclose(grr.flow_limit(grr.LAW * (A + beta)), end, atol=6e-4)
-    for T, end in ((1, (0, 0.884, 0.116)), (0.5, (0, 0.717, 0.283)), (0.1, (0, 0.298, 0.702))):
-        np.testing.assert_allclose(grr.flow_limit(grr.LAW * np.exp(A / T) * A), end, atol=6e-4)
-    assert grr.red_threshold(grr.LAW, grr.REWARD) == pytest.approx(0.1747, abs=5e-5)
-    assert pytest.approx([-0.174, 0.132, 0.042]) == grr.LAW * A
-
-
-@pytest.mark.parametrize(
-    ("m", "size", "collapses"), [(1, 0.5, False), (20, 0.5, False), (100, 5.0, True), (1000, 0.5, True)]
-)
-def test_staleness_collapses_where_the_notes_say(m, size, collapses):
-    value = grr.stale(grr.LAW, grr.REWARD, m, size, False, 0.2, 0.2, 40_000) @ grr.REWARD
-    assert (value < 0.81) == collapses
-
-
-def test_masks_by_hand():
-    ratio, A = np.array([0.5, 1.0, 1.5, 1.5]), np.array([1.0, -1.0, 1.0, -1.0])
-    two, ring, one = grr.masks(ratio, A, 0.2, 0.2, 0.4, 0.4)
-    assert two.tolist() == [False, True, False, False]
-    assert ring.tolist() == [True, True, False, True]
-    assert one.tolist() == [True, True, False, True]

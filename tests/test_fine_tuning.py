@@ -1,13 +1,17 @@
 """Offline data for online learning: the coefficient, FTPedel, and the needs of a log."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from claimlab.experiments.papers.ftpedel import separation
+from claimlab.experiments.papers.ftpedel import frank_wolfe as designs
+from claimlab.experiments.papers.ftpedel import reuse, separation
 from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes, two_steps
+from claimlab.experiments.papers.ftpedel.figures import exploration
+from claimlab.experiments.style import style
 from claimlab.mdps import informative_detour, one_hot, simplex_linear_mdp
 from claimlab.mdps.coverage import Rows, cover, lower_bounds, o2o_coefficient, o2o_episodes
 from claimlab.mdps.design import frank_wolfe
@@ -214,6 +218,21 @@ def test_lower_bounds_by_hand():
     assert separation.verifiable_pulls(r, np.array([0, 1e3]), 0.1, 0.01) == 0
 
 
+def test_a_forgotten_log_is_in_sums_alone():
+    mdp, rng = small(1), np.random.default_rng(1)
+    log, more = (draw_log(mdp, np.full(mdp.r.shape, 0.5), n, rng) for n in (300, 20))
+    both = reuse.Forgotten(log.transitions, log.rewards, 0 * log.visits) + more
+    np.testing.assert_array_equal(both.transitions, (log + more).transitions)
+    np.testing.assert_array_equal(both.rewards, (log + more).rewards)
+    np.testing.assert_array_equal(both.visits, more.visits)
+
+
+def test_the_mean_of_the_design_is_below_its_bound():
+    for arms in (8, 16):
+        column = designs.designed(0)[:, designs.ARMS.tolist().index(arms)]
+        assert column.mean() < designs.design_mean(arms) < 4 * column.mean()
+
+
 # The needs of a log
 
 
@@ -250,6 +269,18 @@ def test_a_log_without_a_model_says_so():
     assert needs.unseen.sum() == 4
     with pytest.raises(ValueError, match="holds no episode"):
         offline_to_online(None, empty_log(small(0)), 0.5)
+
+
+def test_the_picture_of_the_needs_shows_every_visit():
+    mdp = small(2, S=3)
+    needs = offline_to_online(mdp, log := draw_log(mdp, np.full(mdp.r.shape, 0.5), 40, np.random.default_rng(2)), 0.5)
+    with style():
+        figure = exploration(needs, log)
+    images = np.array([ax.images[0].get_array().filled(0) for ax in figure.axes[:4]]).reshape(2, *log.visits.shape)
+    np.testing.assert_array_equal(images[0], log.visits)
+    np.testing.assert_array_equal(images[1], np.where(needs.explore > 0.5, needs.explore, 0))
+    assert sum(len(ax.lines) for ax in figure.axes[:4]) == 2 * needs.unseen.sum()
+    plt.close(figure)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from claimlab.mdps.games import (
     solve_matrix_game,
 )
 from claimlab.native import interpreted
-from claimlab.theory.strategies import rewards, seeds, simplices, tabular_mdps
+from claimlab.theory.strategies import markov_games, rewards, seeds, tabular_mdps
 
 from .oracles import CLOSE_TO_ONE, MODERATE, SCALES
 
@@ -67,11 +67,10 @@ def matrices(draw, most=4):
     return draw(st.sampled_from(SCALES)) * (M + draw(st.sampled_from([0.0, 100.0])))
 
 
-@st.composite
-def games(draw, gammas, most=2, scales=SCALES):
-    S, A, B = draw(st.integers(1, 3)), draw(st.integers(1, most)), draw(st.integers(1, most))
-    P, r = draw(simplices((S, A, B, S))), draw(rewards((S, A, B), scale=draw(st.sampled_from(scales))))
-    return MarkovGame(csr_array(P.reshape(-1, S)) if draw(st.booleans()) else P, r, draw(gammas))
+def games(gammas, most=2, scales=SCALES):
+    return st.sampled_from(scales).flatmap(
+        lambda scale: markov_games(max_actions=most, gammas=gammas, rewards=lambda shape: rewards(shape, scale=scale))
+    )
 
 
 def dense(game):

@@ -13,17 +13,36 @@ from scipy.sparse import eye_array
 from scipy.sparse.linalg import spsolve
 
 from claimlab.bandits import Bernoulli, Table, TsallisINF, expected_regret, play, play_contextual
-from claimlab.bandits.relaxation import SSOR, SPDMatrix, Systems, count_iterations
-from claimlab.bandits.relaxation.spectral import near_asymptotic, optimal_omega, sor_defect, young_radius
-from claimlab.bandits.relaxation.systems import laplacian
+from claimlab.bandits.relaxation import (
+    SSOR,
+    ShiftedRelaxationBandit,
+    SPDMatrix,
+    Systems,
+    count_iterations,
+    iterations,
+)
+from claimlab.bandits.relaxation.spectral import (
+    condition,
+    mu,
+    near_asymptotic,
+    nu,
+    optimal_omega,
+    sor_defect,
+    young_radius,
+)
+from claimlab.bandits.relaxation.systems import laplacian, shifted
 from claimlab.experiments.papers.learning_to_relax import (
+    cg_learning,
+    gain,
     guarantee,
-    heat,
     heat_record,
+    instance_optimal,
     learners,
     regression,
     semi_stochastic,
     sequences,
+    simulation,
+    time_record,
     tuning,
 )
 from claimlab.experiments.papers.learning_to_relax.common import paper_matrix
@@ -31,6 +50,7 @@ from claimlab.native import interpreted
 from claimlab.theory import relaxation_regret as bounds
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
+from claimlab.theory.relaxation import cg_surrogate
 
 BUDGET = replace(SMOKE, seed=20_26, instances=60, runs=1_000)
 
@@ -248,28 +268,85 @@ def test_the_family_of_the_guarantee_meets_its_premises():
     assert np.log(1e-8) / np.log(guarantee.ALPHA) <= guarantee.K
 
 
+# Against the best parameter of every system --------------------------------------------------------------------------
+
+
+def test_the_valley_has_its_floor_at_the_context():
+    """Costs between knots are linear, and the knots hold every kink."""
+    d, rng = 7, np.random.default_rng(0)
+    env = instance_optimal.valley(d)
+    state = env.begin(1, rng)
+    for _ in range(50):
+        c = float(env.observe(state, 0, rng)[0])
+        expected = np.minimum(1, 2 * abs(np.arange(1, d + 1) / d - c))
+        np.testing.assert_allclose(state.costs, expected, atol=1e-9)
+
+
+def test_a_constant_omega_pays_its_distance_in_every_round():
+    """The pseudo-regret of a constant arm on tables that do not depend on the shift is linear, exactly."""
+    costs = np.array([[5.0, 3.0, 9.0]])
+    env = ShiftedRelaxationBandit(sequences.family("low"), [1.2, 1.5, 1.9], 10, [0.0], costs)
+    for arm in range(3):
+        record = play_contextual(instance_optimal.Constant(arm), env, horizon=5, runs=1, seed=0, checkpoints=5)
+        np.testing.assert_allclose(10 * record.regret[0], (costs[0, arm] - 3) * record.times)
+    table = instance_optimal.table()
+    means = np.interp(sequences.family("high").quantiles(4_000)[:, None], table.shifts, np.arange(len(table.shifts)))
+    weights = np.maximum(0, 1 - abs(means - np.arange(len(table.shifts)))).mean(axis=0)
+    assert instance_optimal.best_constant().arm == (weights @ table.mean).argmin()
+
+
+def test_the_theorem_is_trivial_whatever_its_arms_and_degree():
+    """Few arms: rounding alone costs K; many: learning alone, as R_T is at least 2 d and N at least 2."""
+    setting = instance_optimal.papers_setting(measured=False)
+    enough = setting.omega / (2 * setting.cap)  # with fewer arms the last term is above 1
+    assert 4 * sqrt(2) * enough / 10**6 > 1
+    for d, degree in ((1, 1), (10**5, 10), (10**9, 1), (10**6, 10**6)):
+        assert setting.share(10**12, d, degree) > 1
+    assert instance_optimal.Setting(10.0, 2.0, 0.1).share(10**6, 4, 2) == pytest.approx(
+        guarantee.chebcb_bound(4, 10**6, 0.01, 2) / 10**6 + 2 / 80
+    )
+
+
+def test_conjugate_gradients_have_a_surrogate_below_the_trivial_bound():
+    """Else Theorem 2.3 would say nothing of the family; the premises of the repaired constant hold at every shift."""
+    for c in (0.5, 0.75, 1.0):
+        A = shifted(cg_learning.LAPLACIAN, c).toarray()
+        m, v = float(mu(A)), float(nu(A))
+        assert -0.25 <= v <= 0
+        assert (2 + 4 * v) * m >= 4
+        assert m <= cg_learning.MU
+        omegas = np.linspace(cg_learning.LEFT, cg_learning.TOP, 50)
+        assert cg_surrogate(omegas, m, v, float(condition(A)), 1e-8).max() <= cg_learning.K + 1
+    assert cg_learning.arms(5)[0] == cg_learning.LEFT
+    assert cg_learning.surrogates() < cg_learning.K
+
+
 # The heat equation ----------------------------------------------------------------------------------------------------
 
 
-def test_a_time_step_is_crank_nicolsons():
+@pytest.mark.parametrize("spread", [1.0, 3.0])
+def test_a_time_step_is_crank_nicolsons(spread):
     """The solution after each step against dense algebra from the formulas of the method."""
     cells, rng = 8, np.random.default_rng(0)
-    env = heat.Heat(cells, np.array([1.3]), tol=1e-12)
+    env = simulation.Heat(cells, np.array([1.3]), simulation.lengths(10, spread), tol=1e-12)
     state, side, h = env.begin(10, rng), cells - 1, 1 / cells
     x, y = (np.arange(1, cells) * h for _ in range(2))
     L, eye = -laplacian(np.ones((side, side), dtype=bool)) / h**2, eye_array(side**2)
-    u = state.u.copy()
+    u, time = state.u.copy(), 0.0
     for t in range(10):
+        step = 1e-3 * spread ** np.sin(2 * pi * t / 89)
         context = env.observe(state, t, rng)
-        assert context[0] == pytest.approx(max(0.1 * np.sin(2 * pi * t * 1e-3), -10 * np.sin(2 * pi * t * 1e-3)))
+        kappa = max(0.1 * np.sin(2 * pi * time), -10 * np.sin(2 * pi * time))
+        assert context[0] == pytest.approx(kappa * step / 1e-3, abs=1e-15)
         env.respond(state, t, context, 0, rng)
-        half = (t + 0.5) * 1e-3
+        half = time + step / 2
         kappa = max(0.1 * np.sin(2 * pi * half), -10 * np.sin(2 * pi * half))
         at = np.hypot(x[:, None] - 0.5 - cos(16 * pi * half) / 4, y - 0.5 - np.sin(16 * pi * half) / 4) / 0.125
         with np.errstate(divide="ignore"):
             force = 32 * np.where(at < 1, np.exp(1 - 1 / np.maximum(1 - at**2, 0)), 0.0).ravel()
-        u = spsolve((eye - kappa / 2 * 1e-3 * L).tocsc(), (eye + kappa / 2 * 1e-3 * L) @ u + 1e-3 * force)
+        u = spsolve((eye - kappa / 2 * step * L).tocsc(), (eye + kappa / 2 * step * L) @ u + step * force)
         np.testing.assert_allclose(state.u, u, atol=1e-10)
+        time += step
 
 
 @pytest.mark.parametrize(
@@ -277,36 +354,103 @@ def test_a_time_step_is_crank_nicolsons():
 )
 def test_heat_counts_are_those_of_an_independent_reproduction(omega, total):
     """Iterations of 5000 steps with 25 cells, from a separate program; 0 is conjugate gradients alone."""
-    assert abs(heat.fixed(omega, 25, 5_000) - total) <= 2
+    assert abs(simulation.fixed(omega, 25, 5_000) - total) <= 2
 
 
-def test_systems_of_a_simulation_are_those_that_a_fixed_omega_meets():
+@pytest.mark.parametrize("spread", [1.0, 4.0])
+def test_systems_of_a_simulation_are_those_that_a_fixed_omega_meets(spread):
     """Sampled counts, from solutions by sine transforms, against those of whole simulations by the solver."""
     steps = 300
-    found = heat.instances(12, steps)
+    found = simulation.instances(12, steps, spread=spread)
     for arm in (0, 8, 19):
-        assert abs(found.counts[:, arm].sum() - heat.fixed(heat.GRID[arm], 12, steps)) <= 2
-    np.testing.assert_array_equal(heat.instances(12, steps, every=7).counts, found.counts[::7])
-    np.testing.assert_array_equal(found.kappa, [heat.diffusion(t * heat.STEP) for t in range(steps)])
+        assert abs(found.counts[:, arm].sum() - simulation.fixed(simulation.GRID[arm], 12, steps, spread)) <= 2
+    np.testing.assert_array_equal(simulation.instances(12, steps, every=7, spread=spread).counts, found.counts[::7])
+    step = simulation.lengths(steps, spread)
+    start = np.r_[0, np.cumsum(step)[:-1]] * 1e-3
+    np.testing.assert_allclose(found.context, [simulation.diffusion(t) * s for t, s in zip(start, step)], rtol=1e-12)
     assert (found.optimum[:, None] <= found.counts).all()
 
 
-def test_the_record_of_the_finest_grids_is_whole_and_its_rows_are_those_of_the_simulation():
+def test_time_steps_vary_by_the_stated_factor():
+    step = simulation.lengths(89 * 4, 4.0)
+    assert (step.min(), step.max()) == (pytest.approx(0.25, rel=1e-3), pytest.approx(4, rel=1e-3))
+    np.testing.assert_allclose(step[:89], step[89:178])
+    np.testing.assert_array_equal(simulation.lengths(5), np.ones(5))
+
+
+def test_the_coefficient_alone_is_shown_where_the_step_is_not():
+    step = simulation.lengths(40, 4.0)
+    rng = np.random.default_rng(0)
+    shown, alone = (simulation.Heat(4, np.ones(1), step, shown=shown) for shown in (True, False))
+    for t in (0, 7, 30):
+        product, kappa = (env.observe(env.begin(1, rng), t, rng)[0] for env in (shown, alone))
+        assert product == pytest.approx(kappa * step[t], rel=1e-15)
+    for env in (shown, alone):
+        assert simulation.counted(simulation.LEARNERS["ChebCB"], env)[0] >= 40
+
+
+# Work and time --------------------------------------------------------------------------------------------------------
+
+
+def test_entries_are_those_of_the_matrix():
+    """By the matrix itself: all entries off the diagonal for a product, half of them for a triangle."""
+    A = simulation.Heat(9, np.ones(1), np.ones(1)).A
+    off, n = len(A.value), A.n
+    product, preconditioner = off + n, (off // 2 + n) + (off // 2 + n)
+    assert gain.entries(9, 10.0, 3) == 10 * (product + preconditioner) + 3 * 2 * product
+
+
+def test_a_plan_of_the_best_arms_needs_what_trying_all_finds():
+    found = simulation.instances(10, 200)
+    env = simulation.Heat(10, simulation.OMEGAS, simulation.lengths(200))
+    assert abs(simulation.counted(gain.Planned(found.counts.argmin(axis=1)), env)[0] - found.optimum.sum()) <= 2
+
+
+def test_a_replay_is_the_simulation_but_for_the_solver():
+    """The same draws and nearly the same counts, so the same arms for as long as both agree."""
+    found, steps = simulation.instances(10, 200), 200
+    alg, env = simulation.LEARNERS["ChebCB"], gain.replayed(found)
+    paid = play_contextual(alg, env, horizon=steps, runs=3, seed=2, checkpoints=1).reward[:, -1]
+    whole = simulation.simulate(alg, 10, steps, runs=3, seed=2)
+    np.testing.assert_allclose(iterations(paid, simulation.CAP, steps), whole, rtol=0.05)
+
+
+def test_a_decision_counts_for_more_than_is_recorded():
+    """Entries that are read in the time of a decision, by the time of an entry with omega = 1 and 50 cells."""
+    (one,) = (row for row in time_record.timed() if row.cells == 50 and row.method == r"$\omega = 1$")
+    entry = one.seconds / float(gain.entries(50, one.iterations, 1))
+    assert time_record.decisions().keys() == simulation.LEARNERS.keys()
+    assert max(time_record.decisions().values()) / entry < gain.DECISION
+
+
+def test_the_record_is_whole_and_its_rows_are_those_of_the_simulation():
     rows = heat_record.recorded()
     for cells in heat_record.LEARNT:
-        assert {name for name, n, _ in rows if n == cells} >= set(heat.LEARNERS)
+        assert {name for name, n, _ in rows if n == cells} >= set(simulation.LEARNERS)
     finest = {name: count for name, cells, count in rows if cells == 400}
-    assert finest.keys() == {name for name, _, _ in heat_record.sampled(8, 100)} | set(heat.LEARNERS)
+    assert finest.keys() == {name for name, _, _ in heat_record.sampled(8, 100)} | set(simulation.LEARNERS)
     assert min(finest, key=finest.__getitem__) == "best of each system", "which nothing beats"
     small = {name: count for name, _, count in heat_record.sampled(8, 1)}
-    assert abs(small[r"$\omega = 1.3$"] * heat.PERIOD - heat.fixed(1.3, 8, heat.PERIOD)) <= 2
+    assert abs(small[r"$\omega = 1.3$"] * simulation.PERIOD - simulation.fixed(1.3, 8, simulation.PERIOD)) <= 2
     assert small["best of each system"] < heat_record.learnt("ChebCB", 8)[2] < small["CG"]
 
 
+def test_recorded_simulations_are_in_order():
+    """All methods are there, no one beats the best of each system, and counts are those of the simulation."""
+    methods = [row.method for row in gain.simulations(5, 1)]
+    for cells in time_record.TIMED:
+        here = [row for row in time_record.timed() if row.cells == cells]
+        assert [row.method for row in here] == methods
+        assert min(here, key=lambda row: row.iterations).method == "best of each system"
+        assert all(row.seconds > 0 for row in here)
+    (one,) = (row.iterations for row in time_record.timed() if row.cells == 50 and row.method == r"$\omega = 1$")
+    assert one * simulation.PERIOD == pytest.approx(simulation.fixed(1.0, 50, simulation.PERIOD), abs=2)
+
+
 def test_heat_runs_compiled_as_interpreted():
-    env = heat.Heat(5, np.array([1.0, 1.5]))
+    env = simulation.Heat(5, np.array([1.0, 1.5]), simulation.lengths(12, 2.0))
     records = [
-        play_contextual(heat.LEARNERS["ChebCB"], env, horizon=12, runs=1, seed=1, compiled=compiled)
+        play_contextual(simulation.LEARNERS["ChebCB"], env, horizon=12, runs=1, seed=1, compiled=compiled)
         for compiled in (True, False)
     ]
     np.testing.assert_array_equal(records[0].pulls, records[1].pulls)
@@ -316,9 +460,19 @@ def test_heat_runs_compiled_as_interpreted():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: heat.Heat(2, np.ones(1)), "cells must be at least 3"),
-        (lambda: heat.Heat(5, np.array([1.0, 2.0])), r"omegas\[1\] must lie in \[0, 2\)"),
-        (lambda: heat.Heat(5, np.ones(1), tol=0.0), r"tol must lie in \(0, 1\)"),
+        (lambda: simulation.Heat(2, np.ones(1), np.ones(1)), "cells must be at least 3"),
+        (lambda: simulation.Heat(5, np.array([1.0, 2.0]), np.ones(1)), r"omegas\[1\] must lie in \[0, 2\)"),
+        (lambda: simulation.Heat(5, np.ones(1), np.ones(1), tol=0.0), r"tol must lie in \(0, 1\)"),
+        (lambda: simulation.Heat(5, np.ones(1), np.array([1.0, -2.0])), r"lengths\[1\] is -2; time steps are positive"),
+        (lambda: simulation.Heat(5, np.ones(1), np.zeros(0)), "lengths must hold one time step at least"),
+        (lambda: simulation.lengths(0), "steps must be at least 1"),
+        (lambda: simulation.lengths(3, 0.5), r"spread must lie in \[1, inf\)"),
+        (
+            lambda: play_contextual(
+                simulation.LEARNERS["ChebCB"], simulation.Heat(4, np.ones(1), np.ones(3)), horizon=4, runs=1, seed=0
+            ),
+            "horizon exceeds the time steps",
+        ),
     ],
 )
 def test_bad_simulations_are_refused(call, message):
@@ -327,7 +481,7 @@ def test_bad_simulations_are_refused(call, message):
 
 
 def test_diffusion_has_period_one_and_lies_in_the_interval_of_the_learners():
-    values = [interpreted(heat.diffusion)(t) for t in np.linspace(0, 1, 400)]
+    values = [interpreted(simulation.diffusion)(t) for t in np.linspace(0, 1, 400)]
     assert min(values) >= 0
     assert max(values) == pytest.approx(10, rel=1e-3)
     assert max(values[:200]) == pytest.approx(0.1, rel=1e-3)

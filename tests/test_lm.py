@@ -1,7 +1,9 @@
 """Surrogates, signals and the transformer: one set of functions, checked exactly on enumerated answers and by hand."""
 
+import sys
 from copy import deepcopy
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,9 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from scipy.stats import beta as beta_law  # noqa: E402
 
-from claimlab.experiments.lm import clipped, regressions, signals, stale, surrogates, tasks  # noqa: E402
+from claimlab.experiments.lm import clipped, records, regressions, signals, surrogates, tasks  # noqa: E402
 from claimlab.experiments.lm.batch import Batch, enumerated, sampled  # noqa: E402
-from claimlab.experiments.lm.compare import compare, metric  # noqa: E402
+from claimlab.experiments.lm.compare import compare  # noqa: E402
 from claimlab.experiments.lm.rollouts import decode, encode, rollout  # noqa: E402
 from claimlab.experiments.lm.tasks import Example  # noqa: E402
 from claimlab.experiments.lm.train import Diverged, Settings, imitate, reinforce  # noqa: E402
@@ -300,6 +302,43 @@ def test_demonstrations_are_paid_in_part_and_fit(task):
     assert max(paid) == 1
 
 
+def test_products_are_demonstrated_right():
+    task, rng = tasks.product(), np.random.default_rng(0)
+    for example in (task.draw(rng) for _ in range(50)):
+        a, b = example.prompt.rstrip("=").split("*")
+        assert task.reward(example, str(int(a) * int(b))) == task.reward(example, *example.turns) == 1
+        assert task.reward(example, str(int(a) * int(b) + 1)) == 0
+
+
+def test_reasoning_gym_asks_draws_and_pays(monkeypatch):
+    """With a stand-in for the package: questions, answers and its own verifier, by the number of the entry."""
+
+    class Sums:
+        def __getitem__(self, i):
+            return {"question": f"{i % 10}+1=", "answer": i % 10 + 1}
+
+        def score_answer(self, answer, entry):
+            return 1.0 if answer == str(entry["answer"]) else 0.01
+
+    made = {}
+
+    def create_dataset(name, **options):
+        made.update(options, name=name)
+        return Sums()
+
+    monkeypatch.setitem(sys.modules, "reasoning_gym", SimpleNamespace(create_dataset=create_dataset))
+    task = tasks.reasoning_gym("chain_sum", prompt_length=4, answer_length=3, max_digits=1)
+    assert (made["name"], made["max_digits"]) == ("chain_sum", 1)
+    example = task.draw(np.random.default_rng(0))
+    assert int(example.turns[0]) == int(example.prompt[0]) + 1
+    assert task.reward(example, example.turns[0]) == 1
+    assert task.reward(example, "x") == 0.01
+    assert decode(encode([example.prompt], task, 4), task) == [example.prompt]
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install reasoning-gym"):
+        tasks.reasoning_gym("chain_sum", prompt_length=4, answer_length=3)
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("3*4-2", 10), ("2-9", -7), ("2**3", None), ("abs(2)", None), ("2+", None), ("", None)]
 )
@@ -351,13 +390,14 @@ def test_arms_are_paired_and_equal_ones_are_equal():
     start = imitate(task, width=16, steps=20, size=32)
     arms = {"a": surrogates.reinforce, "b": partial(surrogates.rec, mask="ring")}
     table = compare(start, task, arms, TINY, seeds=2, rates=(1e-3, 3e-3))
-    scores = metric(table)
+    scores = records.metric(table)
     assert list(scores.columns) == ["a", "b"]
     assert scores["a"].tolist() == scores["b"].tolist()
-    assert stale.sanity(table.assign(data="fresh"))
+    assert records.sane(table.assign(data="fresh"), ("a", "b"))
     spoilt = table.assign(data="fresh")
     spoilt.loc[1, "score"] += 1e-3
-    assert not stale.sanity(spoilt)
+    assert not records.sane(spoilt, ("a", "b"))
+    assert records.sane(spoilt, ("a",))
 
 
 def test_a_reward_and_a_surrogate_of_ones_own_are_learnt():

@@ -13,9 +13,11 @@ from claimlab.mdps import UCBVI, HybridQ, KnownRewardBonus, StagedMDP, combinati
 from claimlab.mdps.certificates import NotConverged
 from claimlab.mdps.coverage import o2o_episodes
 from claimlab.mdps.design import design_goals
-from claimlab.mdps.online_design import collect_covariates, regret_frank_wolfe
+from claimlab.mdps.fine_tuning import fine_tune
+from claimlab.mdps.online_design import RegretDesign, collect_covariates, regret_frank_wolfe
+from claimlab.mdps.policy_classes import deterministic_policies, values
 from claimlab.mdps.prefixes import prefixes
-from claimlab.mdps.staged import staged_occupancy, staged_optimum, transition_data
+from claimlab.mdps.staged import staged_occupancy, staged_optimum, staged_value, transition_data
 from claimlab.theory.strategies import seeds
 
 
@@ -65,11 +67,11 @@ def test_online_frank_wolfe_on_a_bandit_by_hand():
     """Targets e_0, e_1, 2 e_2 ask for shares 1/6, 1/6, 4/6; after a log of 1000 pulls of arm 2 none goes there."""
     bandit = StagedMDP(P=np.ones((1, 1, 3, 1)), r=np.array([[[0.9, 0.7, 0.4]]]))
     goals = design_goals(np.ones((1, 3), bool), np.diag([1.0, 1.0, 2.0]), None, None)
-    visits = regret_frank_wolfe(bandit, 0, goals, 16, 256, np.random.default_rng(0))
+    visits = regret_frank_wolfe(bandit, 0, goals, 16, 256, np.random.default_rng(0))[0].sum(axis=2)
     assert visits.sum() == 16 * 256
     np.testing.assert_allclose(visits[0] / visits.sum(), [1 / 6, 1 / 6, 4 / 6], atol=1 / 16)  # a round moves that much
     goals = design_goals(np.ones((1, 3), bool), np.diag([1.0, 1.0, 2.0]), [[0.0, 0.0, 1000.0]], None)
-    visits = regret_frank_wolfe(bandit, 0, goals, 8, 16, np.random.default_rng(0))
+    visits = regret_frank_wolfe(bandit, 0, goals, 8, 16, np.random.default_rng(0))[0].sum(axis=2)
     assert visits[0, 2] == 0
 
 
@@ -99,6 +101,20 @@ def test_known_rewards_leave_room_for_optimism(seed):
     )
     best = staged_optimum(mdp).value
     assert sum(float(mdp.initial @ state.v[0]) < best - 1e-9 for state in record.states) <= 12  # q only falls: lowest
+
+
+@given(seeds())
+@settings(max_examples=5, deadline=None)
+def test_ftpedel_explores_by_what_learners_found(seed):
+    """Its own episodes are fresh, the learners' are counted apart; estimates are those of an empirical MDP."""
+    mdp, rng = dense(seed, S=2), np.random.default_rng(seed)
+    explorer = RegretDesign(mdp, rng, rounds=4, batch=64)
+    found = fine_tune(mdp, explorer, 0.8, 0.1, rng)
+    assert explorer.spent == 4 * 64 * found.played.astype(bool).sum()
+    assert found.episodes == found.played.sum() + explorer.spent
+    true = values(mdp, deterministic_policies(mdp))[0] @ mdp.initial
+    assert np.nanmax(abs(found.estimates - true) / found.widths[:, None]) < 1
+    assert true.max() - staged_value(mdp, np.eye(2)[found.policy]) <= 0.8
 
 
 # Hy-Q

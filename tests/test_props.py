@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq, linprog, minimize
 
 from claimlab.experiments.papers import props as paper
-from claimlab.experiments.papers.props import cartpole, evaluation, learning, rules, visits
+from claimlab.experiments.papers.props import cartpole, evaluation, learning, optimiser, rules, visits
 from claimlab.experiments.papers.props.discrepancy import expected_divergence
 from claimlab.mdps import PROPS, ROS, StagedMDP, Systematic, collect, count_law, props_law, staged_value
 from claimlab.theory.sampling_error import (
+    clipped_factor,
     divergence,
     fundamental,
     greedy_divergence,
@@ -88,6 +89,76 @@ def test_props_is_the_maximiser(data):
 
 
 @given(st.data())
+def test_clipped_props_is_the_maximiser(data):
+    """Of a linear program, without regulariser; of a concave function over a fine grid of laws, with it."""
+    law, clip = laws(data.draw), data.draw(st.sampled_from([0.1, 0.3, 0.7, 1.0]))
+    share = np.array(data.draw(st.lists(st.integers(0, 5), min_size=len(law), max_size=len(law))), dtype=float)
+    share = share / share.sum() if share.sum() else law
+    w, A = share / law, len(law)
+
+    def loss(b, weight):
+        return share @ np.maximum(b / law, 1 - clip) + (weight * law @ np.log(law / b) if weight else 0.0)
+
+    # b = low + high with low <= (1 - clip) law; the data's part of the objective pays for high alone
+    program = linprog(
+        np.r_[np.zeros(A), w],
+        A_eq=np.ones((1, 2 * A)),
+        b_eq=[1.0],
+        bounds=[(0, x) for x in (1 - clip) * law] + [(0, 1)] * A,
+    )
+    assert loss(props_law(law, share, 0.0, clip), 0) == pytest.approx(program.fun + (1 - clip), abs=1e-9)
+    weight = data.draw(st.floats(0.02, 3))
+    found = props_law(law, share, weight, clip)
+    assert found.sum() == pytest.approx(1)
+    tried = np.random.default_rng(0).dirichlet(np.ones(A), 300)
+    near = [(1 - t) * found + t * other for t in (1e-3, 0.03, 1.0) for other in tried]
+    assert loss(found, weight) <= min(loss(b, weight) for b in near) + 1e-9
+
+
+def test_clipped_props_by_hand():
+    """pi = (1/2, 3/10, 1/5), data (6, 3, 1)/10: the last is the rarest, and gets what a clip of 0.3 takes off."""
+    np.testing.assert_allclose(props_law([0.5, 0.3, 0.2], [0.6, 0.3, 0.1], 0.0, 0.3), [0.35, 0.21, 0.44])
+    np.testing.assert_allclose(props_law([0.5, 0.5], [1.0, 0.0], 0.0, 0.0), [0.5, 0.5])
+    assert clipped_factor(0.5, 0.25) == pytest.approx(4)
+
+
+def test_the_released_optimiser_stays_within_its_limits():
+    """Too much of the first of two: it is pushed down, by no more than Adam's step for each of its updates."""
+    actions, law = np.repeat([0, 1], [60, 40]), np.empty(2)
+    target = np.array([0.5, 0.5])
+    optimiser.refit(target, actions, np.random.default_rng(0), 1e-3, law)
+    assert law.sum() == pytest.approx(1)
+    moved = np.log(law[1] / law[0])
+    assert 0 < moved <= 2 * 1e-3 * optimiser.EPOCHS * optimiser.MINIBATCHES * 1.001
+    optimiser.refit(target, actions, np.random.default_rng(0), 0.05, law)
+    far = law @ np.log(law / target)
+    assert moved < np.log(law[1] / law[0])
+    assert far < 0.2  # the stop: one epoch of four steps of 0.05 beyond it at most
+    even = np.repeat([0, 1], [50, 50])
+    optimiser.refit(target, even, np.random.default_rng(0), 1e-3, law)
+    assert abs(np.log(law[1] / law[0])) < 0.05
+
+
+def test_the_weights_of_props_on_poles_ascend_its_objective():
+    """Against finite differences: the first step of Adam has the size of its rate along the sign of the gradient."""
+    rng = np.random.default_rng(2)
+    x, kept = rng.normal(size=(50, 3, 4)), np.ones((50, 3))
+    a = (rng.random((50, 3)) < 0.5).astype(float)
+
+    def objective(theta, i):
+        def law(weights):
+            z = x[:, i] @ weights
+            return 1 / (1 + np.exp(-np.where(a[:, i] > 0, z, -z)))
+
+        return -np.maximum(law(theta) / law(cartpole.WEIGHTS), 1 - cartpole.CLIP).mean()
+
+    after = cartpole.refit(x, a, kept)
+    for i in range(3):
+        assert objective(after[i], i) > objective(cartpole.WEIGHTS, i)
+        assert abs(after[i] - cartpole.WEIGHTS).max() <= cartpole.RATE * cartpole.UPDATES * 1.001
+
+
+@given(st.data())
 def test_systematic_sampling_over_all_offsets(data):
     """Offsets in the middle of a grid as fine as the law's fractions: counts within bounds, and right on average."""
     parts = data.draw(st.lists(st.integers(1, 3), min_size=3, max_size=3))
@@ -147,6 +218,8 @@ BAD = [
     (lambda: ROS(-1.0), "step must lie in"),
     (lambda: ROS(1.0, average=1), "average must be True or False"),
     (lambda: PROPS(inf), "weight must lie in"),
+    (lambda: PROPS(1.0, clip=1.5), "clip must lie in"),
+    (lambda: props_law([0.5, 0.5], [0.5, 0.5], 1.0, -0.1), "clip must lie in"),
     (lambda: props_law([0.5, 0.6], [0.5, 0.5], 1.0), "law sums to 1.1"),
     (lambda: props_law([0.5, 0.5], [1.0], 1.0), r"data must have shape \(A,\) = \(2,\)"),
     (lambda: collect(1, BANDIT, [[0.5, 0.5]], [1], runs=1, seed=0), "sampler must be a Sampler"),

@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from claimlab.experiments.benchmarks import document, render
 from claimlab.experiments.papers import PAPERS
 
@@ -61,9 +63,18 @@ def test_the_log_of_an_mdp_tells_what_is_left(capsys):
     assert capsys.readouterr().out.startswith("True ")
 
 
-def test_the_race_is_the_recorded_one():
-    (recorded,) = document.read(ROOT / "experiments" / "records" / "bench-mdps.json")
-    shown = README.split("<!-- race -->\n")[1].split("<!-- end of race -->")[0]
+@pytest.mark.parametrize(
+    ("race", "mark"),
+    [
+        ("mdps", "race"),
+        ("bandits", "the race of the bandits"),
+        ("sor", "the race of the sweeps"),
+        ("ope", "the race of the estimators"),
+    ],
+)
+def test_the_race_is_the_recorded_one(race, mark):
+    (recorded,) = document.read(ROOT / "experiments" / "records" / f"bench-{race}.json")
+    shown = README.split(f"<!-- {mark.removeprefix('the ')} -->\n")[1].split(f"<!-- end of {mark} -->")[0]
     assert shown == render.summary_table(recorded)
 
 
@@ -103,6 +114,11 @@ def test_the_headline_is_that_of_the_recorded_run():
     assert headline in " ".join(README.split())
     assert record["budget"]["name"] == "standard"
     assert [claim["id"] for claim in claims] == [claim.id for paper in PAPERS for claim in paper.CLAIMS]
+    rows = README.split("| paper | claims | supported | refuted |\n")[1].split("\n\n")[0].splitlines()[1:]
+    counts = Counter((claim["paper"], claim["verdict"]) for claim in claims)
+    for row, paper in zip(rows, PAPERS, strict=True):
+        supported, refuted = (counts[paper.PAPER.slug, verdict] for verdict in ("supported", "refuted"))
+        assert row.endswith(f"| {supported + refuted} | {supported} | {refuted} |"), row
 
 
 def test_every_file_that_the_readme_names_exists():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from claimlab.experiments.papers import realizability as paper
-from claimlab.mdps import garnet
+from claimlab.mdps import TabularMDP, garnet
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
 from claimlab.theory.offline_estimators import (
@@ -42,7 +42,7 @@ BUDGET = replace(SMOKE, seed=20_26)
 
 
 def test_a_witness_that_drops_a_premise_is_seen():
-    assert paper._criterion_check(BUDGET.of("x"), scale=1.01).rule(0.05)[0] is Outcome.REFUTED
+    assert paper.classes._criterion_check(BUDGET.of("x"), scale=1.01).rule(0.05)[0] is Outcome.REFUTED
 
 
 def drawn(seed, n=3, d=2):
@@ -143,6 +143,29 @@ def test_ties_go_to_the_adversary():
     sample = sample._replace(r=np.where(sample.weight > 0, chain.q + 1.5, 0.0))
     assert minimax(sample, 0.0, F, np.array([0.0, 1.0])) == 1
     assert minimax(sample, 0.0, F, np.array([1.0, 0.0])) == 0
+
+
+def test_closed_classes_by_hand():
+    """Two pairs, the second absorbing with value 0, r = (1, 0): f = (a, 0) has the image (1, 0), which is Q."""
+    chain = pair_chain(
+        TabularMDP(np.array([[[0.0, 1.0]], [[0.0, 1.0]]]), np.array([[1.0], [0.0]]), 0.5), np.zeros(2, dtype=int),
+        np.full((2, 1), 0.5),
+    )  # fmt: skip
+    assert chain.q.tolist() == [1, 0]
+    assert finite_incompleteness(chain, [[1.0, 0.0], [3.0, 0.0]], floor=1e-9).beta == 0
+    assert finite_incompleteness(chain, [[1.0, 0.0], [3.0, 0.4]], floor=1e-9).beta > 0
+
+
+def test_weight_errors_are_lstds():
+    """The two states with coin-flip rewards: recomputed tuple by tuple, variance (E phi^2) / (n A^2)."""
+    found = paper.samples._weight_errors(0.5, 1_000, 4_000, np.random.default_rng(0))
+    stated = (0.5 + 4 * 0.5) / (1_000 * 0.35**2)
+    assert found.var() == pytest.approx(stated, rel=0.15)
+    rng = np.random.default_rng(1)
+    z, coin = rng.integers(2, size=1_000), 2 * rng.integers(2, size=1_000) - 1
+    phi, after = z + 1.0, 2.0
+    w = (phi * coin).mean() / (phi * (phi - 0.95 * after)).mean()
+    assert abs(w) < 6 * stated**0.5
 
 
 def test_bounds_by_hand():

@@ -5,6 +5,7 @@ Runs where Playwright is installed and finds a Chromium (its own, or one on the 
 
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -12,6 +13,8 @@ from claimlab.experiments import ledger, report
 
 playwright = pytest.importorskip("playwright.sync_api")
 RECORDED = Path(__file__).parents[1] / "experiments" / "records" / "ledger-standard.json"
+HIDDEN = """links => links.map(a => decodeURIComponent(a.hash.slice(1)))
+                      .filter(id => !document.getElementById(id)?.checkVisibility())"""  # where links lead to nothing
 PHONE, DESKTOP = {"width": 375, "height": 800}, {"width": 1280, "height": 900}
 
 
@@ -50,12 +53,8 @@ def opened(browser, path, request):
 
 
 def shown(page):
-    """Ids of the claims that one sees; the table of each paper must show the same."""
-    ids = page.eval_on_selector_all(".claim", "all => all.filter(c => c.checkVisibility()).map(c => c.id)")
-    rows = page.eval_on_selector_all(
-        "tr[data-claim]", "all => all.filter(r => r.checkVisibility()).map(r => r.dataset.claim)"
-    )
-    assert ids == rows
+    """Ids of the claims that one sees, under the papers that one sees."""
+    ids = page.eval_on_selector_all("tr[data-outcome]", "all => all.filter(r => r.checkVisibility()).map(r => r.id)")
     papers = page.eval_on_selector_all(
         "section.paper", "all => all.filter(p => p.checkVisibility()).map(p => p.dataset.paper)"
     )
@@ -80,6 +79,8 @@ def test_search_and_filters(opened, recorded):
     opened.get_by_role("combobox", name="Paper").select_option("")
     opened.get_by_label("only bounds").check()
     assert shown(opened) == {row.id for row in rows if row.vacuous_share}
+    opened.get_by_label("only recorded").check()
+    assert shown(opened) < {row.id for row in rows if row.vacuous_share}
 
 
 def test_a_link_to_what_a_filter_hides_shows_it(opened):
@@ -90,9 +91,31 @@ def test_a_link_to_what_a_filter_hides_shows_it(opened):
 
 
 def test_every_link_of_the_page_leads_somewhere_visible(opened):
-    missing = """links => links.map(a => decodeURIComponent(a.hash.slice(1)))
-                              .filter(id => !document.getElementById(id)?.checkVisibility())"""
-    assert opened.eval_on_selector_all('a[href^="#"]', missing) == []
+    assert opened.eval_on_selector_all('a[href^="#"]', HIDDEN) == []
+
+
+def test_every_link_to_a_claim_leads_to_it(opened):
+    """From the overview to each paper's page, from there to every claim, and back."""
+    links = opened.eval_on_selector_all("tr[data-outcome] a", "all => all.map(a => a.href)")
+    wanted = {}
+    for link in links:
+        path, _, anchor = link.partition("#")
+        wanted.setdefault(path, []).append(unquote(anchor))
+    for path, anchors in wanted.items():
+        opened.goto(path)
+        found = opened.eval_on_selector_all("article", "all => all.filter(a => a.checkVisibility()).map(a => a.id)")
+        assert found == anchors
+        assert opened.eval_on_selector_all('a[href^="#"]', HIDDEN) == []
+        assert opened.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
+    opened.get_by_role("link", name="All papers").click()
+    assert opened.locator("h1").inner_text() == "claimlab ledger"
+
+
+def test_a_claim_of_a_paper_is_opened(opened):
+    opened.get_by_label("Words").fill("tracker as printed")
+    opened.get_by_role("link", name="tracker-as-printed").click()
+    assert opened.locator('article[id="spo/tracker-as-printed"]').is_visible()
+    assert opened.evaluate("document.getElementById('spo/tracker-as-printed').matches(':target')")
 
 
 def test_it_is_no_wider_than_the_screen(opened):

@@ -21,9 +21,10 @@ from claimlab.mdps.robust import (
     worst_transitions,
 )
 from claimlab.native import interpreted
+from claimlab.theory.oracles import nearly_absorbing_mdps, unnormalised_mdps
 from claimlab.theory.strategies import deterministic_policies, policies, seeds, tabular_mdps, values
 
-from .oracles import CLOSE_TO_ONE, MODERATE, SCALES, hard_mdps, nearly_absorbing, tolerance, unnormalised, within
+from .oracles import CLOSE_TO_ONE, MODERATE, SCALES, hard_mdps, tolerance, within
 
 EPS = np.finfo(float).eps
 BALLS = {
@@ -223,7 +224,9 @@ def small_mdps(gammas):
         lambda m, k: TabularMDP(m.P, k * m.r, m.gamma, actions=m.actions, terminal=m.terminal),
         general, st.sampled_from(SCALES),
     )  # fmt: skip
-    hard = (nearly_absorbing(gammas) | unnormalised(gammas)).filter(lambda m: m.n_states * m.n_actions <= 6)
+    hard = (nearly_absorbing_mdps(gammas=gammas) | unnormalised_mdps(gammas=gammas)).filter(
+        lambda m: m.n_states * m.n_actions <= 6
+    )
     return st.one_of(scaled, hard)
 
 

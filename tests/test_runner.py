@@ -362,7 +362,7 @@ def test_a_check_that_takes_its_process_down_is_an_entry(tmp_path):
 
 def test_a_worker_with_other_sources_is_refused():
     with pytest.raises(RuntimeError, match="install the same packages and sources on both"):
-        runner.perform("sample/square", "check", SMOKE, FILE, "another")
+        runner.perform([("sample/square", "check")], SMOKE, {"sample/square": FILE}, {"sample/square": "another"})
 
 
 def test_an_edited_file_is_another_code_version(tmp_path):

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claimlab.experiments.papers import stepmix
-from claimlab.experiments.papers.stepmix import certificates, offline, price
+from claimlab.experiments.papers.stepmix import certificates, mixtures, offline, price
 from claimlab.experiments.papers.stepmix.audit import COIN, EPISODES, OUTSIDE, Audit, expected_widths
 from claimlab.experiments.papers.stepmix.instances import (
     cliff_edge,
     entrance_lock,
+    minimax_tree,
     published_random,
     sparse_task,
     sparse_terminal,
@@ -36,7 +37,7 @@ def test_every_result_of_the_paper_has_a_claim():
     "wrong",
     [
         lambda budget: certificates._every_policy_check(budget, scale=0.99),
-        lambda budget: certificates._floor_check(budget, share=0.97),
+        lambda budget: mixtures._floor_check(budget, share=0.97),
         lambda budget: offline._shortfall_check(budget, factor=0.99),
         lambda budget: price._price_check(budget, factor=0.4),
     ],
@@ -47,11 +48,32 @@ def test_smaller_falsehoods_than_the_controls_are_caught(wrong):
 
 def test_the_two_traps_by_hand():
     """Half and half at two steps stays with probability 1/4: 1/2 * 1/4 + 0.1 * 1/2 = 0.175, below 0.3."""
-    trial = certificates._floor(**certificates._two_traps(), share=1.0, where="all steps")
+    trial = mixtures._floor(**mixtures._two_traps(), share=1.0, where="all steps")
     assert trial.value == pytest.approx(0.3, abs=1e-12)
     assert trial.bound == pytest.approx(0.175, abs=1e-12)
-    step = certificates._floor(**certificates._two_traps(), share=1.0, where="step")
+    step = mixtures._floor(**mixtures._two_traps(), share=1.0, where="step")
     assert step.bound == pytest.approx(0.3, abs=1e-12)
+
+
+def test_a_certificate_is_passed_over_by_hand():
+    case = mixtures._passed_over()
+    moment = mixtures._ledge(case["risk"], case["gain"])
+    np.testing.assert_allclose(moment.certificates, [0.425, 0.75, 0.65, 1, 1], rtol=0, atol=1e-12)
+    (one, rho, _), (two, _, _) = (moment.mixture(moment.threshold(case[x])) for x in ("low", "high"))
+    assert (one, two) == (1, 3)
+    assert rho == pytest.approx(0.315 / 0.325)
+    trial = mixtures._continuous(**case, rising=False)
+    assert (trial.value, trial.bound) == (pytest.approx(1.0), pytest.approx(0.2))
+    assert mixtures._continuous(**case, rising=True) is None
+
+
+def test_the_minimax_tree_is_worth_its_advantage():
+    """Half the paid steps without the advantage; its place is found once in wait * leaves * actions by chance."""
+    mdp = minimax_tree(2, 3, 2, 3, 0.25, (1, 2, 1))
+    assert mdp.r.shape == (8, 10, 2)
+    assert staged_optimum(mdp).value == pytest.approx(3 * 0.75)
+    uniform = staged_value(mdp, np.full(mdp.r.shape, 0.5))
+    assert uniform == pytest.approx(3 * (0.5 + 0.25 / (2 * 4 * 2)))
 
 
 def test_the_wrong_door_by_hand():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -28,6 +28,8 @@ class Paper:
     tier: str
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            checks.text(field.name, getattr(self, field.name))
         if not NAME.fullmatch(self.slug):
             raise ValueError(f"slug must consist of letters, digits, '-', '_' and '.', got {self.slug!r}.")
 
@@ -55,6 +57,12 @@ class Budget:
     runs: int
     seed: int = 0
     stream: str = ""
+
+    def __post_init__(self) -> None:
+        for name, least in (("instances", 1), ("runs", 1), ("seed", 0)):
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), least))
+        for name in ("name", "stream"):
+            checks.text(name, getattr(self, name))
 
     def rng(self, *purpose: object) -> Generator:
         """A generator that depends on the seed, the stream and `purpose` alone, never on what was drawn before."""
@@ -118,6 +126,8 @@ class Claim:
     expected: Outcome = Outcome.SUPPORTED
 
     def __post_init__(self) -> None:
+        if not isinstance(self.paper, Paper) or not isinstance(self.id, str):
+            raise ValueError(f"a claim needs an id and a Paper, got {self.id!r} and {self.paper!r}.")
         slug, _, name = self.id.partition("/")
         if slug != self.paper.slug or not NAME.fullmatch(name):
             raise ValueError(f"id must be {self.paper.slug + '/short-name'!r}, got {self.id!r}.")

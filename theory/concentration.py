@@ -18,6 +18,7 @@ from claimlab.native import kernel
 
 TRUNCATION = 0.75  # c of Waudby-Smith & Ramdas (2024), who use 1/2 or 3/4: no bet loses more than this share
 BISECTIONS = 60
+LEAST = 1e-300  # levels above which halves and inverses are numbers
 
 
 class Interval(NamedTuple):
@@ -34,15 +35,16 @@ class Interval(NamedTuple):
 
 def _bounded(x: ArrayLike, low: float, high: float, level: float) -> tuple[Array, float]:
     """Observations scaled to [0, 1] and the level, checked."""
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+    low, high = checks.interval("low", low, -inf, inf, "()"), checks.interval("high", high, -inf, inf, "()")
+    if not low < high:
         raise ValueError(f"low and high must be finite with low < high, got {low!r} and {high!r}.")
     values = checks.array("x", x, ndim=1)
     if len(values) < 2:
-        raise ValueError(f"an interval needs 2 observations at least, got {len(values)}.")
+        raise ValueError(f"x must hold 2 observations at least, got {len(values)}.")
     bad = np.flatnonzero((values < low) | (values > high))
     if len(bad):
         raise ValueError(f"x[{bad[0]}] is {values[bad[0]]:.6g}, outside [{low:g}, {high:g}].")
-    return (values - low) / (high - low), checks.interval("level", level, 0, 1, "()")
+    return (values - low) / (high - low), checks.interval("level", level, LEAST, 1, "()")
 
 
 def empirical_bernstein(x: ArrayLike, low: float, high: float, level: float = 0.05) -> Interval:
@@ -110,11 +112,11 @@ def betting_lower(x: ArrayLike, level: float = 0.025) -> float:
     """
     values = checks.array("x", x, ndim=1)
     if len(values) == 0:
-        raise ValueError("a bound needs at least one observation.")
+        raise ValueError("a bound needs at least one observation in x.")
     bad = np.flatnonzero(values < 0)
     if len(bad):
         raise ValueError(f"x[{bad[0]}] is {values[bad[0]]:.6g}; observations must be nonnegative.")
-    level = checks.interval("level", level, 0, 1, "()")
+    level = checks.interval("level", level, LEAST, 1, "()")
     bets, goal = _bets(values, level), log(1 / level)
     low, high = 0.0, float(values.max())  # at the largest observation no bet wins
     for _ in range(BISECTIONS if high > 0 else 0):
@@ -144,5 +146,5 @@ def normal_interval(value: float, stderr: float, level: float = 0.05) -> Interva
     """The interval of the central limit theorem: right in the limit, and with no promise at any sample size."""
     from scipy.stats import norm
 
-    radius = float(norm.ppf(1 - checks.interval("level", level, 0, 1, "()") / 2)) * stderr
+    radius = float(norm.ppf(1 - checks.interval("level", level, LEAST, 1, "()") / 2)) * stderr
     return Interval(value - radius, value + radius) if np.isfinite(radius) else Interval(-inf, inf)

@@ -41,6 +41,17 @@ from claimlab import checks
 VILLE = e / (e - 1)
 
 
+def union_log(S: int, A: int, H: int, n: float, delta: float) -> float:
+    r"""The logarithm in the radii after `n` visits: :math:`\log(2^S-2) + \log\frac{HSA\,n(n+1)}{\delta}`, nats.
+
+    For S and n of at least 2 and 1; both theorems of this module have it.
+    """
+    S, A, H = checks.integer("S", S, 2), checks.integer("A", A, 1), checks.integer("H", H, 1)
+    n, delta = checks.interval("n", n, 1, inf, "[)"), checks.interval("delta", delta, 0, 1, "()")
+    outcomes = S * log(2.0) + log1p(-(2.0 ** (1 - S)))  # log(2^S - 2)
+    return outcomes + log(H * S * A / delta) + log(n) + log(n + 1)
+
+
 def widths_bound(S: int, A: int, H: int, episodes: float, delta: float) -> float:
     r"""Upper bound on the summed widths of `episodes` episodes, in units of value: the right-hand side of the theorem.
 
@@ -57,8 +68,7 @@ def widths_bound(S: int, A: int, H: int, episodes: float, delta: float) -> float
     delta, N = checks.interval("delta", delta, 0, 1, "()"), checks.interval("episodes", episodes, 0, inf, "[)")
     if S == 1 or N == 0:
         return 0.0
-    outcomes = S * log(2.0) + log1p(-(2.0 ** (1 - S)))
-    L = outcomes + log(H * S * A / delta) + log(max(N, 1.0)) + log(max(N, 1.0) + 1)
+    L = union_log(S, A, H, max(N, 1.0), delta)
     return VILLE * (H * (H - 1) / 2) * (S * A + 4 * sqrt(2 * L * S * A * N) + log(1 / delta))
 
 
@@ -136,8 +146,7 @@ def offline_shortfall(S: int, A: int, H: int, episodes: int, delta: float) -> fl
     n, delta = checks.integer("episodes", episodes, 1), checks.interval("delta", delta, 0, 1, "()")
     if S == 1:
         return 0.0
-    outcomes = S * log(2.0) + log1p(-(2.0 ** (1 - S)))
-    L = outcomes + log(H * S * A / delta) + log(n) + log(n + 1)
+    L = union_log(S, A, H, n, delta)
     return H * (H - 1) / 2 * (2 * sqrt(L * S * A / n) + 8 * S * A / n * log(H * S * A / delta))
 
 

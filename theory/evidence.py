@@ -57,7 +57,7 @@ class Evidence(ABC):
     def _reject_nan(self, *names: str) -> None:
         """NaN compares as false with everything, so a rule would read it as one outcome or the other."""
         for name in names:
-            if isnan(getattr(self, name)):
+            if isnan(checks.real(name, getattr(self, name))):
                 raise ValueError(f"{name} of {type(self).__name__} is NaN: the check computed no number.")
 
 
@@ -86,6 +86,7 @@ class Identity(Evidence):
     def __post_init__(self) -> None:
         self._reject_nan("residual", "rounding")
         checks.integer("instances", self.instances, 0)
+        checks.text("proof", self.proof)
 
     def rule(self, level: float) -> tuple[Outcome, str]:
         if self.instances == 0:
@@ -132,6 +133,8 @@ class Inequality(Evidence):
 
     def __post_init__(self) -> None:
         self._reject_nan("ratio", "excess", "error")
+        for name in ("informative", "instances", "tried", "power"):
+            checks.integer(name, getattr(self, name), 0)
         if not 0 <= self.informative <= self.instances <= self.tried:
             raise ValueError(
                 "informative, instances and tried must grow from 0 on, "
@@ -172,6 +175,12 @@ class Statistical(Evidence):
     def __post_init__(self) -> None:
         checks.interval("p_support", self.p_support, 0, 1)
         checks.interval("p_refute", self.p_refute, 0, 1)
+        for name in {f.name for f in fields(self)} - {"witness"}:
+            value = getattr(self, name)
+            if name in ("runs", "failures"):
+                checks.integer(name, value, 0)
+            else:
+                checks.text(name, value) if name == "side" else checks.real(name, value)
 
     @property
     def p_values(self) -> tuple[float, float]:
@@ -236,11 +245,12 @@ class Comparison(Statistical):
     effect: float = 0.0
     runs: int = 0
     witness: Mapping[str, Any] | None = None
+    statistic: str = "mean"  # of the differences: or "median"
 
     def describe(self) -> str:
         return (
-            f"mean paired difference {self.difference:.4g} [{self.low:.4g}, {self.high:.4g}] over {self.runs} pairs, "
-            f"smallest effect of interest {self.effect:g}"
+            f"{self.statistic} paired difference {self.difference:.4g} [{self.low:.4g}, {self.high:.4g}] over "
+            f"{self.runs} pairs, smallest effect of interest {self.effect:g}"
         )
 
 
@@ -292,9 +302,11 @@ def rate(x: ArrayLike, y: Array, *, exponent: float, side: str, rng: Generator, 
     if len(x_checked) < 3 or len(y_checked) < 10 or y_checked.shape[1] != len(x_checked):
         raise ValueError(f"a rate needs 3 sizes and 10 runs at least; got x {x_checked.shape}, y {y_checked.shape}.")
     if min(x_checked.min(), y_checked.min()) <= 0:
-        raise ValueError("a rate needs positive sizes and measurements: logarithms are taken.")
-    if side not in ("at most", "at least"):
-        raise ValueError(f'side must be "at most" or "at least", got {side!r}.')
+        raise ValueError("a rate needs positive sizes x and measurements y: logarithms are taken.")
+    if not isinstance(side, str) or side not in ("at most", "at least"):
+        raise ValueError(f'side must be "at most" or "at least", got {checks.shown(side)}.')
+    exponent = checks.interval("exponent", exponent, -inf, inf, "()")
+    resolution = checks.interval("resolution", resolution, 0, inf, "[)")
     log_x = np.log(x_checked) - np.log(x_checked).mean()
     slopes = np.log(y_checked) @ log_x / (log_x @ log_x)
     threshold = exponent + resolution if side == "at most" else exponent - resolution
@@ -305,9 +317,9 @@ def rate(x: ArrayLike, y: Array, *, exponent: float, side: str, rng: Generator, 
 
 def probability(failures: int, runs: int, delta: float, witness: Mapping[str, Any] | None = None) -> Probability:
     """Evidence on "the probability of failure is at most `delta`" from independent runs."""
-    checks.integer("runs", runs, 1)
-    checks.integer("failures", failures, 0, runs)
-    checks.interval("delta", delta, 0, 1)
+    runs = checks.integer("runs", runs, 1, 2**53)
+    failures = checks.integer("failures", failures, 0, runs)
+    delta = checks.interval("delta", delta, 0, 1)
     test_less = stats.binomtest(failures, runs, delta, alternative="less")
     test_more = stats.binomtest(failures, runs, delta, alternative="greater")
     ci = stats.binomtest(failures, runs).proportion_ci(0.95, method="exact")
@@ -321,6 +333,7 @@ def comparison(a: Array, b: Array, *, effect: float, rng: Generator) -> Comparis
     a_checked, b_checked = checks.array("a", a, ndim=1), checks.array("b", b, ndim=1)
     if a_checked.shape != b_checked.shape or len(a_checked) < 10:
         raise ValueError(f"a and b must be paired, with 10 pairs at least; got {a_checked.shape}, {b_checked.shape}.")
+    effect = checks.interval("effect", effect, -inf, inf, "()")
     differences = a_checked - b_checked
     low, high, above, below = _bootstrap(differences, effect, rng)
     return Comparison(above, below, float(differences.mean()), low, high, effect, len(differences))
@@ -356,9 +369,9 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
 
 def from_json(record: Mapping[str, Any]) -> Evidence:
     """The inverse of :func:`to_json`; a ValueError names what does not fit."""
-    kind = KINDS.get(str(record.get("kind")))
+    kind = KINDS.get(str(record.get("kind"))) if isinstance(record, Mapping) else None
     if kind is None:
-        raise ValueError(f"kind {record.get('kind')!r} is not one of {', '.join(KINDS)}.")
+        raise ValueError(f"kind {checks.shown(record)} is not one of {', '.join(KINDS)}.")
     names = {f.name for f in fields(kind)}
     if names != set(record) - {"kind"}:
         raise ValueError(f"a {kind.__name__} has the fields {sorted(names)}, got {sorted(set(record) - {'kind'})}.")

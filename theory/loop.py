@@ -26,7 +26,7 @@ trigger, that is 2.  For 3, an epoch begins at a stopping time with a hypothesis
 :math:`\lambda = 2/\mathrm{sp}^2`, started there, gives :math:`-2 \sum d \eta \le \sum d^2 + \beta/2` over the epoch; T
 epochs at most.  The loss of f above that of :math:`f^*` is at most :math:`\beta` when chosen and, by 1, at least
 :math:`4 \beta - \beta/2` when the trigger fires, so that :math:`5\beta/2 \le \sum d^2 - 2 \sum d \eta \le 2 \sum d^2 +
-\beta/2`.  Failures: |H| + |H| + T events of probability :math:`e^{-\iota}`.  ∎
+\beta/2`.  Failures: :math:`2|H| + T` events of probability :math:`e^{-\iota}`.  ∎
 
 The value-based variant has the same proof with the functions g of G for each f, thus :math:`\iota =
 \log((2|H||G| + T)/\delta)`; there :math:`d_i(f)` is the Bellman error of f itself.
@@ -58,7 +58,7 @@ def model_width(span: float, size: int, horizon: int, delta: float) -> float:
 
 
 def value_width(span: float, size: int, targets: int, horizon: int, delta: float) -> float:
-    r""":math:`\mathrm{sp}^2 \log((2|H||G| + T)/\delta)`, for the value-based discrepancy with `targets` = |G|."""
+    r""":math:`\mathrm{sp}^2 \log((2|H||G| + T)/\delta)`, for the value-based discrepancy with `targets` = `|G|`."""
     return model_width(span, size * checks.integer("targets", targets, 1), horizon, delta)
 
 
@@ -88,7 +88,7 @@ def linear_width(
     has in-sample error at most :math:`(1 + \sqrt c)^2 \beta`, 4 when chosen and 25 before a trigger of 16; an epoch
     ends above :math:`(\sqrt{16} - 1)^2 \beta` and began below :math:`4 \beta`, so it adds :math:`5 \beta` at least.
     (A trigger of 4 ends above :math:`\beta` only: nothing would bound the switches.)  For the mixture, whose one
-    regression has the true parameter for its target, |H| may be replaced by 1.
+    regression has the true parameter for its target, `|H|` may be replaced by 1.
     """
     span, delta = checks.interval("span", span, 0, inf, "()"), checks.interval("delta", delta, 0, 1, "()")
     size, dim = checks.integer("size", size, 1), checks.integer("dim", dim, 1)

@@ -105,6 +105,21 @@ def props_factor(actions: int, weight: float) -> float:
     return (actions - 1) * weight / (weight + 2)
 
 
+def clipped_factor(p: float, clip: float) -> float:
+    r""":math:`\frac{p^3+q^3}{4\epsilon^2pq}`, q = 1 - `p`: the limit of :math:`n^2E\,KL` for PROPS without regulariser.
+
+    For two actions and small clips, solved anew at every step (ours).  It acts from :math:`(1-\epsilon)\pi` and gives
+    the rest to the action that is short: the error e of the first has the drift :math:`-\epsilon p` above zero and
+    :math:`\epsilon q` below, and the variance pq a step.  Its law becomes stationary, with exponential tails of rates
+    :math:`2\epsilon/q` and :math:`2\epsilon/p` and masses q and p, so :math:`E e^2=(p^3+q^3)/(2\epsilon^2)`.
+
+    >>> clipped_factor(0.5, 0.5)
+    1.0
+    """
+    p, clip = checks.interval("p", p, 0, 1, "()"), checks.interval("clip", clip, 0, 1, "(]")
+    return (p**3 + (1 - p) ** 3) / (4 * clip**2 * p * (1 - p))
+
+
 def _positive(law: ArrayLike) -> Array:
     p = checks.distributions("law", law, ndim=1)
     if p.min() <= 0:

@@ -1,7 +1,8 @@
 """Random problem instances for property-based tests, for ours and for yours.
 
 Small on purpose: a counterexample should fit in one's head.  Exact zeros, ties and repeated values are likely, for that
-is where bugs live, and everything shrinks towards one state, one action and rewards 0 and 1.
+is where bugs live, and everything shrinks towards one state, one action and rewards 0 and 1.  What to compare a solver
+of yours with is in :mod:`claimlab.theory.oracles`.
 
 >>> from hypothesis import given, settings
 >>> from claimlab.mdps import solve
@@ -25,13 +26,15 @@ from scipy.sparse import csr_array
 from claimlab.bandits.changing import AutoRegressive, Drifting, StochasticallyConstrained, Switching, Table
 from claimlab.bandits.contextual_environments import DisjointLinear, PiecewiseLinear
 from claimlab.bandits.environments import Bernoulli, Gaussian
+from claimlab.bandits.off_policy import BanditLog
 from claimlab.checks import Array, Bools, Ints
+from claimlab.mdps.games import MarkovGame
 from claimlab.mdps.inverse import with_optimal_values
 from claimlab.mdps.staged import StagedMDP
 from claimlab.mdps.tabular import AverageMDP, EpisodicMDP, FiniteMDP, TabularMDP
 from claimlab.mdps.trees import token_tree
 
-Rewards = Callable[[tuple[int, int]], st.SearchStrategy[Array]]
+Rewards = Callable[[Any], st.SearchStrategy[Array]]  # of a shape
 
 UNIT = st.floats(0, 1, allow_subnormal=False)
 DISCOUNTS = st.sampled_from([0.0, 0.5, 0.9, 0.99]) | st.floats(0, 0.99, allow_subnormal=False)
@@ -155,6 +158,25 @@ def linear_contextuals(draw: st.DrawFn, *, max_arms: int = 4, max_dim: int = 3) 
     shape = draw(st.integers(1, max_arms)), draw(st.integers(1, max_dim))
     theta = draw(arrays(np.float64, shape, elements=st.floats(-2, 2, allow_subnormal=False)))
     return DisjointLinear(theta, noise=draw(st.sampled_from([0.0, 0.1, 1.0])))
+
+
+@st.composite
+def bandit_logs(draw: st.DrawFn, *, max_rounds: int = 8, max_arms: int = 3) -> BanditLog:
+    """Logs of rewards in [0, 1] with the logging policy of each round and any target: it may be uncovered.
+
+    Propensities are at least 1/1000.
+
+    >>> from hypothesis import find
+    >>> log = find(bandit_logs(), lambda log: log.uncovered.any())
+    >>> log.logging, log.target
+    (array([[1., 0.]]), array([[0.5, 0.5]]))
+    """
+    shape = draw(st.integers(1, max_rounds)), draw(st.integers(1, max_arms))
+    logging, target, paid = draw(simplices(shape)), draw(simplices(shape)), draw(rewards(shape[0], low=0.0))
+    logging = np.where(logging < 1e-3, 0.0, logging)
+    logging /= logging.sum(axis=1, keepdims=True)
+    actions = np.array([draw(st.sampled_from(np.flatnonzero(row).tolist())) for row in logging])
+    return BanditLog(actions, paid, None, target, logging=logging, reward_range=(0, 1))
 
 
 @st.composite
@@ -325,6 +347,27 @@ def tied_mdps(
     actions, gamma = _mask(draw, (S, A), masked), draw(gammas)
     q = draw(arrays(np.float64, (S, A), elements=st.sampled_from([0.0, 1.0, -1.0, 2.0])))
     return with_optimal_values(_stored(draw, P, sparse), q, gamma, actions), np.where(actions, q, -np.inf)
+
+
+@st.composite
+def markov_games(
+    draw: st.DrawFn,
+    *,
+    max_states: int = 3,
+    max_actions: int = 2,
+    gammas: st.SearchStrategy[float] = DISCOUNTS,
+    sparse: bool | None = None,
+    rewards: Rewards = rewards,
+) -> MarkovGame:
+    """Zero-sum Markov games; `max_actions` is that of each player, the rest as for :func:`tabular_mdps`.
+
+    >>> from hypothesis import find
+    >>> find(markov_games(), lambda game: game.r.max() > 0).r
+    array([[[1.]]])
+    """
+    S, A, B = (draw(st.integers(1, most)) for most in (max_states, max_actions, max_actions))
+    P, r = draw(simplices((S, A, B, S))), draw(rewards((S, A, B)))
+    return MarkovGame(_stored(draw, P, sparse), r, draw(gammas))
 
 
 @st.composite

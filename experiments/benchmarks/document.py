@@ -60,7 +60,7 @@ def read(path: Path) -> list[Document]:
         return [_derived(_planned(document) if document["format"] == 1 else document) for document in documents]
     except OSError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
         raise WrongUsage(f"{path} does not hold a race ({type(error).__name__}: {error}).") from None
 
 

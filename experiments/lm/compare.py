@@ -6,9 +6,11 @@ the run.  Rates are chosen on seeds of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,17 @@ from claimlab.experiments.lm.transformer import Policy
 TUNING = 1_000_000  # seeds of the choice of rates start here
 
 
+class Cell(NamedTuple):
+    """One run of a comparison."""
+
+    arm: str
+    settings: Settings
+
+
+Solve = Callable[[Sequence[Cell]], Iterable[pd.DataFrame]]
+Progress = Callable[[Mapping[str, float]], None]
+
+
 def compare(
     start: Policy,
     task: Task,
@@ -29,47 +42,48 @@ def compare(
     seeds: int,
     rates: Sequence[float] = (),
     tuning: int = 1,
+    solve: Solve | None = None,
 ) -> pd.DataFrame:
-    """A row for each arm, seed and evaluated step: `arm`, `rate`, `seed`, `step`, `score`.
+    """A row for each arm, seed and evaluated step: `arm`, `rate`, `seed`, and what `curve` tells.
 
     Every arm has the best of `rates` (that of the settings if there are none) by its mean metric over `tuning` seeds of
-    their own.  A run that diverges scores zero.
+    their own.  A run that diverges scores zero.  `solve` runs cells, in their order, elsewhere or from what is stored.
     """
-    rows = []
-    for name, surrogate in arms.items():
-        rate = _best(start, task, surrogate, settings, rates, tuning)
-        for seed in range(seeds):
-            curve = _curve(start, task, surrogate, replace(settings, rate=rate, seed=seed))
-            rows.append(curve.assign(arm=name, rate=rate, seed=seed))
-    return pd.concat(rows, ignore_index=True)
-
-
-def metric(table: pd.DataFrame) -> pd.DataFrame:
-    """float[seeds, arms]: the mean score after the start; rows are paired."""
-    return table[table["step"] > 0].pivot_table(index="seed", columns="arm", values="score", sort=False)
-
-
-def _best(
-    start: Policy, task: Task, surrogate: Surrogate, settings: Settings, rates: Sequence[float], tuning: int
-) -> float:
-    if len(rates) < 2:
-        return rates[0] if rates else settings.rate
-    found = [
-        np.mean(
-            [
-                _curve(start, task, surrogate, replace(settings, rate=rate, seed=TUNING + k))["score"][1:].mean()
-                for k in range(tuning)
-            ]
-        )
-        for rate in rates
+    work: Solve = solve or (lambda cells: [curve(start, task, arms[cell.arm], cell.settings) for cell in cells])
+    best = dict.fromkeys(arms, rates[0] if rates else settings.rate)
+    if len(rates) > 1:
+        trials = [
+            Cell(arm, replace(settings, rate=rate, seed=TUNING + k))
+            for arm in arms
+            for rate in rates
+            for k in range(tuning)
+        ]
+        found: dict[tuple[str, float], list[float]] = {}
+        for cell, table in zip(trials, work(trials)):
+            found.setdefault((cell.arm, cell.settings.rate), []).append(float(table["score"].to_numpy()[1:].mean()))
+        best = {arm: max(rates, key=lambda rate, arm=arm: np.mean(found[arm, rate])) for arm in arms}  # type: ignore[misc]
+    cells = [Cell(arm, replace(settings, rate=best[arm], seed=seed)) for arm in arms for seed in range(seeds)]
+    tables = [
+        table.assign(arm=cell.arm, rate=cell.settings.rate, seed=cell.settings.seed)
+        for cell, table in zip(cells, work(cells))
     ]
-    return rates[int(np.argmax(found))]
+    return pd.concat(tables, ignore_index=True)
 
 
-def _curve(start: Policy, task: Task, surrogate: Surrogate, settings: Settings) -> pd.DataFrame:
+def curve(
+    start: Policy,
+    task: Task,
+    surrogate: Surrogate,
+    settings: Settings,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """The rows of `reinforce` where the policy was evaluated; all scores are zero if the run diverges."""
     try:
-        table = reinforce(deepcopy(start), task, surrogate, settings)
+        table = reinforce(deepcopy(start), task, surrogate, settings, folder=folder, progress=progress)
     except Diverged:
-        steps = [*range(0, settings.steps + 1, settings.evaluate)]
+        steps = sorted({*range(0, settings.steps + 1, settings.evaluate), settings.steps})
         return pd.DataFrame({"step": steps, "score": np.zeros(len(steps))})
-    return table.loc[table["score"].notna(), ["step", "score"]]
+    evaluated: Any = table[table["score"].notna()]
+    return evaluated.reset_index(drop=True)

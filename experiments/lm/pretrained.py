@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from claimlab.checks import integer, interval
 from claimlab.experiments.lm.tasks import Task
-from claimlab.experiments.lm.transformer import PAD, Answers, draw_answers
+from claimlab.experiments.lm.transformer import PAD, Answers, chosen_logp, draw_answers, group_size
 
 LIBRARIES = ("transformers", "gguf", "peft")  # of the extra [lm]
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -100,28 +100,36 @@ class Pretrained(nn.Module):
         logits = logits.index_fill(-1, torch.tensor([PAD], device=logits.device), NEVER)
         return logits, (out.past_key_values, seen)
 
+    def read(self, prompts: Tensor, group: int) -> tuple[Tensor, Any]:
+        """Logits, float[N, V], of what follows each of int64[Q, P] prompts, and the cache, both for `group` answers."""
+        logits, (cache, seen) = self(prompts)
+        cache.batch_repeat_interleave(group)  # prefix and prompts are read once
+        return logits[:, -1].repeat_interleave(group, 0), (cache, seen.repeat_interleave(group, 0))
+
     def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor:
-        """float[N, T]: log-probability of every token of `answers`, int64[N, T], after int64[N, P] `prompts`."""
-        logits = self(torch.cat([prompts, answers[:, :-1]], 1))[0][:, prompts.shape[1] - 1 :]
-        return -F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none").view(answers.shape)
+        """float[N, T]: log-probability of every token of `answers`, int64[N, T], after int64[Q, P] `prompts`.
+
+        N is a multiple of Q; the answers to one prompt are neighbours.
+        """
+        first, past = self.read(prompts, group_size(prompts, answers))
+        logits = first[:, None]
+        if answers.shape[1] > 1:
+            logits = torch.cat([logits, self(answers[:, :-1], past)[0]], 1)
+        return chosen_logp(logits, answers)
 
     @torch.no_grad()
     def sample(
         self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
     ) -> Answers:
         """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours."""
-        logits, (cache, seen) = self(prompts)
-        if group > 1:  # prefix and prompts are read once
-            cache.batch_repeat_interleave(group)
-            seen = seen.repeat_interleave(group, 0)
-        past = (cache, seen)
+        logits, past = self.read(prompts, group)
 
         def following(tokens: Tensor, _: int) -> Tensor:
             nonlocal past
-            logits, past = self(tokens[:, None], past)
-            return logits[:, -1]
+            found, past = self(tokens[:, None], past)
+            return found[:, -1]
 
-        return draw_answers(logits[:, -1].repeat_interleave(group, 0), following, length, generator, greedy=greedy)
+        return draw_answers(logits, following, length, generator, greedy=greedy)
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The LoRA matrices and their names."""

@@ -18,7 +18,7 @@ Reward = Callable[[Example, str], float]
 
 
 class Rollout(NamedTuple):
-    """int64[N, P] prompts and int64[N, T] tokens after them, with the `Batch` of what the model said."""
+    """int64[Q, P] prompts and int64[N, T] tokens, neighbours after one prompt, with the `Batch` of what was said."""
 
     prompts: Tensor
     tokens: Tensor
@@ -70,8 +70,9 @@ def answers(
     group: int = 1,
     greedy: bool = False,
 ) -> tuple[Tensor, Answers, list[str]]:
-    """Prompts, int64[N, P], with `group` answers to each example, and these as texts."""
-    prompts = encode([e.prompt for e in examples], task, task.prompt_length)
+    """Prompts, int64[Q, P], with `group` answers to each, and these as texts; tensors are where the generator is."""
+    device = generator.device
+    prompts = encode([e.prompt for e in examples], task, task.prompt_length).to(device)
     every = [e for e in examples for _ in range(group)]
     parts, texts, repeat = [], [""] * len(every), group
     context = prompts
@@ -85,23 +86,40 @@ def answers(
         if k < task.turns - 1 and task.reply is not None:
             heard = [task.reply(e, t) for e, t in zip(every, turn)]
             texts = [a + b for a, b in zip(texts, heard)]
-            tokens = encode(heard, task, task.reply_length)
-            parts.append(Answers(tokens, torch.zeros(tokens.shape), torch.zeros(tokens.shape, dtype=torch.bool)))
+            tokens = encode(heard, task, task.reply_length).to(device)
+            parts.append(Answers(tokens, said.logp.new_zeros(tokens.shape), torch.zeros_like(tokens, dtype=torch.bool)))
             context = torch.cat([context, tokens], 1)
     whole = Answers(*(torch.cat(column, 1) for column in zip(*parts)))
-    return prompts.repeat_interleave(group, 0), whole, texts
+    return prompts, whole, texts
 
 
-def rollout(model: Policy, task: Task, reward: Reward, seed: Sequence[int], *, prompts: int, group: int) -> Rollout:
-    """Answers to `prompts` random examples, `group` to each.  Equal seeds give equal prompts whatever the model."""
-    rng = np.random.default_rng([*seed, 0])
-    examples = [task.draw(rng) for _ in range(prompts)]
-    generator = torch.Generator().manual_seed(int(np.random.default_rng([*seed, 1]).integers(2**62)))
+def rollout(
+    model: Policy,
+    task: Task,
+    reward: Reward,
+    seed: Sequence[int],
+    *,
+    prompts: int,
+    group: int,
+    part: tuple[int, int] = (0, 1),
+) -> Rollout:
+    """Answers to `prompts` random examples, `group` to each.  Equal seeds give equal prompts whatever the model.
+
+    `part` (r, W) answers the r-th of W equal parts of the prompts alone.
+    """
+    rng, (r, W) = np.random.default_rng([*seed, 0]), part
+    examples = [task.draw(rng) for _ in range(prompts)][r * prompts // W : (r + 1) * prompts // W]
+    draws = np.random.default_rng([*seed, 1, r] if r else [*seed, 1])
+    generator = torch.Generator(device_of(model)).manual_seed(int(draws.integers(2**62)))
     asked, said, texts = answers(model, task, examples, generator, group=group)
     paid = [reward(examples[i // group], text) for i, text in enumerate(texts)]
-    rewards = torch.tensor(paid, dtype=said.logp.dtype)
-    groups = torch.arange(prompts).repeat_interleave(group)
+    rewards = torch.tensor(paid, dtype=said.logp.dtype, device=said.logp.device)
+    groups = torch.arange(len(examples), device=said.logp.device).repeat_interleave(group)
     return Rollout(asked, said.tokens, sampled(said.logp, rewards, groups, said.mask))
+
+
+def device_of(model: Policy) -> torch.device:
+    return next(iter(model.parameters())).device
 
 
 def _full(said: Answers, task: Task) -> Answers:

@@ -93,7 +93,7 @@ def red_drop(logp: Tensor, batch: Batch, generator: torch.Generator | None = Non
 
 def balanced(batch: Batch, generator: torch.Generator | None = None) -> Tensor:
     """bool[N]: what RED-Drop keeps, drawn anew with every call."""
-    A, kept = batch.advantages(), torch.ones(len(batch.rewards), dtype=torch.bool)
+    A, kept = batch.advantages(), torch.ones_like(batch.rewards, dtype=torch.bool)
     for group in range(len(batch.mass)):
         members = (batch.groups == group).nonzero()[:, 0]
         rewards, weights = batch.rewards[members], batch.weights[members]
@@ -103,7 +103,7 @@ def balanced(batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         below = members[A[members] < -rounding]
         excess = 2 * len(below) - len(members)
         if excess > 0:
-            kept[below[torch.randperm(len(below), generator=generator)[:excess]]] = False
+            kept[below[torch.randperm(len(below), generator=generator)[:excess].to(below.device)]] = False
     return kept
 
 

@@ -77,6 +77,16 @@ def addition(digits: int = 2, wrong: float = 0.5) -> Task:
     return Task(f"addition-{n}", DIGITS + "+=", 2 * n + 2, n + 2, draw, _exactly)
 
 
+def product() -> Task:
+    """Products of two digits from 1 to 9; all demonstrations are right.  For models that can read already."""
+
+    def draw(rng: Generator) -> Example:
+        a, b = (int(x) for x in rng.integers(1, 10, 2))
+        return Example(f"{a}*{b}=", (str(a * b),), str(a * b))
+
+    return Task("product", DIGITS + "*=", 4, 3, draw, _exactly)
+
+
 def modes(digits: int = 3) -> Task:
     """Demonstrations copy (.4), reverse (.25), sort (.15) or raise each digit by one (.2); only sorting is paid."""
     n = integer("digits", digits, 1)
@@ -124,7 +134,7 @@ OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def evaluate(text: str) -> int | None:
-    """The value of an expression of whole numbers, + - *; None where it is none.  Nothing is executed."""
+    """The value of an expression of whole numbers, ``+ - *``; None where it is none.  Nothing is executed."""
     try:
         return _value(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -50,7 +50,9 @@ class Policy(Protocol):
     @property
     def shape(self) -> Any: ...
 
-    def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor: ...
+    def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """float[N, T] of int64[N, T] `answers` to int64[Q, P] `prompts`; N / Q neighbours answer one prompt."""
+        ...
 
     def sample(
         self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
@@ -63,7 +65,7 @@ class Policy(Protocol):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
 
 
-Cache = list[tuple[Tensor, Tensor]]
+Cache = list[tuple[Tensor, Tensor]]  # keys and values of every block, [N, heads, context, width / heads]
 
 
 class Block(nn.Module):
@@ -76,7 +78,15 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
         self.up, self.down = nn.Linear(d, 4 * d, bias=False), nn.Linear(2 * d, d, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: tuple[Tensor, Tensor] | None, start: int) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: tuple[Tensor, Tensor] | None,
+        start: int,
+        visible: Tensor | None,
+    ) -> Tensor:
         N, T, d = x.shape
         q, k, v = self.qkv(self.before_attention(x)).view(N, T, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
@@ -84,7 +94,8 @@ class Block(nn.Module):
             keys, values = cache
             keys[:, :, start : start + T], values[:, :, start : start + T] = k, v
             k, v = keys[:, :, : start + T], values[:, :, : start + T]
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
+        k, v = k.to(q.dtype), v.to(q.dtype)  # under autocast they may differ
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=visible is None and T > 1)
         x = x + self.out(mixed.transpose(1, 2).reshape(N, T, d))
         gate, linear = self.up(self.before_gate(x)).chunk(2, -1)
         return x + self.down(F.silu(gate) * linear)
@@ -118,32 +129,62 @@ class Transformer(nn.Module):
         stop = start + tokens.shape[1]
         if stop > self.shape.context:
             raise ValueError(f"sequences of {stop} tokens do not fit into a context of {self.shape.context}.")
-        x = self.embedding(tokens)
+        x, visible = self.embedding(tokens), None
+        if start and stop - start > 1:
+            visible = torch.ones(stop - start, stop, dtype=torch.bool, device=tokens.device).tril(start)
         for i, block in enumerate(self.blocks):
-            x = block(x, self.cos[start:stop], self.sin[start:stop], None if cache is None else cache[i], start)
+            near = None if cache is None else cache[i]
+            x = block(x, self.cos[start:stop], self.sin[start:stop], near, start, visible)
         return F.linear(self.norm(x), self.embedding.weight)
 
+    def read(self, prompts: Tensor, length: int, group: int) -> tuple[Tensor, Cache]:
+        """Logits, float[N, V], of what follows each of int64[Q, P] prompts, and a cache with `length` places more.
+
+        N is Q times `group`: every prompt is read once, for all of its answers.
+        """
+        places, hidden = prompts.shape[1] + length, self.shape.width // self.shape.heads
+        empty = self.embedding.weight.new_zeros(len(prompts), self.shape.heads, places, hidden)
+        cache = [(empty.clone(), empty.clone()) for _ in self.blocks]
+        logits = self(prompts, cache)[:, -1].repeat_interleave(group, 0)
+        return logits, [(k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)) for k, v in cache]
+
     def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor:
-        """float[N, T]: log-probability of every token of `answers`, int64[N, T], after int64[N, P] `prompts`."""
-        logits = self(torch.cat([prompts, answers[:, :-1]], 1))[:, prompts.shape[1] - 1 :]
-        return -F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none").view(answers.shape)
+        """float[N, T]: log-probability of every token of `answers`, int64[N, T], after int64[Q, P] `prompts`.
+
+        N is a multiple of Q; the answers to one prompt are neighbours.
+        """
+        length, group = answers.shape[1], group_size(prompts, answers)
+        if group == 1:  # nothing to share
+            return chosen_logp(self(torch.cat([prompts, answers[:, :-1]], 1))[:, prompts.shape[1] - 1 :], answers)
+        first, cache = self.read(prompts, length - 1, group)
+        logits = first[:, None]
+        if length > 1:
+            logits = torch.cat([logits, self(answers[:, :-1], cache, prompts.shape[1])], 1)
+        return chosen_logp(logits, answers)
 
     @torch.no_grad()
     def sample(
         self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
     ) -> Answers:
         """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours."""
-        P, hidden = prompts.shape[1], self.shape.width // self.shape.heads
-        empty = self.embedding.weight.new_zeros(len(prompts), self.shape.heads, P + length, hidden)
-        cache = [(empty.clone(), empty.clone()) for _ in self.blocks]
-        logits = self(prompts, cache)[:, -1].repeat_interleave(group, 0)
-        if group > 1:  # the prompts are read once
-            cache = [(k.repeat_interleave(group, 0), v.repeat_interleave(group, 0)) for k, v in cache]
+        logits, cache = self.read(prompts, length, group)
 
         def following(tokens: Tensor, t: int) -> Tensor:
-            return self(tokens[:, None], cache, P + t)[:, -1]
+            return self(tokens[:, None], cache, prompts.shape[1] + t)[:, -1]
 
         return draw_answers(logits, following, length, generator, greedy=greedy)
+
+
+def group_size(prompts: Tensor, answers: Tensor) -> int:
+    """How many answers there are to each prompt."""
+    if len(prompts) == 0 or len(answers) % len(prompts):
+        raise ValueError(f"{len(answers)} answers are no multiple of {len(prompts)} prompts.")
+    return len(answers) // len(prompts)
+
+
+def chosen_logp(logits: Tensor, tokens: Tensor) -> Tensor:
+    """float[N, T], the log-probabilities of int64[N, T] `tokens` under float[N, T, V] `logits`."""
+    return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
 
 
 def draw_answers(

@@ -28,6 +28,14 @@ def numbers(name: str, value: ArrayLike) -> Array:
         raise ValueError(f"{name} must be an array of real numbers: {str(error).rstrip('.')}.") from None
 
 
+def ragless(name: str, value: ArrayLike) -> NDArray[Any]:
+    """`value` as an array of whatever it holds; lists of unequal lengths are refused."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be an array: its rows have different lengths.") from None
+
+
 def array(name: str, value: ArrayLike, *, ndim: int) -> Array:
     """`value` as a read-only C-contiguous float64 array of `ndim` axes with finite entries.
 
@@ -143,28 +151,33 @@ def indices(name: str, value: ArrayLike, shape: tuple[int, ...], what: str, size
 
 def booleans(name: str, value: ArrayLike, shape: tuple[int, ...], what: str) -> Bools:
     """`value` as a read-only bool array of exactly `shape`; only booleans and the numbers 0 and 1 are taken."""
-    given = np.asarray(value)
+    given = ragless(name, value)
     if given.shape != shape:
         raise ValueError(f"{name} must have shape {what} = {shape}, got {given.shape}.")
-    if given.dtype != np.bool_ and not np.isin(given, (0, 1)).all():
+    if given.dtype != np.bool_ and (given.dtype.kind not in "iufO" or not np.isin(given, (0, 1)).all()):
         raise ValueError(f"{name} must hold booleans, got {given.dtype} with other values than 0 and 1.")
     out = given.astype(np.bool_)
     out.flags.writeable = False
     return out
 
 
+def real(name: str, value: float) -> float:
+    """`value` as a float; infinities and NaN are taken, numbers in texts and arrays with axes are not."""
+    try:
+        if isinstance(value, (str, bytes, bytearray)) or np.ndim(value):
+            raise TypeError("float() would read some of them")
+        return float(value)
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        raise ValueError(f"{name} must be a number, got {shown(value)}.") from None
+
+
 def interval(name: str, value: float, low: float, high: float, closed: str = "[]") -> float:
     """`value` as a float in the interval from `low` to `high`; `closed` is one of "[]", "[)", "(]", "()"."""
-    try:
-        if isinstance(value, str):
-            raise TypeError("float() would read it")
-        x = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number, got {value!r}.") from None
+    x = real(name, value)
     above = x >= low if closed[0] == "[" else x > low
     below = x <= high if closed[1] == "]" else x < high
     if not (above and below):
-        raise ValueError(f"{name} must lie in {closed[0]}{low:g}, {high:g}{closed[1]}, got {value!r}.")
+        raise ValueError(f"{name} must lie in {closed[0]}{low:g}, {high:g}{closed[1]}, got {shown(value)}.")
     return x
 
 
@@ -172,22 +185,34 @@ def integer(name: str, value: int, low: int, high: int | None = None) -> int:
     """`value` as an int of at least `low` and, where given, at most `high`; 3.0 is taken, 3.5 and True are not."""
     if (
         isinstance(value, (bool, np.bool_))
-        or not isinstance(value, (int, float, np.number))
-        or not np.isfinite(value)
-        or value != np.floor(value)
+        or not isinstance(value, (int, float, np.integer, np.floating))
+        or not (isinstance(value, int) or (np.isfinite(value) and value == np.floor(value)))
     ):
-        raise ValueError(f"{name} must be a whole number, got {value!r}.")
+        raise ValueError(f"{name} must be a whole number, got {shown(value)}.")
     if value < low or (high is not None and value > high):
         span = f"at least {low}" if high is None else f"in {low}..{high}"
-        raise ValueError(f"{name} must be {span}, got {value!r}.")
+        raise ValueError(f"{name} must be {span}, got {shown(value)}.")
     return int(value)
 
 
 def boolean(name: str, value: bool) -> bool:
     """`value` as a bool; numbers are not taken, for a misplaced argument would pass as true."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be True or False, got {value!r}.")
+        raise ValueError(f"{name} must be True or False, got {shown(value)}.")
     return bool(value)
+
+
+def text(name: str, value: str) -> str:
+    """`value`, if it is a text."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, got {shown(value)}.")
+    return value
+
+
+def shown(value: object) -> str:
+    """`value` as an error message quotes it: on one line, and short."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= 80 else f"{words[:77]}..."
 
 
 def nearest(word: str, known: list[str]) -> str:

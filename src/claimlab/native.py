@@ -23,17 +23,15 @@ from typing import Any, TypeVar, cast
 import numba
 from numba import typeof, types
 from numba.core import config
-from numba.core.cgutils import create_struct_proxy, get_null_value
+from numba.core.cgutils import create_struct_proxy
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AttributeTemplate
 from numba.core.utils import _dynamic_modname, _dynamic_module
 from numba.extending import (
     NativeValue,
     infer_getattr,
-    intrinsic,
     lower_getattr_generic,
     models,
-    overload,
     overload_method,
     register_model,
     typeof_impl,
@@ -106,61 +104,19 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
+def inlined(declaration: F) -> F:
+    """Have the bodies of an abstract method compiled into their callers: for what a loop calls at every step.
+
+    Passing a state of many arrays costs more than a short body does.  For methods that are called at few places, as
+    every place has its own copy.
+    """
+    cast(Any, declaration).inlined = True
+    return declaration
+
+
 def interpreted(function: F) -> F:
     """The Python function behind a kernel: the oracle of the tests, and the way to debug."""
     return cast(Any, function).py_func
-
-
-def lent(value: T) -> T:
-    """`value` as compiled code may read and change it without counting references.
-
-    Each mention of an array inside a named tuple or a :class:`Native` value counts a reference up and down, in atomic
-    instructions: in the loop of a simulation half of the time.  Arrays that are lent are not counted.  Their owner must
-    outlive every use: lend in the function that got it as an argument, or that returns it or mentions it in a call of
-    :func:`held` afterwards.
-    """
-    return value
-
-
-def held(value: Any) -> None:
-    """Do nothing: compiled code frees what is not mentioned any more, and this mentions it."""
-
-
-@overload(lent)
-def _lent(value):  # type: ignore[no-untyped-def]  # numba compares annotations too
-    return lambda value: _uncounted(value)  # pyright: ignore[reportCallIssue]  # numba passes the context
-
-
-@overload(held)
-def _held(value):  # type: ignore[no-untyped-def]
-    return lambda value: None
-
-
-@intrinsic
-def _uncounted(context: Any, value: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _without_owner(context, builder, value, arguments[0])
-
-    return value(value), generate
-
-
-def _without_owner(context: Any, builder: Any, type_: Any, value: Any) -> Any:
-    """The same value, whose arrays name no owner."""
-    if isinstance(type_, types.BaseTuple):
-        items = [
-            _without_owner(context, builder, member, builder.extract_value(value, i))
-            for i, member in enumerate(cast(Any, type_))
-        ]
-        return context.make_tuple(builder, type_, items)
-    if not isinstance(type_, (types.Array, types.NumPyRandomGeneratorType, _NativeType)):
-        return value
-    struct = create_struct_proxy(type_)(context, builder, value=value)
-    if isinstance(type_, _NativeType):
-        for name, member in type_.members:
-            setattr(struct, name, _without_owner(context, builder, member, getattr(struct, name)))
-    else:
-        struct.meminfo = get_null_value(struct.meminfo.type)
-    return struct._getvalue()
 
 
 class Native(ABC):
@@ -191,7 +147,7 @@ Owner = tuple[str, str, str]  # module, qualified name, and hash of the code of 
 _classes: dict[Owner, type] = {}  # of the types met in this process
 
 
-class _NativeType(types.Type):
+class NativeType(types.Type):
     """A Native class by name and code, and the types of its fields.
 
     The index of compiled code on disk holds types.  It must be readable where the class's module is missing, and code
@@ -212,7 +168,7 @@ class _NativeType(types.Type):
         return _classes[self.owner]
 
     def __reduce__(self) -> Any:
-        return _NativeType, (self.owner, self.members)
+        return NativeType, (self.owner, self.members)
 
 
 @cache
@@ -223,19 +179,19 @@ def _owner(cls: type) -> Owner:
 
 
 @typeof_impl.register(Native)
-def _typeof(value: Native, context: Any) -> _NativeType:
+def _typeof(value: Native, context: Any) -> NativeType:
     fields = dataclasses.fields(value)  # type: ignore[arg-type]
-    return _NativeType(_owner(type(value)), tuple((f.name, typeof(getattr(value, f.name))) for f in fields))
+    return NativeType(_owner(type(value)), tuple((f.name, typeof(getattr(value, f.name))) for f in fields))
 
 
-@register_model(_NativeType)
+@register_model(NativeType)
 class _NativeModel(models.StructModel):
-    def __init__(self, manager: Any, type_: _NativeType) -> None:
+    def __init__(self, manager: Any, type_: NativeType) -> None:
         super().__init__(manager, type_, list(type_.members))
 
 
-@unbox(_NativeType)
-def _unbox(type_: _NativeType, obj: Any, c: Any) -> NativeValue:
+@unbox(NativeType)
+def _unbox(type_: NativeType, obj: Any, c: Any) -> NativeValue:
     struct = create_struct_proxy(type_)(c.context, c.builder)
     for name, member in type_.members:
         attribute = c.pyapi.object_getattr_string(obj, name)
@@ -246,14 +202,14 @@ def _unbox(type_: _NativeType, obj: Any, c: Any) -> NativeValue:
 
 @infer_getattr
 class _Fields(AttributeTemplate):
-    key = _NativeType
+    key = NativeType
 
-    def generic_resolve(self, type_: _NativeType, name: str) -> types.Type | None:
+    def generic_resolve(self, type_: NativeType, name: str) -> types.Type | None:
         return dict(type_.members).get(name)
 
 
-@lower_getattr_generic(_NativeType)
-def _read(context: Any, builder: Any, type_: _NativeType, value: Any, name: str) -> Any:
+@lower_getattr_generic(NativeType)
+def _read(context: Any, builder: Any, type_: NativeType, value: Any, name: str) -> Any:
     struct = create_struct_proxy(type_)(context, builder, value=value)
     return impl_ret_borrowed(context, builder, dict(type_.members)[name], getattr(struct, name))
 
@@ -265,8 +221,9 @@ def _names(method: Any) -> str:
 def _publish(name: str, declaration: Any) -> None:
     """Let compiled code call ``value.name(...)`` on any Native value; the value's class supplies the body."""
 
-    def resolve(self: _NativeType, *args: Any) -> Any:
+    def resolve(self: NativeType, *args: Any) -> Any:
         return getattr(self.cls, name, None)
 
     resolve.__signature__ = inspect.signature(declaration)  # type: ignore[attr-defined]  # numba reads the arity here
-    overload_method(_NativeType, name, strict=False)(resolve)  # pyright: ignore[reportCallIssue]
+    options = {"forceinline": getattr(declaration, "inlined", False)}
+    overload_method(NativeType, name, strict=False, jit_options=options)(resolve)  # pyright: ignore[reportCallIssue]

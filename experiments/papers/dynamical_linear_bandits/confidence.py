@@ -133,6 +133,12 @@ def _misspecified_check(budget: Budget, rho_bar: float) -> Probability:
     return _given(env, 30_000, budget, rho_bar=rho_bar)
 
 
+def _understated_check(budget: Budget, sigma: float) -> Probability:
+    """Rewards with noise 1 of a system whose bias is small against that; the learner is told `sigma`."""
+    env = DynamicalLinear([[0.5]], [[0.1, 0.0]], [0.01], [0.05, 0.0], np.eye(2), 0.0, 1.0)
+    return _given(env, 5_000, budget, sigma=sigma)
+
+
 # the smaller radius --------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +233,17 @@ CLAIMS = (
         check=partial(_misspecified_check, rho_bar=0.3),
         control=partial(_misspecified_check, rho_bar=0.95),
         control_statement=r"the same with $\bar\rho = \rho(A)$.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="dynamical-linear-bandits/premise-noise",
+        source="Theorem 3.1 without its premise",
+        statement=r"$P(\exists t: \|\hat h_t-h\|_{V_t} > \beta_t) \le \delta$ for noise of 1 and $\sigma = 0.01$.",
+        kind=Probability,
+        premises=(STABLE, BOUNDED, GAUSSIAN, "rewards that hardly depend on the state"),
+        check=partial(_understated_check, sigma=0.01),
+        control=partial(_understated_check, sigma=1.0),
+        control_statement=r"the same with $\sigma = 1$.",
         expected=Outcome.REFUTED,
     ),
     claim(

@@ -11,7 +11,9 @@ from claimlab.experiments.papers.ftpedel import (
     frank_wolfe,
     learning,
     linear,
+    modes,
     online_design,
+    reuse,
     separation,
 )
 from claimlab.experiments.papers.ftpedel.common import PAPER
@@ -19,6 +21,8 @@ from claimlab.experiments.papers.ftpedel.common import PAPER
 CLAIMS = (
     *coefficient.CLAIMS,
     *learning.CLAIMS,
+    *reuse.CLAIMS,
+    *modes.CLAIMS,
     *separation.CLAIMS,
     *linear.CLAIMS,
     *frank_wolfe.CLAIMS,

@@ -13,7 +13,7 @@ from claimlab.bandits.identification import track_and_stop
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.papers.ftpedel.coefficient import bandit
-from claimlab.experiments.papers.ftpedel.common import claim
+from claimlab.experiments.papers.ftpedel.common import PAIRED, claim
 from claimlab.experiments.papers.ftpedel.learning import actions
 from claimlab.experiments.papers.ftpedel.separation import BANDIT, PULLS, logged, verifiable_pulls
 from claimlab.experiments.style import OKABE_ITO, PAGE
@@ -24,6 +24,7 @@ from claimlab.mdps.logs import Log, draw_log
 from claimlab.mdps.staged import StagedMDP, staged_optimum, staged_value
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Probability, comparison, probability
+from claimlab.theory.exact_comparisons import sign_comparison
 
 EPS, RUNS = 0.2, {"smoke": 200, "standard": 500, "full": 2_000}
 
@@ -72,7 +73,7 @@ def _near_the_bound(budget: Budget, factor: float = 10.0) -> Comparison:
 def _against_elimination(budget: Budget, factor: float = 10.0) -> Comparison:
     runs = RUNS[budget.name] // 4
     a, (b, _) = eliminated(DELTA, runs, budget.seed), tracked(DELTA, runs, budget.seed)
-    return comparison(a, factor * b, effect=0.0, rng=budget.rng("bootstrap"))
+    return sign_comparison(a, factor * b, effect=0.0)
 
 
 # Hybrid Q-iteration --------------------------------------------------------------------------------------------------
@@ -120,10 +121,8 @@ def verified(covered: bool, seed: int) -> tuple[Array, Array]:
 def _stuck(budget: Budget, covered: bool = False) -> Comparison:
     """Shortfall of Hy-Q's last policy less that of FTPedel's."""
     best = staged_optimum(fork()).value
-    return comparison(
-        best - hybrid(covered, budget.seed).value[:, -1], verified(covered, budget.seed)[1], effect=FORK_EPS,
-        rng=budget.rng("bootstrap"),
-    )  # fmt: skip
+    shortfall = best - hybrid(covered, budget.seed).value[:, -1]
+    return sign_comparison(shortfall, verified(covered, budget.seed)[1], effect=FORK_EPS)
 
 
 ARMS = f"Bernoulli arms {BANDIT.tolist()}, offline pulls {PULLS.astype(int).tolist()}, $\\epsilon={EPS}$"
@@ -156,7 +155,7 @@ CLAIMS = (
         source="ours, the constants of Theorem 1 measured",
         statement="In a bandit FTPedel with our constant plays more than ten times the online pulls of track-and-stop.",
         kind=Comparison,
-        premises=(ARMS, r"$\delta=10^{-6}$"),
+        premises=(ARMS, r"$\delta=10^{-6}$", PAIRED),
         check=_against_elimination,
         control=partial(_against_elimination, factor=1_000.0),
         control_statement="more than a thousand times.",
@@ -169,7 +168,7 @@ CLAIMS = (
             rf"FTPedel's by more than $\epsilon = {FORK_EPS}$."
         ),
         kind=Comparison,
-        premises=("a fork of two steps", f"{OFFLINE} offline episodes", "FTPedel explores by what it has seen"),
+        premises=("a fork of two steps", f"{OFFLINE} offline episodes", "FTPedel explores by what it has seen", PAIRED),
         check=_stuck,
         control=partial(_stuck, covered=True),
         control_statement="the same with a log that took both ways.",

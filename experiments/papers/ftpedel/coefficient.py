@@ -3,13 +3,15 @@ r"""The coefficient of offline-to-online learning: closed form in bandits, and w
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.ftpedel.common import DETERMINISTIC, TABULAR, claim
-from claimlab.mdps.coverage import o2o_coefficient, o2o_episodes
+from claimlab.mdps.coverage import Design, o2o_coefficient, o2o_episodes
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
+from claimlab.mdps.tabular import EPS as ULP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality
 from claimlab.theory.falsify import Trial, attack, equate
@@ -121,6 +123,75 @@ def _scaling_check(budget: Budget, power: float = 1.0) -> Identity:
     return equate(SMALL, partial(_scaling, power=power), few(budget))
 
 
+GRID = {"smoke": 41, "standard": 81}  # values of T, besides the edges between them
+
+
+def _binding(design: Design) -> frozenset[tuple[float, ...]]:
+    """The policies that hold a design back, by their occupancies."""
+    kept = design.weights > 1e-4 * design.weights.max()
+    return frozenset(map(tuple, design.targets[kept].round(9).tolist()))
+
+
+def dense(mdp: StagedMDP, eps: float, offline: Array, grid: Array, betas: Array) -> list[Design]:
+    r"""Designs on a grid of T and at its edges: where other policies bind, and at :math:`T_{o2o}` of each beta."""
+
+    def at(T: float) -> Design:
+        return o2o_coefficient(mdp, 1, eps, T, offline)
+
+    enough = [o2o_episodes(mdp, 1, eps, float(beta), offline).value for beta in betas]
+    found = {T: at(T) for T in sorted({*grid.tolist(), *(T for T in enough if T > 0)})}
+    for low, high in list(pairwise(found)):
+        if _binding(found[low]) != _binding(found[high]):
+            for _ in range(6):  # bisect in the logarithm, to a 64th of the step
+                middle = float(np.sqrt(low * high))
+                found[middle] = at(middle)
+                low, high = (low, middle) if _binding(found[middle]) != _binding(found[low]) else (middle, high)
+    return [found[T] for T in sorted(found)]
+
+
+def _shape(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, points: int, logarithmic: bool) -> Trial:
+    """The largest ratio of: C to its value before, to the chord of its neighbours, and T C to its value after."""
+    mdp = two_steps(P, r)
+    w = float(n) * staged_occupancy(mdp, np.broadcast_to(mu, mdp.r.shape))[1]
+    grid = np.geomspace(float(T) / 100, 100 * float(T), points)
+    found = dense(mdp, float(eps), w, grid, np.array([1.0, 8.0, 64.0]))
+    low, high = np.array([x.lower for x in found]), np.array([x.value for x in found])
+    size = np.array([x.episodes for x in found])
+    x = np.log(size) if logarithmic else size
+    share = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
+    pairs = [
+        (low[1:], high[:-1]),
+        (low[1:-1], (1 - share) * high[:-2] + share * high[2:]),
+        ((low * size)[:-1], (high * size)[1:]),
+    ]
+    trials = [Trial(a, b, 64 * ULP * b) for value, bound in pairs for a, b in zip(value.tolist(), bound.tolist())]
+    return max(trials, key=lambda trial: trial.ratio)
+
+
+def _shape_check(budget: Budget, logarithmic: bool = False) -> Inequality:
+    instances = {"smoke": 6, "standard": 40}.get(budget.name, 400)
+    same = {"P": np.ones((1, 2, 1)), "r": np.array([[1.0, 0.7]]), "mu": np.array([[0.5, 0.5]])}
+    hard = [same | {"n": np.array(300.0), "eps": np.array(0.2), "T": np.array(100.0)}]
+    measure = partial(_shape, points=GRID.get(budget.name, 161), logarithmic=logarithmic)
+    return attack(SMALL, measure, budget.with_instances(instances), hard=hard)
+
+
+def _inverse(P: Array, r: Array, mu: Array, n: Array, eps: Array, T: Array, *, power: float) -> Trial:
+    r"""C at :math:`T_{o2o}(\beta)` against :math:`1/\beta`, at both ends of the certificate, for beta = T / 10."""
+    mdp, beta = two_steps(P, r), float(T) / 10
+    w = float(n) * staged_occupancy(mdp, np.broadcast_to(mu, mdp.r.shape))[1]
+    needed = o2o_episodes(mdp, 1, float(eps), beta, w)
+    if needed.lower <= 0:  # the log alone is enough
+        return Trial(0.0, 1e-12)
+    enough, short = (o2o_coefficient(mdp, 1, float(eps), x, w) for x in (needed.value, needed.lower))
+    level = beta**-power
+    return Trial(max(enough.lower - level, level - short.value, 0.0) / level, 1e-12)
+
+
+def _inverse_check(budget: Budget, power: float = 1.0) -> Identity:
+    return equate(SMALL, partial(_inverse, power=power), few(budget))
+
+
 def _mixing(r: Array, eps: Array, *, most: float) -> Trial:
     """All policies against deterministic ones, in a bandit."""
     mdp, beta = bandit(r), 8.0
@@ -205,6 +276,32 @@ CLAIMS = (
         check=_convex_check,
         control=partial(_convex_check, reverse=True),
         control_statement="it is concave.",
+    ),
+    claim(
+        id="ftpedel/shape-on-a-grid",
+        source="ours, on the definition of the coefficient",
+        statement=r"$C_{o2o}$ falls and is convex in $T$, and $T\,C_{o2o}(T)$ rises, between all neighbours of a dense "
+        r"grid of $T$ over four decades and of its edges.",
+        kind=Inequality,
+        premises=(
+            TABULAR,
+            DETERMINISTIC,
+            f"{GRID['smoke']} values of $T$ or more",
+            r"edges: where other policies bind, bisected, and $T_{o2o}(\beta)$ for $\beta$ of 1, 8 and 64",
+        ),
+        check=_shape_check,
+        control=partial(_shape_check, logarithmic=True),
+        control_statement=r"the same, convex in $\log T$.",
+    ),
+    claim(
+        id="ftpedel/coefficient-inverse",
+        source="ours, on the definition of the coefficient",
+        statement=r"Where the log alone is not enough, $C_{o2o}(T_{o2o}(\beta))=1/\beta$.",
+        kind=Identity,
+        premises=(TABULAR, DETERMINISTIC, "within both certificates"),
+        check=_inverse_check,
+        control=partial(_inverse_check, power=0.99),
+        control_statement=r"$C_{o2o}(T_{o2o}(\beta))=\beta^{-0.99}$.",
     ),
     claim(
         id="ftpedel/scaling",

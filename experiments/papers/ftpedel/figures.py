@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -16,7 +17,7 @@ from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.papers.ftpedel.coefficient import bandit_episodes
 from claimlab.experiments.papers.ftpedel.learning import complexity, play, tasks, uniform
 from claimlab.experiments.papers.ftpedel.separation import verifiable_pulls
-from claimlab.experiments.style import OKABE_ITO, PAGE
+from claimlab.experiments.style import COLUMN, OKABE_ITO, PAGE
 from claimlab.mdps.coverage import o2o_episodes
 from claimlab.mdps.logs import Log
 from claimlab.mdps.offline_to_online import OnlineNeeds, offline_to_online
@@ -133,6 +134,37 @@ def draw_design(axes: list[Axes], needs: OnlineNeeds, log: Log, side: int) -> No
         ax.set(xticks=[], yticks=[], title=title, xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
+
+
+def exploration(needs: OnlineNeeds, dataset: Log) -> Figure:
+    """Where a log went and where exploration goes, for any MDP: a table of states and actions for each step.
+
+    Crosses mark pairs that the log never saw.  Draw it for the answer of
+    :func:`~claimlab.mdps.offline_to_online.offline_to_online` and the log that was asked about.
+    """
+    H, S, A = needs.explore.shape
+    fig, axes = plt.subplots(
+        2, H, squeeze=False, sharex=True, sharey=True, figsize=(max(COLUMN, 0.9 + H * (0.5 + 0.22 * A)), 1.4 + 0.36 * S)
+    )  # fmt: skip
+    most = max(float(dataset.visits.max()), float(needs.explore.max()), 10.0)
+    for row, visits, title in zip(axes, (dataset.visits, needs.explore), ("the log", "to explore")):
+        row[0].set_ylabel(f"{title}\nstate")
+        for h, ax in enumerate(row):
+            shown = ax.imshow(np.where(visits[h] > 0.5, visits[h], np.nan), norm=LogNorm(1, most), aspect="auto")
+            for s, a in np.argwhere(needs.unseen[h]).tolist():
+                ax.plot(a, s, color=OKABE_ITO["vermillion"], marker="x", ms=3, ls="")
+            ax.set(xticks=range(A), yticks=range(S))
+            ax.grid(visible=False)
+    for h in range(H):
+        axes[0, h].set_title(f"step {h}")
+        axes[1, h].set_xlabel("action")
+    fig.colorbar(shown, ax=axes, label="visits")
+    alone = f"{needs.verifiable:.3g} and more" if np.isfinite(needs.verifiable) else "none"
+    fig.suptitle(
+        f"{needs.episodes:.0f} online episodes for ε = {needs.eps:g}\nε that the log alone verifies: {alone}",
+        fontsize=8,
+    )
+    return fig
 
 
 def design() -> tuple[Figure, pd.DataFrame]:

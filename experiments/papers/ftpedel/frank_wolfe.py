@@ -13,7 +13,7 @@ from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.papers.ftpedel.common import claim
 from claimlab.experiments.style import OKABE_ITO, PAGE
-from claimlab.mdps.coverage import o2o_coefficient
+from claimlab.mdps.coverage import Rows, geometry_of, o2o_coefficient, score
 from claimlab.mdps.design import FrankWolfe, frank_wolfe
 from claimlab.mdps.episodes import play_episodes
 from claimlab.mdps.linear import LinearMDP
@@ -22,11 +22,18 @@ from claimlab.mdps.lsvi import LSVIUCB
 from claimlab.mdps.optimistic import UCBVI, KnownRewardBonus
 from claimlab.mdps.prefixes import prefixes
 from claimlab.theory.claims import Budget
-from claimlab.theory.evidence import Comparison, Identity, Inequality, comparison
+from claimlab.theory.evidence import Comparison, Identity, Inequality
+from claimlab.theory.exact_comparisons import bound_comparison
 from claimlab.theory.falsify import Trial, attack, equate
 from claimlab.theory.spaces import Box, Simplex, Space
 
 KNOWN = "a linear MDP with finitely many states; transitions known"
+SOFTENED = (
+    "after results: a softmax with a relative error of 0.01 missed the {}, as its steps settle after some "
+    r"$100\log|\Phi|$ of them only; tolerance and number of steps are the first ones, the error is now "
+    r"$\sqrt{{\log(|\Phi|+1)/K}}$, which theory gives"
+)
+BOUNDED = "means of runs, against a proved bound on the design's mean"
 SIZES = {"H": (1, 3), "S": (1, 3), "A": (1, 3), "D": (1, 4)}
 FIELDS = {"phi": Simplex("SAD"), "mu": Simplex("HDS"), "theta": Box("HD", 0, 1)}
 MODELS = Space(SIZES, FIELDS)
@@ -126,7 +133,7 @@ def _certificate_check(budget: Budget, share: float = 1.0) -> Inequality:
 
 def _converges(budget: Budget, iterations: int = 1000) -> Inequality:
     trials = [
-        Trial(design.value, (1.15 if linear else 1.02) * optimum, optimum - lower)
+        Trial(design.value, (1.05 if linear else 1.02) * optimum, optimum - lower)
         for linear in (False, True)
         for design, lower, optimum in _raced(iterations, linear, budget.seed)
     ]
@@ -187,10 +194,26 @@ def designed(seed: int) -> Array:
     return np.array(columns).T
 
 
+def design_mean(arms: int) -> float:
+    r"""A bound on the mean of :func:`designed` (ours).
+
+    By Chernoff's bound and a union, all pairs of a share w of at least a quarter of even play are
+    visited :math:`(1-\eta)wK` times or more but with probability :math:`\sum e^{-\eta^2wK/2}`.  Then the norm is at
+    most that of the design on these pairs over :math:`1-\eta`; else it is at most K, as :math:`\Lambda \succeq I`.
+    """
+    mdp, w = informative_detour(arms), _detour(arms).occupancy
+    w = np.where(w >= 1 / (8 * arms), w, 0.0)
+    geometry = geometry_of(mdp.staged, w, mdp.phi)
+    value = score(geometry, Rows(mdp.phi[1], np.ones(arms)), np.zeros(w.size))
+    eta = np.linspace(0.01, 0.99, 99)
+    misses = np.exp(-(eta[:, None] ** 2) * w[w > 0] * EPISODES / 2).sum(axis=1)
+    return float((value / (1 - eta) + EPISODES * misses).min())
+
+
 def _beaten(budget: Budget, swap: bool = False, tabular: bool = False) -> Comparison:
-    """On 16 good actions, LSVI-UCB's or UCBVI's norm less the design's, or the reverse."""
-    a, b = low_regret(budget.seed, tabular)[:, -1], designed(budget.seed)[:, -1]
-    return comparison(*((b, a) if swap else (a, b)), effect=1.0, rng=budget.rng("bootstrap"))
+    """On 16 good actions, LSVI-UCB's or UCBVI's norm against a bound on the design's mean, or the reverse."""
+    last = int(ARMS[-1])
+    return bound_comparison(low_regret(budget.seed, tabular)[:, -1], design_mean(last), effect=1.0, reverse=swap)
 
 
 VISITS = Space({"n": (2, 8)}, {"good": Box("n", 0, 1), "detour": Box("n", 0, 1), "digits": Box("", 1, 6)})
@@ -255,15 +278,19 @@ CLAIMS = (
         kind=Inequality,
         premises=(KNOWN, "12 random instances, tabular and linear, 1000 iterations each"),
         check=_certificate_check,
-        control=partial(_certificate_check, share=0.5),
-        control_statement="the same with half of g.",
+        control=partial(_certificate_check, share=0.25),
+        control_statement="the same with a quarter of g.",
     ),
     claim(
         id="ftpedel/frank-wolfe-converges",
         source="Wagenmaker & Jamieson (2022), Section 5; the numbers are ours",
-        statement=r"After 1000 iterations Frank-Wolfe is within 2 % (tabular) and 15 % (linear) of the optimum.",
+        statement=r"After 1000 iterations Frank-Wolfe is within 2 % (tabular) and 5 % (linear) of the optimum.",
         kind=Inequality,
-        premises=(KNOWN, "12 random instances, d = S = 4, A = 2, H = 3, $\\epsilon = 0.2$"),
+        premises=(
+            KNOWN,
+            "12 random instances, d = S = 4, A = 2, H = 3, $\\epsilon = 0.2$",
+            SOFTENED.format("5 % of the linear case (for a time 15 %)"),
+        ),
         check=_converges,
         control=partial(_converges, iterations=5),
         control_statement="the same after 5 iterations.",
@@ -300,7 +327,7 @@ CLAIMS = (
             r"LSVI-UCB exceeds that of as many episodes of the design by more than 1."
         ),
         kind=Comparison,
-        premises=(KNOWN, "widths a tenth of the proved ones"),
+        premises=(KNOWN, "widths a tenth of the proved ones", BOUNDED),
         check=_beaten,
         control=partial(_beaten, swap=True),
         control_statement="the reverse.",
@@ -310,7 +337,7 @@ CLAIMS = (
         source="Wagenmaker & Jamieson (2022), Proposition 4, measured",
         statement="The same of UCBVI, which knows tables instead of features.",
         kind=Comparison,
-        premises=(KNOWN, "Hoeffding widths, rewards known"),
+        premises=(KNOWN, "Hoeffding widths, rewards known", BOUNDED),
         check=partial(_beaten, tabular=True),
         control=partial(_beaten, tabular=True, swap=True),
         control_statement="the reverse.",

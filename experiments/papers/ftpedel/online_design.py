@@ -9,7 +9,7 @@ import numpy as np
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.ftpedel.common import TABULAR, claim
-from claimlab.experiments.papers.ftpedel.frank_wolfe import goals_of
+from claimlab.experiments.papers.ftpedel.frank_wolfe import SOFTENED, goals_of
 from claimlab.mdps.coverage import Design, Rows, cover, geometry_of, score
 from claimlab.mdps.design import design_goals
 from claimlab.mdps.linear import LinearMDP
@@ -95,9 +95,9 @@ def _found(budget: Budget, rounds: int = ROUNDS) -> Inequality:
         reached = staged_occupancy(staged, np.full(staged.r.shape, 0.5))[step] > 0
         none = geometry_of(staged, np.zeros(staged.r.shape[1:]), at.features)
         goals = design_goals(reached, at.targets, None, at.features)
-        visits = regret_frank_wolfe(staged, step, goals, rounds, BATCH, rng)
+        visits = regret_frank_wolfe(staged, step, goals, rounds, BATCH, rng)[step].sum(axis=2)
         norm = total * score(none, Rows(at.targets, np.ones(len(at.targets))), visits.reshape(-1))
-        trials.append(Trial(norm, 1.5 * at.one.value, at.one.gap))
+        trials.append(Trial(norm, 1.25 * at.one.value, at.one.gap))
         witnesses.append({"instance": i, "norm": norm, "optimum": at.one.value})
     return _worst(trials, witnesses)
 
@@ -130,9 +130,9 @@ CLAIMS = (
     claim(
         id="ftpedel/fw-regret",
         source="Algorithm 3 (FWRegret); the number is ours",
-        statement=rf"After {ROUNDS} rounds of {BATCH} episodes FWRegret's design is within 50 % of the optimum.",
+        statement=rf"After {ROUNDS} rounds of {BATCH} episodes FWRegret's design is within 25 % of the optimum.",
         kind=Inequality,
-        premises=(TABULAR, PLAYED, KINDS, "no offline data"),
+        premises=(TABULAR, PLAYED, KINDS, "no offline data", SOFTENED.format("25 % (for a time 50 %)")),
         check=_found,
         control=partial(_found, rounds=1),
         control_statement="the same after one round.",

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from claimlab.checks import Array, Ints
 from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes
 from claimlab.experiments.papers.ftpedel.common import DETERMINISTIC, claim
+from claimlab.experiments.papers.ftpedel.learning import scaled_beta
 from claimlab.mdps.coverage import o2o_episodes
 from claimlab.mdps.fine_tuning import Oracle, derived_beta, fine_tune
 from claimlab.mdps.instances import combination_lock
@@ -19,7 +20,7 @@ from claimlab.mdps.linear_instances import one_hot
 from claimlab.mdps.logs import Log
 from claimlab.mdps.offline import pevi
 from claimlab.mdps.offline_to_online import offline_to_online
-from claimlab.mdps.staged import staged, staged_occupancy, staged_optimum, staged_value
+from claimlab.mdps.staged import StagedMDP, staged, staged_occupancy, staged_optimum, staged_value
 from claimlab.mdps.tabular import EPS as ULP
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Identity, Inequality, Probability, comparison, probability
@@ -42,6 +43,24 @@ def _both(K: Array, eps: Array, beta: Array, *, covered: int) -> Trial:
     alone = bandit_episodes(r, 0 * n, width, weight)
     off = max(design.lower - alone / arms, alone / arms - design.value, 0.0)
     return Trial(off / alone, 1e-6)
+
+
+def _tree(K: Array, eps: Array, beta: Array, *, covered: int) -> Trial:
+    """The same in a tree: K actions lead to K states, in which K actions are equal; the log left out one way."""
+    arms, width, weight = int(K), float(eps), float(beta)
+    P, r = np.zeros((2, arms + 1, arms, arms + 1)), np.zeros((2, arms + 1, arms))
+    P[0, 0, :, 1:], P[0, 1:, :, 0], P[1, :, :, 0], r[1] = np.eye(arms), 1.0, 1.0, 0.5
+    n, need = np.zeros(r.shape), np.ceil(weight / width**2)
+    n[0, 0, : arms - covered], n[1, 1 : arms + 1 - covered] = need, need
+    designs = [o2o_episodes(StagedMDP(P, r), h, width, weight, n[h], tol=1e-7) for h in range(2)]
+    lower, value = (sum(ends) for ends in zip(*((design.lower, design.value) for design in designs)))
+    alone = (arms + arms**2) * weight / width**2
+    return Trial(max(lower - alone / arms, alone / arms - value, 0.0) / alone, 1e-6)
+
+
+def _tree_check(budget: Budget, covered: int = 1) -> Identity:
+    space = Space({}, {"K": Box("", 2, 6, step=1), "eps": Box("", 0.05, 0.4), "beta": Box("", 1, 20)})
+    return equate(space, partial(_tree, covered=covered), budget.with_instances(min(budget.instances, 60)))
 
 
 def _both_check(budget: Budget, covered: int = 1) -> Identity:
@@ -148,7 +167,7 @@ def _lower_check(budget: Budget, share: float = 1.0, offline: bool = True) -> Co
     """Online pulls of FTPedel less the lower bound, which has to be positive on average."""
     runs, eps, delta = {"smoke": 60, "standard": 200}.get(budget.name, 1_000), 0.2, 1e-6
     mdp, n = bandit(BANDIT), PULLS * offline
-    beta = partial(_scaled, share)
+    beta = partial(scaled_beta, share, derived_beta)
     oracle = Oracle(mdp, eps, delta, n[None, None], beta=beta)
     pulls = np.empty(runs)
     for run in range(runs):
@@ -156,10 +175,6 @@ def _lower_check(budget: Budget, share: float = 1.0, offline: bool = True) -> Co
         pulls[run] = fine_tune(mdp, oracle, eps, delta, rng, offline=logged(n, rng), beta=beta).episodes
     bound = verifiable_pulls(BANDIT, n, eps, delta)
     return comparison(pulls + 1e-9 * np.arange(runs), np.full(runs, bound), effect=0.0, rng=budget.rng("bootstrap"))
-
-
-def _scaled(share: float, horizon: int, policies: float, delta: float, epoch: int) -> float:
-    return share * derived_beta(horizon, policies, delta, epoch)
 
 
 def logged(n: Array, rng: Generator) -> Log:
@@ -178,6 +193,17 @@ CLAIMS = (
         check=_both_check,
         control=partial(_both_check, covered=2),
         control_statement="the same when two arms are not covered.",
+    ),
+    claim(
+        id="ftpedel/both-beat-either-tree",
+        source="abstract; example of Section 4",
+        statement=r"In a tree of two steps, with $\beta/\epsilon^2$ offline visits of everything behind all first "
+        r"actions but one, the online episodes of both steps are exactly $1/K$ of those without offline data.",
+        kind=Identity,
+        premises=("$K$ actions to $K$ states of $K$ actions of equal means",),
+        check=_tree_check,
+        control=partial(_tree_check, covered=2),
+        control_statement="the same when two first actions are not covered.",
     ),
     claim(
         id="ftpedel/unverified-output",

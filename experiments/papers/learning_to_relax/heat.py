@@ -1,237 +1,32 @@
-r"""The heat equation with a diffusion coefficient that changes: Section 4 and Figure 6 of the paper.
-
-.. math:: \partial_tu = \kappa(t)\Delta u + f(t, x) \text{ on } [0,1]^2, \qquad
-          \kappa(t) = \max\{0.1\sin 2\pi t, -10\sin 2\pi t\}
-
-with zero boundary, in steps of :math:`\Delta t = 10^{-3}` of Crank and Nicolson's method: as in the authors' code,
-which differs from the paper's text (0.01 for 0.1 there).  Every step is a linear system, solved by conjugate gradients
-with SSOR from the last step's solution; :math:`\kappa(t)` is the context, :math:`\omega` the arm.
-"""
+r"""Learning in the simulation of the heat equation: Section 4 and Figure 6 of the paper, and time steps that vary."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache, partial
-from math import cos, exp, nan, pi, sin, sqrt
-from time import process_time
-from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from numpy.random import Generator
-from scipy.fft import dstn
 
-from claimlab import checks
-from claimlab.bandits.contextual import ContextualAlgorithm, ContextualEnvironment, play_contextual
-from claimlab.bandits.interval_contextual import AdaptiveChebCB, TsallisCB
-from claimlab.bandits.relaxation.environment import iterations
-from claimlab.bandits.relaxation.matrices import SPDMatrix
-from claimlab.bandits.relaxation.sweeps import ssor_cg
-from claimlab.bandits.relaxation.systems import laplacian
-from claimlab.checks import Array, Ints
+from claimlab.bandits.contextual import ContextualAlgorithm
+from claimlab.bandits.interval_contextual import AdaptiveChebCB
+from claimlab.checks import Array
 from claimlab.experiments.papers.learning_to_relax.common import claim
 from claimlab.experiments.papers.learning_to_relax.sequences import Blind
-from claimlab.native import kernel
+from claimlab.experiments.papers.learning_to_relax.simulation import (
+    FIVE,
+    LEARNERS,
+    OMEGAS,
+    PERIOD,
+    Heat,
+    counted,
+    fixed,
+    instances,
+    lengths,
+    simulate,
+)
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Identity, Inequality, comparison
 
-STEP, PERIOD, CAP = 1e-3, 1_000, 10_000
-OMEGAS = np.linspace(1, 1.95, 20)
-GRID = tuple(OMEGAS.round(2).tolist())
-LEARNERS = {
-    "Tsallis-INF": TsallisCB(0, 10, 1, adaptive=True),
-    "Tsallis-INF-CB": TsallisCB(0, 10, 6, adaptive=True),
-    "ChebCB": AdaptiveChebCB(0, 10),
-}
-
-
-@kernel
-def diffusion(t: float) -> float:
-    r""":math:`\kappa(t)`, from 0 to 10 with period 1."""
-    wave = sin(2 * pi * t)
-    return max(0.1 * wave, -10 * wave)
-
-
-@kernel
-def bump(x: float, y: float, radius: float) -> float:
-    """A smooth function of the distance to the origin that is 1 there and 0 from `radius` on."""
-    inside = 1 - (x * x + y * y) / (radius * radius)
-    return exp(1 - 1 / inside) if inside > 0 else 0.0
-
-
-class Field(NamedTuple):
-    u: Array  # [n], the solution now
-    b: Array  # [n], right-hand side of the step
-    work: Array  # [4, n]
-    kappa: Array  # [1], the context
-
-
-@dataclass(frozen=True, eq=False)
-class Heat(ContextualEnvironment):
-    r"""A simulation of the heat equation; the reward of a step is :math:`1 - (k-1)/10^4` for `k` iterations.
-
-    Regret is not reckoned: the next system depends on the last solution, up to its tolerance.
-
-    Parameters
-    ----------
-    cells : int
-        Cells along a side; the unknowns are the ``(cells - 1)**2`` inner points.
-    omegas : float[K]
-        The arms, in (0, 2), or 0 for no preconditioner.
-    tol : float
-        In units of the right-hand side's norm.
-    """
-
-    cells: int
-    omegas: Array
-    tol: float = 1e-8
-    A: SPDMatrix = field(init=False)  # the 5-point Laplacian
-
-    def __post_init__(self) -> None:
-        omegas = checks.array("omegas", self.omegas, ndim=1)
-        for arm, omega in enumerate(omegas):
-            checks.interval(f"omegas[{arm}]", omega, 0, 2, "[)")
-        side = checks.integer("cells", self.cells, 3) - 1
-        A = SPDMatrix(laplacian(np.ones((side, side), dtype=np.bool_)))
-        self._settle(cells=side + 1, omegas=omegas, tol=checks.interval("tol", self.tol, 0, 1, "()"), A=A)
-
-    @property
-    def n_arms(self) -> int:  # type: ignore[override]
-        return self.omegas.size
-
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        return 1
-
-    def begin(self, horizon: int, rng: Generator) -> Field:
-        side, n = self.cells - 1, (self.cells - 1) ** 2
-        u = np.zeros(n)
-        for i in range(side):
-            for j in range(side):
-                u[i * side + j] = bump((i + 1) / self.cells - 0.5, (j + 1) / self.cells - 0.5, 0.25)
-        return Field(u, np.zeros(n), np.zeros((4, n)), np.zeros(1))
-
-    def observe(self, state: Field, t: int, rng: Generator) -> Array:
-        state.kappa[0] = diffusion(t * STEP)
-        return state.kappa
-
-    def shortfall(self, state: Field, t: int, context: Array, arm: int) -> float:
-        return nan
-
-    def respond(self, state: Field, t: int, context: Array, arm: int, rng: Generator) -> float:
-        weight = _right_hand_side(state, self.cells, (t + 0.5) * STEP)
-        norm = 0.0
-        for i in range(state.b.size):
-            norm += state.b[i] * state.b[i]
-        shift = 1 / max(weight, 1e-300)  # A + I / weight: the system divided by weight
-        stop = ssor_cg(self.A, shift, state.b, self.omegas[arm], self.tol * sqrt(norm), CAP, state.u, state.work)
-        return 1 - (stop.iterations - 1) / CAP
-
-
-@kernel
-def _right_hand_side(state: Field, cells: int, t: float) -> float:
-    r"""Fill `state.b` with :math:`((I - wA)u + \Delta t f)/w`; w is :math:`\tfrac12\kappa\,\Delta t/h^2`."""
-    side, u = cells - 1, state.u
-    weight = max(0.5 * diffusion(t) * STEP * cells * cells, 1e-300)
-    x, y = 0.5 + cos(16 * pi * t) / 4, 0.5 + sin(16 * pi * t) / 4
-    for i in range(side):
-        for j in range(side):
-            k = i * side + j
-            around = 0.0
-            if i > 0:
-                around += u[k - side]
-            if i < side - 1:
-                around += u[k + side]
-            if j > 0:
-                around += u[k - 1]
-            if j < side - 1:
-                around += u[k + 1]
-            force = 32 * bump((i + 1) / cells - x, (j + 1) / cells - y, 0.125)
-            state.b[k] = around - 4 * u[k] + (u[k] + STEP * force) / weight
-    return weight
-
-
-def simulate(
-    alg: ContextualAlgorithm, cells: int, steps: int, *, omegas: Array = OMEGAS, runs: int = 1, seed: int = 0
-) -> Array:
-    """Iterations of `runs` simulations of `steps` time steps, float[runs]."""
-    record = play_contextual(alg, Heat(cells, omegas), horizon=steps, runs=runs, seed=seed, checkpoints=1, threads=1)
-    return np.asarray(np.round(iterations(record.reward[:, -1], CAP, steps)))
-
-
-@cache
-def fixed(omega: float, cells: int, steps: int) -> float:
-    """Iterations with one omega, or 0 for conjugate gradients alone; no randomness is involved."""
-    return float(simulate(LEARNERS["Tsallis-INF"], cells, steps, omegas=np.array([omega]))[0])
-
-
-class Instances(NamedTuple):
-    """Some of the systems of a simulation, each solved with every arm from the solution before it."""
-
-    kappa: Array  # [m], the context
-    counts: Ints  # [m, K], iterations
-
-    @property
-    def optimum(self) -> Ints:
-        """The least count of each system, int[m]: no policy over these arms, whatever it sees, needs fewer."""
-        return np.asarray(self.counts.min(axis=1))
-
-
-def trajectory(cells: int, steps: int, every: int) -> Array:
-    """The method's solution before steps 0, `every`, ..., without the solver's error, float[m, n].
-
-    Sine waves are eigenvectors of the 5-point Laplacian, so that a step is a division (a fast sine transform).
-    """
-    wave = 4 * np.sin(np.pi * np.arange(1, cells) / (2 * cells)) ** 2
-    spectrum, side, rng = wave[:, None] + wave, cells - 1, np.random.default_rng()
-    state, kept = Heat(cells, np.ones(1)).begin(steps, rng), []
-    for t in range(steps):
-        if t % every == 0:
-            kept.append(state.u.copy())
-        weight = _right_hand_side(state, cells, (t + 0.5) * STEP)
-        rhs = np.asarray(dstn(state.b.reshape(side, side), type=1))
-        state.u[:] = np.asarray(dstn(rhs / (spectrum + 1 / weight), type=1)).ravel() / (4 * cells * cells)
-    return np.array(kept)
-
-
-@kernel
-def _count(env: Heat, starts: Array, every: int, rng: Generator, kappa: Array, counts: Ints) -> None:
-    state = env.begin(1, rng)
-    for i in range(starts.shape[0]):
-        for arm in range(env.omegas.size):
-            state.u[:] = starts[i]
-            context = env.observe(state, i * every, rng)
-            reward = env.respond(state, i * every, context, arm, rng)
-            counts[i, arm] = round(1 + CAP * (1 - reward))
-        kappa[i] = state.kappa[0]
-
-
-@cache
-def instances(cells: int, steps: int = PERIOD, every: int = 1, omegas: tuple[float, ...] = GRID) -> Instances:
-    """Every `every`-th system of the first `steps`, by trying all of `omegas`: what is least there needs no search."""
-    starts = trajectory(cells, steps, every)
-    kappa, counts = np.zeros(len(starts)), np.zeros((len(starts), len(omegas)), dtype=np.int64)
-    _count(Heat(cells, np.array(omegas)), starts, every, np.random.default_rng(), kappa, counts)
-    return Instances(kappa, counts)
-
-
-def speed(cells: int, steps: int = PERIOD, runs: int = 3) -> pd.DataFrame:
-    """Iterations and processor time a step of each method, measured in this process, and the ratio to omega = 1."""
-    methods = {"CG": (LEARNERS["Tsallis-INF"], np.zeros(1)), "omega = 1": (LEARNERS["Tsallis-INF"], np.ones(1))}
-    methods |= {"omega = 1.5": (LEARNERS["Tsallis-INF"], np.array([1.5]))}
-    methods |= {name: (alg, OMEGAS) for name, alg in LEARNERS.items()}
-    rows = []
-    for name, (alg, omegas) in methods.items():
-        simulate(alg, 4, 2, omegas=omegas)  # compiles
-        start = process_time()
-        count = simulate(alg, cells, steps, omegas=omegas, runs=runs)
-        rows.append((name, count.mean() / steps, (process_time() - start) / (steps * runs)))
-    table = pd.DataFrame(rows, columns=["method", "iterations", "seconds"]).set_index("method")
-    table["gain"] = table.loc["omega = 1", "seconds"] / table["seconds"]
-    return table
-
-
-FIVE = (1.0, 1.3, 1.5, 1.75, 1.95)  # the fixed parameters of the paper's experiment
 SAMPLED = {25: 1, 50: 5, 100: 20, 200: 50}  # cells, and of which share of the period's systems one is tried
 
 
@@ -296,8 +91,56 @@ def _near_check(budget: Budget, name: str, factor: float = 1.15) -> Comparison:
     return replace(found, witness={"steps": steps, "least": least, "learner": float(learned.mean())})
 
 
+# Time steps that vary -------------------------------------------------------------------------------------------------
+
+SPREAD = 4.0  # steps from a quarter of 10^-3 to four times that
+
+
+def on_product(spread: float) -> AdaptiveChebCB:
+    """ChebCB that is shown the coefficient, from 0 to 10, times the step's length."""
+    return AdaptiveChebCB(0, 10 * spread)
+
+
+PRODUCT = on_product(SPREAD)
+
+
+@cache
+def _varied(alg: ContextualAlgorithm, spread: float, shown: bool, steps: int, runs: int, seed: int) -> Array:
+    """Iterations with 25 cells, float[runs], of time steps that vary by `spread` both ways."""
+    return counted(alg, Heat(25, OMEGAS, lengths(steps, spread), shown=shown), runs=runs, seed=seed)
+
+
+def _play(budget: Budget, alg: ContextualAlgorithm, spread: float, shown: bool = True) -> Array:
+    """The runs that both claims speak of."""
+    steps, runs = _length(budget)
+    seed = int(budget.of("learning-to-relax/heat-varying-step").rng("play").integers(2**31))
+    return _varied(alg, spread, shown, steps, runs, seed)
+
+
+def _varying_check(budget: Budget, alg: ContextualAlgorithm = PRODUCT) -> Comparison:
+    """0.95 times the best of the five minus the learner's iterations."""
+    steps, runs = _length(budget)
+    best = min(fixed(omega, 25, steps, SPREAD) for omega in FIVE)
+    learned = _play(budget, alg, SPREAD)
+    found = comparison(np.full(runs, 0.95 * best), learned, effect=0.0, rng=budget.rng("bootstrap"))
+    return replace(found, witness={"steps": steps, "best fixed omega": best, "learner": float(learned.mean())})
+
+
+def _step_shown_check(budget: Budget, spread: float = SPREAD) -> Comparison:
+    """Iterations a step of ChebCB that is shown the coefficient alone, minus those if it is shown the product."""
+    steps, _ = _length(budget)
+    alone, product = _play(budget, LEARNERS["ChebCB"], spread, shown=False), _play(budget, on_product(spread), spread)
+    found = comparison(alone / steps, product / steps, effect=0.05, rng=budget.rng("bootstrap"))
+    known = {"shown kappa": float(alone.mean() / steps), "shown kappa times step": float(product.mean() / steps)}
+    return replace(found, witness={"steps": steps, "iterations a step": known})
+
+
 GAIN = "learning-to-relax/heat-chebcb-beats-best-fixed"  # the claims on learners speak of the same runs
 SIMULATION = "heat equation as in the authors' code, one period of 1000 steps, warm starts"
+VARYING = (
+    r"the same equation with 25 cells, 5000 steps (smoke: 2000); step $i$ is $10^{-3}\cdot 4^{\sin(2\pi i/89)}$ long; "
+    "ChebCB as released, 20 arms"
+)
 SAMPLE = (
     "25 cells along a side and all systems, 50 and every 5th; beyond the smoke budget 100 and every 20th, 200 and "
     "every 50th"
@@ -360,5 +203,31 @@ CLAIMS = (
         check=partial(_near_check, name="ChebCB"),
         control=partial(_near_check, name="Tsallis-INF"),
         control_statement=r"so does Tsallis-INF, which is not shown $\kappa(t)$.",
+    ),
+    claim(
+        id="learning-to-relax/heat-varying-step",
+        source="ours, extends Section 4 and Figure 6",
+        statement=(
+            r"With time steps that vary too, by a factor of 16, ChebCB shown $\kappa(t)\,\Delta t$ needs at most 0.95 "
+            r"times the iterations of the best of the five fixed $\omega$ (share ours), the learning included."
+        ),
+        kind=Comparison,
+        premises=(VARYING,),
+        check=_varying_check,
+        control=partial(_varying_check, alg=Blind(PRODUCT)),
+        control_statement="the same with a ChebCB that is shown neither coefficient nor step.",
+    ),
+    claim(
+        id="learning-to-relax/heat-step-shown",
+        source="ours, extends Section 4 and Figure 6",
+        statement=(
+            r"There the step matters as the coefficient does: ChebCB shown $\kappa(t)\,\Delta t$ needs fewer "
+            r"iterations than ChebCB shown $\kappa(t)$, by a twentieth of an iteration a step at least (effect ours)."
+        ),
+        kind=Comparison,
+        premises=(VARYING, "each is told the interval of what it is shown"),
+        check=_step_shown_check,
+        control=partial(_step_shown_check, spread=1.0),
+        control_statement="so it does where all steps are equal.",
     ),
 )

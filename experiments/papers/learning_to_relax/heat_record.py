@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from claimlab.experiments.environment import environment
-from claimlab.experiments.papers.learning_to_relax.heat import FIVE, GRID, LEARNERS, PERIOD, instances, simulate
+from claimlab.experiments.papers.learning_to_relax.simulation import FIVE, GRID, LEARNERS, PERIOD, instances, simulate
 
 RECORD = files("claimlab.experiments").joinpath("records", "heat-400.json")
 LEARNT = (200, 400)  # cells along a side on which the learners solve every system of a period

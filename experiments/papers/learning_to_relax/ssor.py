@@ -70,6 +70,24 @@ def _shift_derivative_check(budget: Budget, printed: bool = False) -> Identity:
     return equate(TINY, measure, fewer(budget, 40, 20), hard=hard, proof="sympy")
 
 
+def _omega_derivative(B: Array, tenths: Array, *, factor: int) -> Trial:
+    """The derivative that `_by_omega` takes slopes from against that of the defect matrix, symbolically."""
+    x, w = sympy.Symbol("omega"), sympy.Rational(int(tenths), 10)
+    A = sympy.Matrix(gram(B).tolist())
+    D, L = sympy.diag(*[A[i, i] for i in range(len(B))]), A.lower_triangular(-1)
+    inverse = (D / x + L).inv()
+    weight = (2 - x) / x * inverse.T * D * inverse
+    truth = (-A * weight).diff(x).subs(x, w)
+    inverse, weight = inverse.subs(x, w), weight.subs(x, w)
+    form = A * ((1 / (2 - w) + factor / w) * weight - (inverse.T * D * weight + weight * D * inverse) / w**2)
+    return Trial(float(max(abs(y) for y in truth - form)), 0.0)
+
+
+def _omega_derivative_check(budget: Budget, factor: int = 1) -> Identity:
+    hard = [{"B": np.zeros((1, 1)), "tenths": np.array(15.0)}]
+    return equate(TINY, partial(_omega_derivative, factor=factor), fewer(budget, 40, 20), hard=hard, proof="sympy")
+
+
 STEPPED = Space(
     {"N": (1, 4)},
     {"S": LOWER, "d": SCALES, "b": Box("N", -1, 1), "omega": Box("", 1.0, 1.95), "k": Box("", 1, 20, step=1)}
@@ -174,6 +192,19 @@ def _ellipsoid(budget: Budget, share: float = 1.0) -> Probability:
 
 
 CLAIMS = (
+    claim(
+        id="learning-to-relax/omega-derivative",
+        source="Eq. (37), as we derive it",
+        statement=(
+            r"$\partial_\omega\breve C_\omega = A\big((\frac1{2-\omega} + \frac1\omega)\breve W^{-1} - "
+            r"\frac1{\omega^2}(W^{-T}D\breve W^{-1} + \breve W^{-1}DW^{-1})\big)$."
+        ),
+        kind=Identity,
+        premises=(SPD, OMEGA),
+        check=_omega_derivative_check,
+        control=partial(_omega_derivative_check, factor=-1),
+        control_statement=r"the same with $\frac1{2-\omega} - \frac1\omega$.",
+    ),
     claim(
         id="learning-to-relax/shift-derivative",
         source="Eq. (41), second form",

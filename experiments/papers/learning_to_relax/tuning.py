@@ -47,6 +47,14 @@ def _grid_tuning(exponent: sp.Rational) -> dict[str, sp.Expr]:
     }
 
 
+def _first_useful(constant: int) -> dict[str, sp.Expr]:
+    r"""Where the bound of Theorem 2.1 is :math:`T\log\frac1\epsilon`, both sides cubed and divided by its cube."""
+    tau, beta = sp.Rational(1, 5), sp.Rational(9, 10)
+    rate = -sp.log(tau + (1 - tau) * beta**2)
+    first = constant / rate**4
+    return {"balance": 54 * first**2 / rate**4 - first**3, "thousands": sp.floor(first / 1000) - 73}
+
+
 def _shifted_tuning(power: sp.Rational) -> dict[str, sp.Expr]:
     r"""Minimise :math:`4K\sqrt{dmT} + (6CL/m + 1/d)\gamma Tl` over d and m, then bound :math:`\gamma \le 1/a^2`."""
     bound = 4 * K * sp.sqrt(d * m * T) + (6 * C * L / m + 1 / d) * gamma * T * log_eps
@@ -113,6 +121,19 @@ CLAIMS = (
         check=symbolic(_grid_tuning, exponent=sp.Rational(1, 3)),
         control=symbolic(_grid_tuning, exponent=sp.Rational(1, 4)),
         control_statement=r"the same with the exponent $1/4$ in Theorem 2.1.",
+    ),
+    claim(
+        id="learning-to-relax/first-useful",
+        source="Section 2.3, the example after Theorem 2.1",
+        statement=(
+            r"With $\tau \le 0.2$ and $\beta \le 0.9$ the regret of Theorem 2.1 falls below $T\log\frac1\epsilon$ "
+            r"after $54/\log^4(0.848)$ systems, some 73 thousand."
+        ),
+        kind=Identity,
+        premises=(r"the same $\alpha = \tau + (1 - \tau)\beta^2$ for all systems",),
+        check=symbolic(_first_useful, constant=54),
+        control=symbolic(_first_useful, constant=27),
+        control_statement="after half as many.",
     ),
     claim(
         id="learning-to-relax/shifted-tuning",

@@ -7,10 +7,26 @@ statements are those of their abstracts and of their theorems as commonly cited,
 
 from __future__ import annotations
 
-from claimlab.experiments.papers.props import cartpole, discrepancy, evaluation, learning, rules, visits
+from claimlab.experiments.papers.props import (
+    cartpole,
+    discrepancy,
+    evaluation,
+    learning,
+    optimiser,
+    rules,
+    visits,
+)
 from claimlab.experiments.papers.props.common import PAPER
 from claimlab.experiments.papers.props.figures import FIGURES
 
-CLAIMS = (*rules.CLAIMS, *discrepancy.CLAIMS, *visits.CLAIMS, *evaluation.CLAIMS, *cartpole.CLAIMS, *learning.CLAIMS)
+CLAIMS = (
+    *rules.CLAIMS,
+    *optimiser.CLAIMS,
+    *discrepancy.CLAIMS,
+    *visits.CLAIMS,
+    *evaluation.CLAIMS,
+    *cartpole.CLAIMS,
+    *learning.CLAIMS,
+)
 
 __all__ = ["CLAIMS", "FIGURES", "PAPER"]

@@ -20,7 +20,7 @@ from claimlab.theory.falsify import Trial, attack
 from claimlab.theory.sampling_error import divergence
 from claimlab.theory.spaces import Box, Space
 
-GREEDY, ON_POLICY, REGULARISED = ROS(inf), ROS(0.0), PROPS(0.1)
+GREEDY, ON_POLICY, REGULARISED, CLIPPED = ROS(inf), ROS(0.0), PROPS(0.1), PROPS(0.0, clip=0.3)
 
 # Filling up a buffer
 
@@ -233,6 +233,18 @@ CLAIMS = (
         kind=Comparison,
         premises=GRID,
         check=_learning_check,
+        control=partial(_learning_check, sampler=Systematic()),
+        control_statement="from systematic sampling's it does.",
+        expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="props/reinforce-clipped",
+        source="Abstract (PROPS improves data efficiency), gridworld; the clipped objective solved at every step",
+        statement="REINFORCE reaches the better goal with higher probability from the data of PROPS with a clip of "
+        "0.3, the released one, than from as many on-policy episodes.",
+        kind=Comparison,
+        premises=GRID,
+        check=partial(_learning_check, sampler=CLIPPED),
         control=partial(_learning_check, sampler=Systematic()),
         control_statement="from systematic sampling's it does.",
         expected=Outcome.REFUTED,

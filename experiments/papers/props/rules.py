@@ -109,6 +109,26 @@ def _optimum_check(budget: Budget, ratio: bool = True) -> Identity:
     return equate(LAWS, partial(_optimum, ratio=ratio), budget, hard=[NEVER_TAKEN])
 
 
+def _clipped_optimum(law: Array, data: Array, weight: Array, clip: Array, *, clipped: bool) -> Trial:
+    """What any law can still gain on the clipped objective over the closed form: the largest slope to the right less
+    the least to the left, an upper bound by concavity."""
+    lam, floor = float(weight), 1 - float(clip)
+    b = props_law(law, data, lam, float(clip) if clipped else 1.0)
+    rho, w = b / law, data / law
+    on_floor = abs(rho - floor) <= 1e-12
+    pull = lam / np.maximum(rho, 1e-300)
+    right = pull - w * ((rho > floor) | on_floor)
+    left = np.where(b > 0, pull - w * ((rho > floor) & ~on_floor), np.inf)
+    scale = float(w.max() + lam + pull.max())
+    return Trial(max(float(right.max() - left.min()), 0.0), 1e-11 * scale)
+
+
+def _clipped_optimum_check(budget: Budget, clipped: bool = True) -> Identity:
+    space = Space(LAWS.sizes, {**LAWS.fields, "clip": Box("", 0.05, 0.95)})
+    hard = [NEVER_TAKEN | {"clip": np.array(0.3)}, NEVER_TAKEN | {"clip": np.array(0.3), "weight": np.array(0.0)}]
+    return equate(space, partial(_clipped_optimum, clipped=clipped), budget, hard=hard)
+
+
 def _same_limit(law: Array, data: Array, weight: Array, *, ratio: bool) -> Trial:
     """The mass that PROPS without regulariser leaves off ROS's action (or: the action of the smallest ratio)."""
     wanted = data / law if ratio else data - law
@@ -174,6 +194,17 @@ CLAIMS = (
         check=_optimum_check,
         control=partial(_optimum_check, ratio=False),
         control_statement=r"the same with $w\propto\pi_D$.",
+    ),
+    claim(
+        id="props/clipped-closed-form",
+        source="ours, on PROPS's objective with KL regulariser and clip, as printed",
+        statement=r"Its maximiser at a state is $b(a)=\pi(a)\max(\frac\lambda{w(a)+\nu},1-\epsilon)$; without "
+        r"regulariser, $(1-\epsilon)\pi$ and the rest $\epsilon$ on the action with the smallest $w=\pi_D/\pi$.",
+        kind=Identity,
+        premises=(TABULAR, FULL, "actions that the data lack included"),
+        check=_clipped_optimum_check,
+        control=partial(_clipped_optimum_check, clipped=False),
+        control_statement=r"it is the same as without the clip.",
     ),
     claim(
         id="props/same-limit",

@@ -5,10 +5,17 @@ The published constants are partly unknown to us, so the theorems under test are
 published bonuses are ``BernsteinSets`` and the published order is ``theory.conservative.published_regret``.
 """
 
-from claimlab.experiments.papers.stepmix import certificates, offline, price, safety
+from claimlab.experiments.papers.stepmix import certificates, growth, mixtures, offline, price, safety
 from claimlab.experiments.papers.stepmix.common import PAPER
 from claimlab.experiments.papers.stepmix.figures import FIGURES
 
-CLAIMS = (*certificates.CLAIMS, *safety.CLAIMS, *price.CLAIMS, *offline.CLAIMS)
+CLAIMS = (
+    *certificates.CLAIMS,
+    *mixtures.CLAIMS,
+    *safety.CLAIMS,
+    *price.CLAIMS,
+    *growth.CLAIMS,
+    *offline.CLAIMS,
+)
 
 __all__ = ["CLAIMS", "FIGURES", "PAPER"]

@@ -16,6 +16,7 @@ from claimlab.mdps.conservative import BudgetExploration, Conservative, EpsMix, 
 from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.optimistic import Knowledge, Optimism
 from claimlab.theory.claims import Budget, Claim, Paper
+from claimlab.theory.evidence import Inequality
 from claimlab.theory.spaces import Box, Simplex
 
 PAPER = Paper(
@@ -43,6 +44,11 @@ def episodes(budget: Budget) -> int:
     return {"smoke": 2**12, "standard": 2**14}.get(budget.name, 2**17)
 
 
+def seeds(budget: Budget, few: int = 24) -> int:
+    """Of a growth rate, and of what is compared on the same runs."""
+    return few if budget.name == "smoke" else 50
+
+
 def conservative(name: str, task: Task) -> Conservative:
     kinds: dict[str, Callable[..., Conservative]] = {"StepMix": StepMix, "EpsMix": EpsMix, "Budget": BudgetExploration}
     return kinds[name](task.baseline, task.threshold, task.sets)
@@ -62,6 +68,28 @@ def played(
     return play_episodes(
         learner(name, task), task.mdp, episodes=length, runs=runs, seed=seed, threshold=task.threshold, checkpoints=40
     )
+
+
+def long(budget: Budget, name: str, slack: float | None = None) -> EpisodeRecord:
+    """The record of twice :func:`episodes`."""
+    return played(name, 2 * episodes(budget), seeds(budget), budget.seed, slack=slack)
+
+
+def after(record: EpisodeRecord, share: float) -> int:
+    """The first checkpoint after that share of the episodes."""
+    return int(np.searchsorted(record.times, share * record.times[-1]))
+
+
+def below(value: Array, bound: Array, error: Array, trivial: Array) -> Inequality:
+    """Evidence from runs: every `value` is at most its `bound`."""
+    i = int(np.argmax(np.where(value > bound + error, value - bound, -np.inf)))
+    i = i if value[i] > bound[i] + error[i] else int(np.argmax(value / bound))
+    informative = int((bound < trivial).sum())
+    return Inequality(
+        ratio=float(value[i] / bound[i]), excess=float(value[i] - bound[i]), error=float(error[i]),
+        instances=len(value), informative=informative, tried=len(value), power=1,
+        witness={"run": i, "value": float(value[i]), "bound": float(bound[i])},
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=2)

@@ -96,6 +96,42 @@ def entrance_lock(dials: int, n_actions: int = 2, *, room: float = 0.5) -> Stage
     return StagedMDP(P, r)
 
 
+def minimax_tree(
+    n_actions: int,
+    depth: int,
+    wait: int,
+    pay: int,
+    advantage: float = 0.25,
+    target: tuple[int, int, int] | None = None,
+) -> StagedMDP:
+    """A tree with one good action, at one leaf and at one time: the hardest place to find for its size.
+
+    In state 0 action 0 waits, at most until step `wait`, and every action else leads to the root.  A tree of `depth`
+    levels follows, an action a child.  From a leaf a fair coin leads to a good or a bad state for the rest, and the
+    good one pays 1 in the last `pay` steps.  The coin has `advantage` more for the good state at `target`: the step at
+    which the root was reached (1..wait), the leaf and the action; the last of each by default.
+
+    States: waiting 0, the tree 1.., level by level, good, bad.  H = wait + depth + pay.
+
+    Source: Domingues, Menard, Kaufmann & Valko (2021), Episodic reinforcement learning in finite MDPs: minimax lower
+    bounds revisited, Figure 1.
+    """
+    leaves, inner = n_actions ** (depth - 1), (n_actions ** (depth - 1) - 1) // (n_actions - 1)
+    first, H = 1 + inner, wait + depth + pay
+    good, S = first + leaves, first + leaves + 2
+    entry, leaf, action = (wait, leaves - 1, n_actions - 1) if target is None else target
+    P, r = np.zeros((H, S, n_actions, S)), np.zeros((H, S, n_actions))
+    P[: wait - 1, 0, 0, 0] = P[wait - 1 :, 0, 0, 1] = P[:, 0, 1:, 1] = 1
+    for i in range(inner):
+        for a in range(n_actions):
+            P[:, 1 + i, a, 2 + n_actions * i + a] = 1
+    P[:, first:good, :, good:] = 0.5
+    P[entry + depth - 1, first + leaf, action, good:] = 0.5 + advantage, 0.5 - advantage
+    P[:, good, :, good] = P[:, good + 1, :, good + 1] = 1
+    r[wait + depth :, good] = 1
+    return StagedMDP(P, r)
+
+
 @cache
 def sparse_task() -> Task:
     """S = 3, A = 2, H = 3: small enough for thousands of runs, and an optimist falls below 0.7 of the baseline."""
