@@ -90,7 +90,7 @@ MIXTURE_GAPS = (1.5, 2.5, 4.0, 6.0, 9.0)  # in units of sqrt(beta/T)/sp
 
 def _mixture_in_horizon(budget: Budget, trigger: float = RIDGE_TRIGGER, least: int = 0) -> Rate:
     """MixtureLOOP with two parameters, of which the truth has half the gap of the other, under the worst gap."""
-    horizons, runs, x, columns = _horizons(budget, 13, 16), max(12, budget.runs // 500), [], []
+    horizons, runs, x, columns = _horizons(budget, 13, 16), max(16, budget.runs // 500), [], []
     delta = 0.3
     for T in horizons:
         worst, width = np.zeros(runs), 0.0
