@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -146,11 +147,11 @@ def exploration(needs: OnlineNeeds, dataset: Log) -> Figure:
     fig, axes = plt.subplots(
         2, H, squeeze=False, sharex=True, sharey=True, figsize=(max(COLUMN, 0.9 + H * (0.5 + 0.22 * A)), 1.4 + 0.36 * S)
     )  # fmt: skip
-    most = max(float(dataset.visits.max()), float(needs.explore.max()), 10.0)
+    norm = LogNorm(1, max(float(dataset.visits.max()), float(needs.explore.max()), 10.0))
     for row, visits, title in zip(axes, (dataset.visits, needs.explore), ("the log", "to explore")):
         row[0].set_ylabel(f"{title}\nstate")
         for h, ax in enumerate(row):
-            shown = ax.imshow(np.where(visits[h] > 0.5, visits[h], np.nan), norm=LogNorm(1, most), aspect="auto")
+            ax.imshow(np.where(visits[h] > 0.5, visits[h], np.nan), norm=norm, aspect="auto")
             for s, a in np.argwhere(needs.unseen[h]).tolist():
                 ax.plot(a, s, color=OKABE_ITO["vermillion"], marker="x", ms=3, ls="")
             ax.set(xticks=range(A), yticks=range(S))
@@ -158,7 +159,7 @@ def exploration(needs: OnlineNeeds, dataset: Log) -> Figure:
     for h in range(H):
         axes[0, h].set_title(f"step {h}")
         axes[1, h].set_xlabel("action")
-    fig.colorbar(shown, ax=axes, label="visits")
+    fig.colorbar(ScalarMappable(norm), ax=axes, label="visits")
     alone = f"{needs.verifiable:.3g} and more" if np.isfinite(needs.verifiable) else "none"
     fig.suptitle(
         f"{needs.episodes:.0f} online episodes for ε = {needs.eps:g}\nε that the log alone verifies: {alone}",
