@@ -7,7 +7,8 @@ A cell is a law of statements with one truth.  Each replicate draws one, collect
 :func:`~claimlab.theory.evidence.judge` decide.  Wrong is a false statement that comes out supported, a true one that
 comes out refuted, and, on the threshold itself, either: both say that what is the case was excluded.  Inconclusive is
 not wrong.  Fixed before the run, and not changed after it: the cells, `REPLICATES`, the seed, and what the rules
-promise, which is
+promise.  (In the record the clock ended some cells before they had all their replicates, whatever their outcomes; each
+row says how many it has.)  The promises are:
 
 * statistical evidence errs with probability at most `LEVEL`, a whole ledger together as well as a statement alone;
 * deterministic evidence never refutes what is true;
