@@ -7,7 +7,8 @@ A cell is a law of statements with one truth.  Each replicate draws one, collect
 :func:`~claimlab.theory.evidence.judge` decide.  Wrong is a false statement that comes out supported, a true one that
 comes out refuted, and, on the threshold itself, either: both say that what is the case was excluded.  Inconclusive is
 not wrong.  Fixed before the run, and not changed after it: the cells, `REPLICATES`, the seed, and what the rules
-promise, which is
+promise.  (In the record the clock ended some cells before they had all their replicates, whatever their outcomes; each
+row says how many it has.)  The promises are:
 
 * statistical evidence errs with probability at most `LEVEL`, a whole ledger together as well as a statement alone;
 * deterministic evidence never refutes what is true;
@@ -305,8 +306,8 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         error = np.array([group.rate - group.low, group.high - group.rate]).clip(0)
         right.errorbar(group["size"], group.rate, error, marker="o", capsize=2, label=f"{law}, {runs} instances")
     right.set(xscale="log", ylim=(-0.03, 1.03), ylabel="rate of false statements supported")
-    right.set(xlabel="relative violation; needle: its share of the space")
-    right.legend(loc="center left")
+    right.set(xlabel="size of the violation")
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return fig, rows
 
 
@@ -314,7 +315,7 @@ FIGURE = PaperFigure(
     "calibration",
     "How often verdicts are wrong, with 95 % Clopper-Pearson intervals. Left: statements on the very threshold, where "
     "the rules promise at most .05 (dashed; hollow: no promise). Right: false universal statements that a search "
-    "supports, over the size of the violation.",
+    "supports, over the relative size of the violation; of a needle, its share of the space.",
     draw,
 )
 
