@@ -1,17 +1,18 @@
 """The pages of the documentation: their code runs and prints what they show, and what is generated is right."""
 
 import doctest
-import os
 import re
 import shlex
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from claimlab.experiments import __main__ as cli
 from claimlab.experiments import ledger
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -19,25 +20,31 @@ PAGES = sorted(path for folder in ("tutorial", "howto") for path in (DOCS / fold
 BLOCK = re.compile(
     r"^```(?:\{code-block\} )?(python|sh|text)\n(?::caption: (\S+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL
 )
-COMMANDS = {
-    "claimlab": ["-m", "claimlab.experiments"],
-    "pytest": ["-m", "pytest", "-p", "no:claimlab", "-p", "claimlab.pytest_plugin", "-p", "no:cacheprovider"],
-}
+PLUGIN = ("-p", "no:claimlab", "-p", "claimlab.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:xdist")
 SHOWN = doctest.OutputChecker()
+pytest_plugins = ["pytester"]
 
 
-def shell(line, folder):
-    """What a command prints; of ours, so that no page depends on what is installed."""
-    command, *arguments = shlex.split(line, comments=True)
-    done = subprocess.run(
-        [sys.executable, *COMMANDS[command], *arguments],
-        cwd=folder, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def shell(kept_modules, pytester, monkeypatch):
+    """What a command of a page prints, run in this process and in an empty folder, where the page's files go."""
+    monkeypatch.setattr(cli.runner, "pool", ThreadPoolExecutor)
+
+    def run(line):
+        command, *arguments = shlex.split(line, comments=True)
+        if command == "pytest":
+            result = pytester.runpytest_inprocess(*PLUGIN, *arguments)
+            assert result.ret == 0
+            return result.stdout.str()
+        assert command == "claimlab"
+        result = CliRunner().invoke(cli.app, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return run
 
 
-def play(text, folder):
+def play(text, shell):
     """Run the blocks of a page in order in one namespace; each that prints must be followed by what it prints."""
     scope, printed = {"__name__": "page"}, ""
     for kind, caption, code in BLOCK.findall(text):
@@ -47,9 +54,9 @@ def play(text, folder):
             continue
         assert printed == "", f"the page does not show what was printed: {printed}"
         if caption:
-            (folder / caption).write_text(code, encoding="utf-8")
+            Path(caption).write_text(code, encoding="utf-8")
         elif kind == "sh":
-            printed = "".join(shell(line, folder) for line in code.splitlines())
+            printed = "".join(shell(line) for line in code.splitlines())
         else:
             with redirect_stdout(StringIO()) as stdout:
                 exec(compile(code, "page", "exec"), scope)
@@ -58,11 +65,10 @@ def play(text, folder):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, shell):
     if "distributed" in page.read_text(encoding="utf-8"):
         pytest.importorskip("distributed")
-    play(page.read_text(encoding="utf-8"), tmp_path)
+    play(page.read_text(encoding="utf-8"), shell)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +79,9 @@ def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, tmp_path, monkey
         ("```python\nprint(1)\n```\n```python\nx = 1\n```\n", "does not show"),
     ],
 )
-def test_a_page_that_rots_is_seen(text, message, tmp_path):
+def test_a_page_that_rots_is_seen(text, message):
     with pytest.raises(AssertionError, match=message):
-        play(text, tmp_path)
+        play(text, None)
 
 
 def test_every_page_has_code_and_is_in_the_contents():

@@ -32,7 +32,7 @@ FUNCTION = """
 
 
 @pytest.fixture
-def run(pytester):
+def run(kept_modules, pytester):
     """A session with this plugin, whether or not the package is installed, and its lines."""
 
     def session(*arguments):

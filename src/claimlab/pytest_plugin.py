@@ -189,7 +189,8 @@ def _call(function: pytest.Function, changes: dict[str, Any], expected: str) -> 
 def _budget(config: pytest.Config) -> Budget:
     from claimlab.theory.claims import BUDGETS
 
-    return BUDGETS[config.getoption("--claim-budget")].seeded(config.getoption("--claim-seed"))
+    name, seed = str(config.getoption("--claim-budget")), config.getoption("--claim-seed")
+    return BUDGETS[name].seeded(int(seed or 0))
 
 
 def _attempt(item: pytest.Item, claim: Claim, role: str, file: Path | None) -> Evidence:
