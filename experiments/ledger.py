@@ -80,7 +80,9 @@ class Row:
     def __post_init__(self) -> None:
         """Types only: a ledger may be read from a file that somebody else wrote."""
         premises = self.premises if isinstance(self.premises, (list, tuple)) else [None]
-        texts = {name: getattr(self, name) for name in TEXTS} | {f"premises[{i}]": p for i, p in enumerate(premises)}
+        texts: dict[str, Any] = {name: getattr(self, name) for name in TEXTS} | {
+            f"premises[{i}]": p for i, p in enumerate(premises)
+        }
         for name, value in texts.items():
             checks.text(name, value)
         if self.file is not None:

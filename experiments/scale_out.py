@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter, process_time
@@ -61,9 +62,8 @@ def trivial(folder: Path, units: int) -> Path:
 @contextmanager
 def cluster() -> Iterator[str]:
     """The address of a scheduler in a process of its own, with `WORKERS` worker processes of one thread."""
-    from distributed import LocalCluster
-
-    with LocalCluster(WORKERS, threads_per_worker=1, dashboard_address=None) as local:
+    distributed: Any = import_module("distributed")
+    with distributed.LocalCluster(WORKERS, threads_per_worker=1, dashboard_address=None) as local:
         yield local.scheduler_address
 
 

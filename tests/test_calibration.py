@@ -37,7 +37,7 @@ def test_an_interval_misses_as_often_as_its_cell_says(name):
     assert low <= missed <= high
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-2])
+@pytest.mark.parametrize("size", [0.0, 0.5])
 def test_a_quadratic_statement_is_true_exactly_if_its_size_is_0(size):
     """At the top eigenvector the two sides differ by the size, whatever the matrix; the search is not asked."""
     found = calibration.quadratic_attack(SMOKE.of("it"), size)
@@ -45,7 +45,7 @@ def test_a_quadratic_statement_is_true_exactly_if_its_size_is_0(size):
     d = int(SMOKE.of("it").rng("dimension").integers(2, 7))
     factor = SMOKE.of("it").rng("matrix").normal(size=(d, d))
     values, vectors = np.linalg.eigh(factor @ factor.T)
-    assert len(x) == d or size  # a violation is shrunk, but not in its dimension
+    assert len(x) == d
     top = vectors[:, -1]
     assert top @ factor @ factor.T @ top > (1 - size) * values[-1] * (1 - 1e-12)
     assert found.rule(LEVEL)[0] == (Outcome.REFUTED if size else Outcome.SUPPORTED)
