@@ -5,7 +5,7 @@ Notation as in :mod:`claimlab.bandits.dynamical`; :math:`\Theta, \Omega, B, U, X
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import e, log, sqrt
 
 import numpy as np
 from numpy.random import Generator
@@ -86,7 +86,7 @@ def published_bias(alg: DynLinUCB, t: int) -> float:
     :math:`\bar\rho^{H_k} \le 1/(k\bar\rho)` only, and the sum does exceed the logarithm for small :math:`\bar\rho`;
     with one waiting round more, :math:`\bar\rho^{H_k+1} \le 1/k`, and the sum is at most :math:`1 + \log m`.
     """
-    return alg.c1 / sqrt(alg.lam) * log(np.e * (t + 1))
+    return alg.c1 / sqrt(alg.lam) * log(e * (t + 1))
 
 
 def sharper_bias(alg: DynLinUCB, epochs: int) -> float:

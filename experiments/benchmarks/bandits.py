@@ -18,7 +18,7 @@ class Case(algorithms.Case):
 
 def bernoulli(n_arms: int = 10) -> Instance:
     """Arms 0.50, 0.45, ..., and Exp3's gamma for 2000 rounds (Auer et al. 2002, Corollary 3.2)."""
-    gamma = np.sqrt(n_arms * np.log(n_arms) / ((np.e - 1) * 2000))
+    gamma = np.sqrt(n_arms * np.log(n_arms) / ((math.e - 1) * 2000))
     return {"means": 0.5 - 0.05 * np.arange(n_arms), "gamma": np.float64(gamma)}
 
 

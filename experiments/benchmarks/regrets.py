@@ -135,7 +135,7 @@ def dynlin_ucb(instance: Instance, rounds: int, runs: int, seed: int) -> Array:
             noise = np.sqrt(2 * variance * (np.log(rounds) + d / 2 * np.log(1 + t * U**2 / (d * lam))))
             width = np.sqrt(np.einsum("ki,nij,kj->nk", arms, inverse, arms))
             estimate = np.einsum("ki,nij,nj->nk", arms, inverse, b)
-            arm = (estimate + (bias * np.log(np.e * (t + 1)) + centre + noise) * width).argmax(axis=1)
+            arm = (estimate + (bias * (1 + np.log(t + 1)) + centre + noise) * width).argmax(axis=1)
         u, reward = arms[arm], np.zeros(runs)
         for _ in range(min(1 + int(np.log(m) / np.log(1 / rho) + 1e-12) + (m == 1), rounds - t)):
             reward = x @ omega + u @ theta + sigma * rng.standard_normal((runs, len(C))).sum(axis=1)
