@@ -1,6 +1,5 @@
 # make verify   every claim and control at the smoke budget (BUDGET=standard for more), and the report
 # make test     format, lint, types, tests, notebooks
-# make package  the wheel and the source archive in clean environments (PYTHONS="python3.11 python3.12" for several)
 # make clean    forget the environment and all results
 
 PYTHON ?= python3
@@ -9,7 +8,7 @@ OUT ?= claimlab-out
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: verify test package clean
+.PHONY: verify test clean
 
 verify: $(VENV)/.installed
 	$(BIN)/claimlab verify --budget $(BUDGET) --report --out $(OUT)
@@ -20,9 +19,6 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -n 2
-
-package:
-	.ci/package $(or $(PYTHONS),$(PYTHON))
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
