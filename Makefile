@@ -1,6 +1,5 @@
 # make verify   every claim and control at the smoke budget (BUDGET=standard for more), and the report
 # make test     format, lint, types, tests, notebooks
-# make package  the wheel and the source archive in clean environments (PYTHONS="python3.11 python3.12" for several)
 # make docs     the documentation site, into claimlab-out/docs
 # make clean    forget the environment and all results
 
@@ -10,7 +9,7 @@ OUT ?= claimlab-out
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: verify test docs package clean
+.PHONY: verify test docs clean
 
 verify: $(VENV)/.installed
 	$(BIN)/claimlab verify --budget $(BUDGET) --report --out $(OUT)
@@ -21,9 +20,6 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -n 2
-
-package:
-	.ci/package $(or $(PYTHONS),$(PYTHON))
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -q -W --keep-going -j auto docs $(OUT)/docs

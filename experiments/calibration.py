@@ -285,7 +285,7 @@ def recorded() -> pd.DataFrame:
 
 
 def draw() -> tuple[Figure, pd.DataFrame]:
-    rows = recorded()
+    rows: Any = recorded()
     fig, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.6), width_ratios=(1.15, 1))
     edge = rows[rows.truth == "threshold"].iloc[::-1]
     colours = {"Probability": "C0", "Comparison": "C1", "Rate": "C2", "Ledger": "C3"}
