@@ -112,7 +112,7 @@ def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: P
 def _templates() -> Environment:
     environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
     environment.undefined, environment.lstrip_blocks = StrictUndefined, True
-    environment.filters |= {"math": math, "pretty": _shown, "number": number, "recorded": recorded, "words": _words}
+    environment.filters |= {"math": math, "pretty": _shown, "number": number, "recorded": recorded}
     environment.filters["page"] = lambda row: f"{_page_of(row.paper)}#{row.id}"
     environment.tests["partly_vacuous"] = says_nothing_somewhere
     return environment
@@ -120,11 +120,6 @@ def _templates() -> Environment:
 
 def _page_of(slug: str) -> str:
     return f"papers/{slug}.html"
-
-
-def _words(row: Row) -> str:
-    """What a search finds a claim by, besides what its line in the table shows."""
-    return " ".join([row.statement, *row.premises])
 
 
 def recorded(row: Row) -> str:

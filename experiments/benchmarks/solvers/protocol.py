@@ -136,7 +136,7 @@ class Timed:
         gc.collect()
         before = _restart_peak()
         cpu, wall = time.process_time(), time.perf_counter()
-        self.result = function(*args)
+        self.result: Any = function(*args)
         self.wall, self.cpu = time.perf_counter() - wall, time.process_time() - cpu
         self.peak = None if before is None else _status("VmHWM") - before
 
