@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BUILD = "import sys, setuptools.build_meta as b; b.build_sdist(sys.argv[1]); print(b.build_wheel(sys.argv[1]))"
+# A build changes sys.argv, so the folder is read first.
+BUILD = "import sys, setuptools.build_meta as b; out = sys.argv[1]; b.build_sdist(out); b.build_wheel(out)"
 
 
 def tracked():
