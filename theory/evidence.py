@@ -180,7 +180,7 @@ class Statistical(Evidence):
             if name in ("runs", "failures"):
                 checks.integer(name, value, 0)
             else:
-                checks.text(name, value) if name == "side" else checks.real(name, value)
+                checks.text(name, value) if name in ("side", "statistic") else checks.real(name, value)
 
     @property
     def p_values(self) -> tuple[float, float]:
