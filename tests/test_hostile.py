@@ -227,11 +227,15 @@ def test_a_ledger_of_unknown_origin_is_shown_or_refused(data, record, tmp_path):
     found.to_frame()
     found._repr_html_()
     assert all(row.departure.startswith(row.id) or row.as_expected for row in found.rows)
-    page = Page(report.write(found, (), tmp_path / "report").path.read_text(encoding="utf-8"))
-    assert len(page.all("script")) == 1
-    assert page.all("img") == []
+    index = report.write(found, (), tmp_path / "report").path
+    papers = sorted((tmp_path / "report" / "papers").glob("*"))
+    for path, scripts in ((index, 1), *((path, 0) for path in papers)):
+        page = Page(path.read_text(encoding="utf-8"))
+        assert len(page.all("script")) == scripts
+        assert page.all("img") == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger.json", "report"]
-    assert [p.name for p in (tmp_path / "report").iterdir()] == ["index.html"]
+    assert {p.name for p in (tmp_path / "report").iterdir()} <= {"index.html", "papers", "report.css"}
+    assert {p.name for p in papers} == {f"{paper.slug}.html" for paper in found.papers}
 
 
 class Bomb:
@@ -362,7 +366,7 @@ def test_a_report_runs_no_file_that_a_ledger_names(tmp_path, record, monkeypatch
     result = CliRunner().invoke(app, ["report"])
     assert result.exit_code == 0, result.output
     assert not hasattr(sys, "bombed")
-    assert "evil.py" in Path("claimlab-out/report/index.html").read_text()
+    assert any("evil.py" in path.read_text() for path in Path("claimlab-out/report/papers").glob("*.html"))
 
 
 # What a user writes into a claim.
