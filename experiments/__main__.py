@@ -127,7 +127,7 @@ def verify(
             verdicts.write(json_file)
         _show(verdicts)
         print(f"results: {out / 'ledger.json'}")
-        drawn = not with_report or _report(verdicts, selection.figures, out)
+        drawn = not with_report or _report(verdicts, selection.figures, out, workers or environment.cpus())
         if not (verdicts.as_expected and drawn):
             raise typer.Exit(1)
 
@@ -170,7 +170,7 @@ def write_report(
         atomic.require_writable(out)
         ours = sorted({row.paper for row in verdicts.rows if not row.file})
         drawings = catalogue.select([*ours, *(files or [])]).figures if ours or files else ()
-        if not _report(verdicts, drawings, out):
+        if not _report(verdicts, drawings, out, environment.cpus()):
             raise typer.Exit(1)
 
 
@@ -372,9 +372,10 @@ def _show_races(documents: list[Document], folder: Path) -> bool:
     return not failures
 
 
-def _report(verdicts: Ledger, drawings: Sequence[tuple[str, PaperFigure]], out: Path) -> bool:
+def _report(verdicts: Ledger, drawings: Sequence[tuple[str, PaperFigure]], out: Path, workers: int) -> bool:
     """Write the report and print where; False if a figure is missing."""
-    written = report.write(verdicts, drawings, out / "report")
+    with runner.pool(workers) as executor:
+        written = report.write(verdicts, drawings, out / "report", executor=executor)
     for failure in written.failures:
         _complain(f"figure {failure}")
     print(f"report: {written.path}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from html import unescape
 from importlib.resources import files
 from pathlib import Path
@@ -77,11 +78,16 @@ class Report(NamedTuple):
     failures: list[str]  # a line for each figure that could not be drawn
 
 
-def write(ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: Path) -> Report:
-    """Draw the figures, given with their papers' slugs; write ``index.html`` and ``papers/SLUG.html`` into `folder`."""
+def write(
+    ledger: Ledger, drawings: Sequence[tuple[str, PaperFigure]], folder: Path, *, executor: Executor | None = None
+) -> Report:
+    """Draw the figures, given with their papers' slugs; write ``index.html`` and ``papers/SLUG.html`` into `folder`.
+
+    An `executor` of processes, such as :func:`claimlab.experiments.pool`, draws the figures of the catalogue's papers.
+    """
     drawn: dict[str, list[Drawn]] = {}
-    for slug, figure in drawings:
-        drawn.setdefault(slug, []).append(_draw(slug, figure, folder))
+    for (slug, _), figure in zip(drawings, _draw_all(drawings, folder, executor), strict=True):
+        drawn.setdefault(slug, []).append(figure)
     modules = {module.CLAIMS[0].paper.slug: module for module in catalogue.papers()}
     sections = [_section(ledger, paper, modules) for paper in ledger.papers]
     outcomes = [*map(str, Outcome), ERROR]
@@ -145,6 +151,22 @@ def _entries(sections: Sequence[Section], modules: Mapping[str, ModuleType]) -> 
 def says_nothing_somewhere(row: Row) -> bool:
     """Whether the claim's bound is vacuous on some of the instances it was compared on."""
     return row.verdict == Outcome.VACUOUS or bool(row.vacuous_share)
+
+
+def _draw_all(drawings: Sequence[tuple[str, PaperFigure]], folder: Path, executor: Executor | None) -> Iterator[Drawn]:
+    """In the order given; another process finds a figure by its name, so one of a user's file is drawn here."""
+    ours = [figure for module in catalogue.papers() for figure in getattr(module, "FIGURES", ())]
+    coming = [
+        executor.submit(_draw_ours, slug, figure.name, folder) if executor and figure in ours else None
+        for slug, figure in drawings
+    ]
+    for (slug, figure), there in zip(drawings, coming, strict=True):
+        yield there.result() if there else _draw(slug, figure, folder)
+
+
+def _draw_ours(slug: str, name: str, folder: Path) -> Drawn:
+    (figure,) = (figure for _, figure in catalogue.select([f"{slug}/{name}"]).figures if figure.name == name)
+    return _draw(slug, figure, folder)
 
 
 def _draw(slug: str, figure: PaperFigure, folder: Path) -> Drawn:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba.core import config
 
-from claimlab.experiments.benchmarks import document, learning, race, render
+from claimlab.experiments.benchmarks import learning, race
 from claimlab.experiments.benchmarks.algorithms import OFF
 from claimlab.experiments.benchmarks.episodes import CASES, EPISODES, STATES, river, river_swim, rivers, sparse_terminal
 from claimlab.experiments.benchmarks.race import OURS, SCRIPTS, Race, Track
@@ -174,18 +174,3 @@ def test_the_cases_are_those_that_speeds_are_asked_for():
     assert set(SOLVERS["rlberry"].methods) == set(names[:3])
     assert all((SCRIPTS / f"run_{solver.script}.py").exists() for solver in EPISODES.solvers)
     assert river_swim(20)["horizon"] == 20
-
-
-def test_the_race_is_the_recorded_one():
-    """Until it is recorded, its place in the README says so."""
-    readme, record = (ROOT / "README.md").read_text(), ROOT / "experiments/records/bench-episodes.json"
-    place = readme.split("<!-- race of the learners -->\n")[1].split("<!-- end of the race of the learners -->")[0]
-    if not record.exists():
-        assert place == "Not recorded yet.\n"
-        return
-    (recorded,) = document.read(record)
-    assert place == render.summary_table(recorded)
-    found = {row["case"]: row for row in recorded["records"] if row["threads"] == 1}
-    assert all(found[f"ucbvi-{n}"]["ratios"]["rlberry"] >= 500 for n in STATES)
-    assert found["stepmix"]["ours"] <= 1 / 10_000
-    assert found["loop"]["ours"] <= 1 / 50_000

@@ -69,6 +69,7 @@ def test_the_log_of_an_mdp_tells_what_is_left(capsys):
         ("mdps", "race"),
         ("bandits", "the race of the bandits"),
         ("sor", "the race of the sweeps"),
+        ("episodes", "the race of the learners"),
         ("ope", "the race of the estimators"),
     ],
 )
