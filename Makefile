@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -n 2
 
-docs: $(VENV)/.installed-docs
+docs: $(VENV)/.installed-dev $(VENV)/.installed-docs  # the reference imports every module, those that need torch too
 	$(BIN)/sphinx-build -q -W --keep-going -j auto docs $(OUT)/docs
 	@echo "documentation: $(OUT)/docs/index.html"
 
