@@ -16,8 +16,9 @@ from claimlab import checks
 from claimlab.bandits.contextual import ContextualAlgorithm
 from claimlab.bandits.linear_contextual import inverse_gap_weights
 from claimlab.bandits.oracles import BoxScratch, box_least_squares, box_scratch, chebyshev
-from claimlab.bandits.weights import sample, tsallis_weights
+from claimlab.bandits.weights import tsallis_weights
 from claimlab.checks import Array
+from claimlab.draws import sample
 from claimlab.native import kernel
 
 GAP = 1e-10  # certified suboptimality of the fits in summed squared error, against a regret of order one

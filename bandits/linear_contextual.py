@@ -12,8 +12,8 @@ from numpy.random import Generator
 from claimlab import checks
 from claimlab.bandits.contextual import ContextualAlgorithm
 from claimlab.bandits.oracles import Ridge, ridge, ridge_predict, ridge_update, ridge_widths
-from claimlab.bandits.weights import sample
 from claimlab.checks import Array
+from claimlab.draws import sample
 from claimlab.native import kernel
 
 

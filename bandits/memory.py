@@ -11,8 +11,9 @@ from numpy.random import Generator
 
 from claimlab import checks
 from claimlab.bandits.play import Algorithm
-from claimlab.bandits.weights import exponential_weights, sample
+from claimlab.bandits.weights import exponential_weights
 from claimlab.checks import Array, Ints
+from claimlab.draws import sample
 
 # AR2 -----------------------------------------------------------------------------------------------------------------
 

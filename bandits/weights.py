@@ -15,23 +15,11 @@ from numpy.random import Generator
 from claimlab import checks
 from claimlab.bandits.play import Algorithm
 from claimlab.checks import Array
+from claimlab.draws import sample
 from claimlab.native import kernel
 
 TSALLIS_TOLERANCE = 1e-11  # of the normaliser: as if the learning rate were off in its 11th digit
 UNIT_ROUNDOFF = 2.0**-53
-
-
-@kernel
-def sample(p: Array, u: float) -> int:
-    """The arm drawn from the distribution `p` by a uniform number `u` in [0, 1); never one of probability zero."""
-    possible = 0
-    for arm in range(p.size):
-        if u < p[arm]:
-            return arm
-        if p[arm] > 0:
-            possible = arm
-        u -= p[arm]
-    return possible  # by rounding alone: p sums to a little less than one
 
 
 @kernel

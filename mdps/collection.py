@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Ints
+from claimlab.draws import sample
 from claimlab.native import Native, kernel
 from claimlab.runs import each_run
 
@@ -189,21 +190,6 @@ class Systematic(Sampler):
 
 
 @kernel
-def quantile(law: Array, u: float) -> int:
-    """The index that the uniform number `u` draws from `law`.
-
-    Unlike :func:`claimlab.mdps.staged.draw` it uses up a number even for a sure index, so that samplers stay paired.
-    """
-    a = 0
-    while a < law.size - 1 and u >= law[a]:
-        u -= law[a]
-        a += 1
-    while law[a] == 0:  # rounding may have led past the last possible index
-        a -= 1
-    return a
-
-
-@kernel
 def _walk(
     sampler: Sampler, after: Array, pi: Array, start: int, times: Ints, rng: Generator, given: Array, counts: Array
 ) -> None:
@@ -213,7 +199,7 @@ def _walk(
     s, size, checkpoint = start, given.sum(), 0
     for t in range(times[-1]):
         sampler.behave(pi[s], data[s], size, offsets[s], law)
-        a = quantile(law, rng.random())
+        a = sample(law, rng.random())  # a sure action uses up a number too, so that samplers stay paired
         data[s, a] += 1
         size += 1
         if t + 1 == times[checkpoint]:

@@ -47,8 +47,8 @@ from claimlab.bandits import (
     tsallis_weights,
 )
 from claimlab.bandits.optimism import kl_upper, negative_entropy, optimist
-from claimlab.bandits.weights import sample
 from claimlab.checks import Array, Ints
+from claimlab.draws import sample
 from claimlab.theory.strategies import (
     auto_regressive_bandits,
     bernoullis,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.random import Generator
 
 from claimlab.checks import Array
+from claimlab.draws import sample
 from claimlab.experiments.papers.group_relative_reinforce.common import BANDIT, LAW, REWARD, THREE_ARMS, claim, full
-from claimlab.mdps.collection import quantile
 from claimlab.mdps.tabular import EPS
 from claimlab.native import kernel
 from claimlab.theory.claims import Budget
@@ -151,7 +151,7 @@ def sampled_stale(law: Array, r: Array, sync: int, size: float, clip: bool, tota
             old[:] = p
         mean = 0.0
         for i in range(GROUP_SIZE):
-            drawn[i] = quantile(old, rng.random())
+            drawn[i] = sample(old, rng.random())
             mean += r[drawn[i]] / GROUP_SIZE
         c[:] = 0.0
         for i in range(GROUP_SIZE):

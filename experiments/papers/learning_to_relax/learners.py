@@ -13,8 +13,9 @@ from numpy.random import Generator
 
 from claimlab.bandits.environments import Bernoulli
 from claimlab.bandits.play import Algorithm, Environment, play
-from claimlab.bandits.weights import TsallisINF, sample, tsallis_weights
+from claimlab.bandits.weights import TsallisINF, tsallis_weights
 from claimlab.checks import Array
+from claimlab.draws import sample
 from claimlab.experiments.papers.learning_to_relax.common import claim
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Identity, Outcome, comparison

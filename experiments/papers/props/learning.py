@@ -9,8 +9,9 @@ import numpy as np
 from numpy.random import Generator
 
 from claimlab.checks import Array, Ints
+from claimlab.draws import sample
 from claimlab.experiments.papers.props.common import FULL, TABULAR, Inner, claim
-from claimlab.mdps.collection import PROPS, ROS, Sampler, Systematic, collect, quantile
+from claimlab.mdps.collection import PROPS, ROS, Sampler, Systematic, collect
 from claimlab.mdps.tabular import EPS
 from claimlab.native import kernel
 from claimlab.runs import each_run
@@ -125,7 +126,7 @@ def _reinforce(sampler: Sampler, to: Ints, rng: Generator, marks: Ints, policies
             s, t = START, 0
             while t < HORIZON and s != LURE and s != GOAL:
                 sampler.behave(pi[s], counts[s], size, offsets[s], law)
-                a = quantile(law, rng.random())
+                a = sample(law, rng.random())
                 counts[s, a] += 1
                 size += 1
                 states[t], actions[t] = s, a

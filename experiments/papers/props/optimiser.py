@@ -9,8 +9,8 @@ import numpy as np
 from numpy.random import Generator
 
 from claimlab.checks import Array, Ints
+from claimlab.draws import sample
 from claimlab.experiments.papers.props.common import FOUR, claim
-from claimlab.mdps.collection import quantile
 from claimlab.native import kernel
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, comparison
@@ -65,7 +65,7 @@ def _collect(target: Array, n: int, chunk: int, rate: float, rng: Generator) -> 
     for t in range(n):
         if t > 0 and t % chunk == 0:
             refit(target, actions[:t], rng, rate, law)
-        actions[t] = quantile(law, rng.random())
+        actions[t] = sample(law, rng.random())
         counts[actions[t]] += 1
     return counts
 
