@@ -216,6 +216,7 @@ CLAIMS = (
             "random bandits of three to six answers, the best by 0.2 above the others; 20 000 steps",
             "the first data favour another answer than the best (without that the control had too little power)",
             "clip 0.2, exact gradients",
+            "bandits and cells were changed after a first look; the claim then held at three new seeds",
         ),
         check=_beyond_check,
         control=partial(_beyond_check, clip=False),
