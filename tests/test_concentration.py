@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from claimlab.bandits import BanditLog
 from claimlab.native import interpreted
@@ -15,6 +16,7 @@ from claimlab.theory.concentration import (
     Interval,
     betting_interval,
     betting_lower,
+    betting_p_value,
     empirical_bernstein,
     normal_interval,
 )
@@ -82,6 +84,24 @@ def test_the_lower_bound_scales(x, scale):
     """Not exactly: its first bets guess a variance of 1/4.  It stays below the mean, and at 0 where all are 0."""
     assert 0 <= betting_lower(scale * np.array(x)) <= scale * max(x) + 1e-12
     assert betting_lower(np.zeros(3)) == 0.0
+
+
+@pytest.mark.parametrize(("high", "share"), [(1.0, 0.3), (3.0, 0.1), (30.0, 0.01)])
+def test_a_bet_is_a_p_value(high, share):
+    """Laws of two values, all outcomes of twelve runs: p is below a level with at most its probability."""
+    chance, p = stats.binom.pmf(np.arange(13), 12, share), []
+    for k in range(13):
+        p.append(betting_p_value([-1.0 + high] * k + [-1.0] * (12 - k), share * high - 1, -1.0))
+    assert all(chance[np.array(p) <= level].sum() <= level for level in p)
+    assert min(p) == p[12] < 1e-3
+    assert p[0] == 1.0
+
+
+def test_the_p_value_of_equal_runs_is_at_most_the_whole_capital_shared():
+    p = betting_p_value(np.full(20, 5.0), 2.0, 1.0)
+    np.testing.assert_allclose(p, 4 / sum((1 + share * 3) ** 20 for share in (1, 0.5, 0.25, 0.125)), rtol=1e-12)
+    assert p <= 4 * (1 / 4) ** 20
+    assert betting_p_value([1.0] + [5.0] * 20, 2.0, 1.0) < 1e-6  # a bet that may lose all is not the only one
 
 
 def test_compiled_and_interpreted_agree(monkeypatch):
@@ -164,6 +184,9 @@ def test_bernstein_of_dr_is_of_its_terms():
         (lambda: betting_interval([0.5, 0.5], 0, 1, 1.0), "level must lie in"),
         (lambda: betting_lower([-0.1]), r"x\[0\] is -0.1; observations must be nonnegative"),
         (lambda: betting_lower([]), "at least one observation"),
+        (lambda: betting_p_value([0.5, -0.1], 0.5, 0.0), r"x\[1\] is -0.1, below low = 0"),
+        (lambda: betting_p_value([0.5], 0.0, 0.0), "mean must exceed low, both finite; got 0.0 and 0.0"),
+        (lambda: betting_p_value([0.5], 0.5, -np.inf), "mean must exceed low, both finite"),
         (lambda: normal_interval(0, 1, 0), "level must lie in"),
         (
             lambda: bernstein_interval(BanditLog([0], [0.0], [0.5], [[1.0]], reward_range=(0, 1))),

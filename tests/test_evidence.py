@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from math import inf, nan, nextafter
+from math import inf, nan, nextafter, sqrt
 
 import numpy as np
 import pytest
@@ -66,6 +66,10 @@ def test_rules_at_their_boundaries(found, expected):
     assert outcome(found) is expected
 
 
+def compared(**given):
+    return comparison(np.ones(10), np.zeros(10), effect=0.5, rng=np.random.default_rng(0), **given)
+
+
 def test_a_vacuous_share_counts_all_that_was_tried():
     assert BOUND.vacuous_share == 1 - 4 / 20
     assert replace(BOUND, tried=0, instances=0, informative=0).vacuous_share == 1
@@ -90,6 +94,9 @@ def test_a_vacuous_share_counts_all_that_was_tried():
         (lambda: rate([0, 2, 3], np.ones((10, 3)), exponent=1, side="at most", rng=None), "positive sizes"),
         (lambda: rate([1, 2, 3], np.ones((10, 3)), exponent=1, side="below", rng=None), "side must be"),
         (lambda: comparison(np.ones(10), np.ones(11), effect=0, rng=None), "must be paired"),
+        (lambda: compared(within=(0.6, 1)), r"the range \(0.6, 1\) of the runs alone decides about 0.5"),
+        (lambda: compared(within=(0.5, 1)), "alone decides about 0.5"),
+        (lambda: compared(within=(0, 0.9)), r"run 0 is 1, outside the range \(0, 0.9\)"),
         (lambda: from_json({"kind": "Hunch"}), "'Hunch'} is not one of Identity"),
         (lambda: from_json({"kind": "Identity", "residual": 0}), "a Identity has the fields"),
     ],
@@ -202,11 +209,67 @@ def test_comparison_needs_the_effect_of_interest():
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1.0])
-def test_a_constant_difference_is_decided_but_not_on_the_threshold(constant):
+@pytest.mark.parametrize("effect", [-0.5, 1.5])
+def test_a_constant_difference_decides_nothing_but_in_a_known_range(constant, effect):
+    """Twelve equal runs do not exclude an event of probability 1 - 0.05^(1/12), whatever it is worth."""
     same, rng = np.full(12, constant), np.random.default_rng(0)
-    assert outcome(comparison(same, np.zeros(12), effect=-0.5, rng=rng)) is Outcome.SUPPORTED
-    assert outcome(comparison(same, np.zeros(12), effect=1.5, rng=rng)) is Outcome.REFUTED
-    assert outcome(comparison(np.ones(12), np.zeros(12), effect=1.0, rng=rng)) is Outcome.INCONCLUSIVE
+    found = comparison(same, np.zeros(12), effect=effect, rng=rng)
+    assert (found.low, found.high, *found.p_values) == (-inf, inf, 1.0, 1.0)
+    result, reason = found.rule(LEVEL)
+    assert result is Outcome.INCONCLUSIVE
+    assert "probability 0.22 that they missed" in reason
+    within = (effect - 0.01, 3.0) if constant > effect else (-3.0, effect + 0.01)  # so close that 12 runs decide
+    known = comparison(same, np.zeros(12), effect=effect, rng=rng, within=within)
+    assert outcome(known) is (Outcome.SUPPORTED if constant > effect else Outcome.REFUTED)
+
+
+def test_runs_are_equal_up_to_what_sums_of_floats_leave():
+    """A jitter of 1e-10 of the numbers compared is none, one of 1e-8 is one: of this no rule without a range knows."""
+    jitter, rng = np.random.default_rng(0).normal(size=20), np.random.default_rng(0)
+    for size, expected in ((1e-11, Outcome.INCONCLUSIVE), (1e-6, Outcome.SUPPORTED)):
+        found = comparison(1000 + 1000 * size * jitter, np.full(20, 999.0), effect=0.5, rng=rng)
+        assert outcome(found) is expected
+    y = np.exp(np.outer(1e-11 * jitter, [1.0, 2.0, 3.0])) * [1.0, 10.0, 100.0]
+    assert outcome(rate([1, 10, 100], y, exponent=2, side="at most", rng=rng)) is Outcome.INCONCLUSIVE
+    assert outcome(rate([1, 10, 100], y, exponent=1.2, side="at least", rng=rng)) is Outcome.INCONCLUSIVE
+    known = rate([1, 10, 100], y, exponent=0.2, side="at most", rng=rng, within=(0.0, inf))
+    assert outcome(known) is Outcome.REFUTED
+    assert known.p_refute == pytest.approx(2 * 4 * 0.25**20, rel=1e-2)  # all on the whole capital
+
+
+def exact_bootstrap(n, k, threshold):
+    """Both p-values from k ones and n - k zeros, over the binomial law of a resample's ones: nothing is drawn."""
+    ones, mean = np.arange(n + 1), k / n
+    chance = stats.binom.pmf(ones, n, mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (ones / n - mean) / np.sqrt(ones / n * (1 - ones / n) / (n - 1))
+        observed = (mean - threshold) / np.sqrt(mean * (1 - mean) / (n - 1))
+    ratio[ones == k] = 0
+    blind = (max(k, n - k) / n) ** n
+    return max(chance[ratio >= observed].sum(), blind), max(chance[ratio <= observed].sum(), blind)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "threshold"), [(10, 1, 0.3), (10, 4, 0.1), (10, 6, 0.9), (20, 10, 0.4), (40, 5, 0.3)]
+)
+def test_the_bootstrap_of_two_values_by_enumeration(n, k, threshold):
+    found = comparison(np.arange(n) < k, np.zeros(n), effect=threshold, rng=np.random.default_rng(0))
+    expected = exact_bootstrap(n, k, threshold)
+    for p, exact in zip(found.p_values, expected):
+        assert abs(p - exact) < 5 * sqrt(exact * (1 - exact) / evidence.RESAMPLES) + 2e-5
+
+
+@pytest.mark.parametrize(("n", "most"), [(10, 0.0056), (20, 0.0429), (40, 0.0576)])
+def test_the_level_over_all_laws_of_two_values(n, most):
+    """The error on the threshold, enumerated over q, as :func:`claimlab.theory.evidence._bootstrap` states it."""
+    shares, wrong = np.linspace(0.005, 0.995, 199), []
+    for q in shares:
+        decided = [min(exact_bootstrap(n, k, q)) <= LEVEL / 2 for k in range(n + 1)]
+        wrong.append(stats.binom.pmf(np.flatnonzero(decided), n, q).sum())
+    assert max(wrong) <= most
+    assert max(wrong) > 0.8 * most
+    few = shares * n < 0.1  # as the rest of the law is hardly ever seen, hardly ever is there a verdict
+    assert np.array(wrong)[few].max(initial=0.0) < 1e-3
 
 
 def falsely_decided(found):

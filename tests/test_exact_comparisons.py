@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from claimlab.theory.evidence import from_json, judge, to_json
-from claimlab.theory.exact_comparisons import bound_comparison, sign_comparison
+from claimlab.theory.exact_comparisons import bound_comparison, settled, settled_rate, sign_comparison
 
 
 @given(st.lists(st.integers(-3, 3), min_size=10, max_size=40), st.integers(-1, 1))
@@ -68,3 +68,22 @@ def test_a_bound_from_above_decides_one_side():
 def test_bad_calls(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("a", "b", "supported"), [(3.0, 1.0, True), (2.0, 1.0, False), (0.0, 1.0, False)])
+def test_what_has_no_noise_is_decided_by_one_run(a, b, supported):
+    found = settled(a, b, effect=1.0)
+    assert found.p_values == (float(not supported), float(supported))
+    assert (found.low, found.difference, found.high, found.runs) == (a - b, a - b, a - b, 1)
+    assert from_json(to_json(found)) == found
+    assert str(judge({"it": found})["it"].outcome) == ("supported" if supported else "refuted")
+
+
+@given(st.floats(-2, 2), st.floats(-2, 2), st.sampled_from(["at most", "at least"]))
+def test_a_slope_without_noise_is_decided_beyond_its_resolution(slope, exponent, side):
+    x = np.array([1.0, 10.0, 100.0])
+    found = settled_rate(x, 3 * x**slope, exponent=exponent, side=side, resolution=0.1)
+    beyond = slope - exponent if side == "at most" else exponent - slope
+    if abs(beyond - 0.1) > 1e-9:
+        assert found.p_values == (float(beyond > 0.1), float(beyond < 0.1))
+    assert found.slope == pytest.approx(slope, abs=1e-9)

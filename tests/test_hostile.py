@@ -427,3 +427,70 @@ def test_a_file_of_claims_is_code_and_runs_only_where_it_is_named(tmp_path):
         path.name for path in sorted((Path(catalogue.__file__).parent).glob("*.py")) if "load_file(" in path.read_text()
     ]
     assert callers == ["catalogue.py"]
+
+
+# States of trainings.
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """A folder with the state of a training, and what goes on from it: a start, its task and its settings."""
+    pytest.importorskip("safetensors")
+    pytest.importorskip("torch")
+    from claimlab.experiments.lm import surrogates, tasks
+    from claimlab.experiments.lm.train import Settings, imitate, reinforce
+
+    folder, task = tmp_path_factory.mktemp("training"), tasks.modes(2)
+    settings, start = Settings(steps=2, prompts=2, group=2, evaluate=1), imitate(task, width=16, steps=2, size=8)
+
+    def go_on(where):
+        return reinforce(copy.deepcopy(start), task, surrogates.rec, settings, folder=where)
+
+    go_on(folder)
+    return folder / "state.safetensors", go_on
+
+
+def _other(state, change):
+    """The bytes of a state after a change of its tensors and its words."""
+    from safetensors.torch import load, save
+
+    tensors = load(state)
+    words = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])["__metadata__"]
+    change(tensors, words)
+    return save({name: value.clone() for name, value in tensors.items()}, words)  # which refuses shared memory
+
+
+STATES = {
+    "empty": lambda s: b"",
+    "no header": lambda s: b"\xff" * 64,
+    "cut": lambda s: s[: len(s) // 2],
+    "no words": lambda s: (2).to_bytes(8, "little") + b"{}",
+    "no run": lambda s: _other(s, lambda t, w: w.pop("run")),
+    "rows that are no JSON": lambda s: _other(s, lambda t, w: w.update(rows="[{")),
+    "no rows": lambda s: _other(s, lambda t, w: w.update(rows="[]")),
+    "a row without a step": lambda s: _other(s, lambda t, w: w.update(rows='[{"reward": 1}]')),
+    "a step before the first": lambda s: _other(s, lambda t, w: w.update(rows='[{"step": -3}]')),
+    "a part is missing": lambda s: _other(s, lambda t, w: [t.pop(k) for k in list(t) if k.startswith("start/")]),
+    "another part": lambda s: _other(s, lambda t, w: t.update({"other/x": next(iter(t.values()))})),
+    "a name without a part": lambda s: _other(s, lambda t, w: t.update({"x": next(iter(t.values()))})),
+    "a wrong shape": lambda s: _other(s, lambda t, w: t.update({k: v[:1].clone() for k, v in t.items() if v.ndim > 1})),
+    "a wrong type": lambda s: _other(s, lambda t, w: t.update({k: v.double() for k, v in t.items()})),
+    "half a moment": lambda s: _other(s, lambda t, w: t.pop("moments/0/exp_avg")),
+    "a moment of nothing": lambda s: _other(s, lambda t, w: t.update({"moments/999/step": t["moments/0/step"]})),
+    "a moment by name": lambda s: _other(s, lambda t, w: t.update({"moments/x/step": t["moments/0/step"]})),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_that_is_damaged_is_named_before_anything_is_changed(name, training, tmp_path):
+    state, go_on = training
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(STATES[name](state.read_bytes()))
+    with pytest.raises(ValueError, match=re.escape(f"{path} is not an intact state: ")):
+        go_on(tmp_path)
+
+
+def test_a_state_that_is_whole_is_gone_on_from(training, tmp_path):
+    state, go_on = training
+    (tmp_path / state.name).write_bytes(_other(state.read_bytes(), lambda tensors, words: None))
+    assert len(go_on(tmp_path)) == 3

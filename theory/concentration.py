@@ -18,6 +18,7 @@ from claimlab.native import kernel
 
 TRUNCATION = 0.75  # c of Waudby-Smith & Ramdas (2024), who use 1/2 or 3/4: no bet loses more than this share
 BISECTIONS = 60
+SHARES = np.array([1, 1 / 2, 1 / 4, 1 / 8])  # of the capital that is staked; fixed before any run
 LEAST = 1e-300  # levels above which halves and inverses are numbers
 
 
@@ -126,6 +127,29 @@ def betting_lower(x: ArrayLike, level: float = 0.025) -> float:
         else:
             high = middle
     return low
+
+
+def betting_p_value(x: ArrayLike, mean: float, low: float) -> float:
+    r"""An exact p-value against "the mean is at most `mean`", from independent observations of at least `low`.
+
+    The capital :math:`\prod_i (1 + \lambda (x_i - m)/(m - low))` then has expectation at most 1 for each fixed share
+    :math:`\lambda \in [0, 1]`, and so has its average over the `SHARES`: by Markov's inequality one over it is a
+    p-value, for any law, though nearly all observations be equal.  If all n are v, it is at most 4 times
+    :math:`((m - low)/(v - low))^n`; so large must n be.
+
+    >>> f"{betting_p_value([1.0] * 10, 0.5, 0.0):.2g}"  # about 4 / 2^10
+    '0.0038'
+    """
+    values = checks.array("x", x, ndim=1)
+    bad = np.flatnonzero(values < low)
+    if len(bad):
+        raise ValueError(f"x[{bad[0]}] is {values[bad[0]]:.6g}, below low = {low:g}.")
+    if not -inf < low < mean < inf:
+        raise ValueError(f"mean must exceed low, both finite; got {mean!r} and {low!r}.")
+    gains = (values - mean) / (mean - low)
+    with np.errstate(divide="ignore"):
+        capital = np.log1p(np.maximum(SHARES[:, None] * gains, -1.0)).sum(axis=1)
+    return float(np.exp(min(0.0, log(len(SHARES)) - float(np.logaddexp.reduce(capital)))))
 
 
 def betting_interval(x: ArrayLike, low: float, high: float, level: float = 0.05) -> Interval:

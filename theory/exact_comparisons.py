@@ -1,4 +1,7 @@
-"""Comparisons by exact tests: p-values that no bootstrap holds up, so that they survive ledgers of any size."""
+"""Comparisons by exact tests: p-values that no bootstrap holds up, so that they survive ledgers of any size.
+
+Where there is no noise at all, :func:`settled` and :func:`settled_rate` state what one run found.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from scipy.stats import binom
 
 from claimlab import checks
 from claimlab.theory.concentration import betting_lower
-from claimlab.theory.evidence import Comparison
+from claimlab.theory.evidence import Comparison, Rate, growth_threshold, log_slopes
 
 
 def sign_comparison(a: ArrayLike, b: ArrayLike, *, effect: float) -> Comparison:
@@ -57,3 +60,27 @@ def bound_comparison(a: ArrayLike, most: float, *, effect: float, reverse: bool 
     if reverse:
         return Comparison(1.0, p, -difference, -np.inf, -least, effect, len(values))
     return Comparison(p, 1.0, difference, least, np.inf, effect, len(values))
+
+
+def settled(a: float, b: float, *, effect: float) -> Comparison:
+    """ "A exceeds B by more than `effect`" where neither has any noise, which the caller has proved: one run decides.
+
+    >>> settled(3, 1, effect=1).p_values
+    (0.0, 1.0)
+    """
+    first, second = checks.real("a", a), checks.real("b", b)
+    effect, difference = checks.real("effect", effect), first - second
+    holds = difference > effect
+    return Comparison(float(not holds), float(holds), difference, difference, difference, effect, 1)
+
+
+def settled_rate(x: ArrayLike, y: ArrayLike, *, exponent: float, side: str, resolution: float = 0.05) -> Rate:
+    """Evidence on the growth of `y`, float[K], in `x` where its slope has no noise, which the caller has proved.
+
+    >>> settled_rate([1, 10, 100], [2, 20, 200], exponent=1, side="at least").p_values
+    (0.0, 1.0)
+    """
+    slope = float(log_slopes(x, checks.array("y", y, ndim=1)[None])[0])
+    threshold = growth_threshold(exponent, side, resolution)
+    holds = slope <= threshold if side == "at most" else slope >= threshold
+    return Rate(float(not holds), float(holds), slope, slope, slope, exponent, side, resolution, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -273,18 +273,61 @@ def _restore(folder: Path, run: str, parts: _Parts, optimiser: Any) -> list[dict
     path = folder / "state.safetensors"
     if not path.exists():
         return []
-    content = path.read_bytes()
-    head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-    if head["run"] != run:
-        raise ValueError(f"{path} is of another run: {head['run']}; choose another folder for {run}.")
-    tensors = load(content)
+    try:
+        kept = _parsed(path.read_bytes())
+        if kept.run == run:
+            _require_fit(kept, parts, optimiser.param_groups[0]["params"])
+    except Exception as error:  # parsers fail in many ways on foreign bytes, and all of them mean this
+        raise ValueError(f"{path} is not an intact state: {error}; remove it to start anew.") from None
+    if kept.run != run:
+        raise ValueError(f"{path} is of another run: {kept.run}; choose another folder for {run}.")
     for name, of in parts._asdict().items():
-        of.load_state_dict({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("moments/"):
-            _, i, what = key.split("/")
-            state.setdefault(int(i), {})[what] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    rows: list[dict[str, Any]] = json.loads(head["rows"])
-    return rows
+        of.load_state_dict(kept.parts[name])
+    optimiser.load_state_dict({"state": kept.moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    return kept.rows
+
+
+class _Kept(NamedTuple):
+    """What `_keep` wrote."""
+
+    run: str
+    rows: list[dict[str, Any]]
+    parts: dict[str, dict[str, Tensor]]
+    moments: dict[int, dict[str, Tensor]]
+
+
+def _parsed(content: bytes) -> _Kept:
+    head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    kept = _Kept(head["run"], json.loads(head["rows"]), {name: {} for name in _Parts._fields}, {})
+    for key, value in load(content).items():
+        part, rest = key.split("/", 1)
+        if part == "moments":
+            i, what = rest.split("/")
+            kept.moments.setdefault(int(i), {})[what] = value
+        else:
+            kept.parts[part][rest] = value
+    return kept
+
+
+def _require_fit(kept: _Kept, parts: _Parts, parameters: Sequence[Tensor]) -> None:
+    """All that is loaded and gone on from is of the expected kinds and shapes, before anything is changed."""
+    for row in kept.rows:
+        integer("a row's step", row["step"], 0)
+    if not kept.rows:
+        raise ValueError("it has no rows")
+    for name, of in parts._asdict().items():
+        _require_alike(name, kept.parts[name], of.state_dict())
+    for i, found in kept.moments.items():
+        if not 0 <= i < len(parameters):
+            raise ValueError(f"moments/{i} is of none of the {len(parameters)} parameters")
+        moment = parameters[i].detach()
+        _require_alike(f"moments/{i}", found, {"step": torch.zeros(()), "exp_avg": moment, "exp_avg_sq": moment})
+
+
+def _require_alike(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    if set(found) != set(expected):
+        raise ValueError(f"{name} lacks or has besides {sorted(set(found) ^ set(expected))}")
+    for key, value in expected.items():
+        if (found[key].shape, found[key].dtype) != (value.shape, value.dtype):
+            kinds = [f"{tuple(x.shape)} of {x.dtype}" for x in (found[key], value)]
+            raise ValueError(f"{name}/{key} is {kinds[0]}, not {kinds[1]}")

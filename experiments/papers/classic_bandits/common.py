@@ -13,6 +13,7 @@ from claimlab.bandits import Algorithm, Bernoulli, Environment, Table, play
 from claimlab.checks import Array
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Comparison, comparison
+from claimlab.theory.exact_comparisons import settled
 from claimlab.theory.spaces import Box, Case, Space, case_of
 
 PAPER = Paper(
@@ -117,9 +118,17 @@ class Promise(Generic[E]):
 
 
 def above(
-    a: Array, b: Array, budget: Budget, *, effect: float = 0.0, witness: dict[str, object] | None = None
+    a: Array,
+    b: Array,
+    budget: Budget,
+    *,
+    effect: float = 0.0,
+    witness: dict[str, object] | None = None,
+    certain: bool = False,
 ) -> Comparison:
-    """Evidence that the mean of `a` exceeds that of `b` by more than `effect`."""
+    """Evidence that the mean of `a` exceeds that of `b` by more than `effect`; `certain`: neither has any noise."""
+    if certain:
+        return replace(settled(a[0], b[0], effect=effect), witness=witness)
     return replace(comparison(a, b, effect=effect, rng=budget.rng("bootstrap")), witness=witness)
 
 

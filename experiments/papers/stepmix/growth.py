@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from claimlab.mdps.staged import staged_optimum, staged_value
 from claimlab.theory.claims import Budget
 from claimlab.theory.conservative import conservative_regret
 from claimlab.theory.evidence import Comparison, Inequality, Rate, comparison, rate
+from claimlab.theory.exact_comparisons import settled
 
 
 def _difference(budget: Budget, slack: float | None = None) -> Comparison:
@@ -44,10 +45,11 @@ def _growth(budget: Budget, slack: float | None = None) -> Rate:
 
 
 def _last_decade(record: EpisodeRecord, budget: Budget) -> Rate:
+    """Regret cannot fall, so that no slope is below 0."""
     last = record.times >= record.times[-1] / 10
     return rate(
         record.times[last].astype(float), record.regret[:, last], exponent=0.5, side="at most",
-        rng=budget.rng("bootstrap"),
+        rng=budget.rng("bootstrap"), within=(0.0, inf),
     )  # fmt: skip
 
 
@@ -70,7 +72,10 @@ def _tree(budget: Budget, scale: float = 1.0) -> Rate:
 
 
 def _lower(budget: Budget, informed: bool = False) -> Comparison:
-    """Regret on trees whose advantage is as hard to find as can be, over all its places, minus the lower bound."""
+    """Regret on trees whose advantage is as hard to find as can be, over all its places, minus the lower bound.
+
+    Who is informed plays the optimum, and has no regret and no noise; no regret is below 0.
+    """
     A, depth, wait, pay, K = 2, 2, 2, 2, 2**9
     leaves, rounds = A ** (depth - 1), seeds(budget)
     places = wait * leaves * A
@@ -83,9 +88,11 @@ def _lower(budget: Budget, informed: bool = False) -> Comparison:
         player = Fixed(staged_optimum(mdp).policy) if informed else player
         record = play_episodes(player, mdp, episodes=K, runs=rounds, seed=budget.seed, checkpoints=1)
         lost.append(record.regret[:, -1])
-    regret = np.mean(lost, axis=0)
-    bound = np.full(len(regret), sqrt(H**3 * S * A * K) / (48 * sqrt(6)))
-    return comparison(regret, bound, effect=0.0, rng=budget.rng("bootstrap"))
+    regret, bound = np.mean(lost, axis=0), sqrt(H**3 * S * A * K) / (48 * sqrt(6))
+    if informed:
+        return settled(regret[0], bound, effect=0.0)
+    rng = budget.rng("bootstrap")
+    return comparison(regret, np.full(len(regret), bound), effect=0.0, rng=rng, within=(-bound, inf))
 
 
 CLAIMS = (

@@ -90,7 +90,9 @@ def _still_paying(budget: Budget, start: float = 0.5, stop: float = 1.0) -> Comp
     record = long(budget, "StepMix")
     first, last = after(record, start), after(record, stop)
     paid = (record.times - record.kinds[:, :, 0]).astype(float)
-    return comparison(0.1 * paid[:, first], paid[:, last] - paid[:, first], effect=0.0, rng=budget.rng("bootstrap"))
+    before, added = paid[:, first], paid[:, last] - paid[:, first]
+    within = (-float(record.times[last] - record.times[first]), 0.1 * float(record.times[first]))  # all paid, or none
+    return comparison(0.1 * before, added, effect=0.0, rng=budget.rng("bootstrap"), within=within)
 
 
 @lru_cache(maxsize=2)
