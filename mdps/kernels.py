@@ -2,7 +2,8 @@ r"""Compiled sweeps over the states of an MDP: plain functions on arrays that tr
 
 Rows of `P` come in three layouts.  *CSR* rows are read where they lie; rows of exactly `width` entries, which is most
 of them where all are short, take a loop without a counter.  *Union* rows keep, for each state, the successors of all
-its actions once, so that neighbouring values are fetched once and not once an action (grids).  *Dense* rows are whole.
+its actions once, so that neighbouring values are fetched once and not once an action (grids), and its kind, which has
+the weights.  *Dense* rows are whole.
 
 Every function works on the states ``start <= s < stop``, so that blocks can run side by side.  Missing actions have
 reward minus infinity.  `width` and `each` are tuples of which only the lengths count, the entries of a row and the
@@ -33,7 +34,7 @@ Width = tuple[int, ...]
 class Greedy(NamedTuple):
     """The greedy policy of a sweep and its rows, kept together for the sweeps that follow."""
 
-    policy: Ints  # [S]; -1 before the first sweep
+    policy: Any  # int32[S]; -1 before the first sweep
     lead: Array  # [S], drift at which the state must be looked at again
     successors: Unsigned  # [S, width]
     weights: Array  # [S, width]; with width 0, rows are so long that they are read where they lie
@@ -138,6 +139,7 @@ def _chosen(
 @fast_kernel
 def improve_union(
     successors: Unsigned,
+    kinds: Unsigned,
     weights: Array,
     r: Array,
     gamma: float,
@@ -151,7 +153,7 @@ def improve_union(
     start: int,
     stop: int,
 ) -> tuple[float, float, int]:
-    """:func:`improve_csr` for successors int[S, width] and weights float[S, A, width]."""
+    """:func:`improve_csr` for successors int[S, width], kinds int[S] and weights float[kinds, A, width]."""
     b, x = len(width), np.empty(len(width))
     low, high, changed, finite = np.inf, -np.inf, 0, True
     for s in range(start, stop):
@@ -163,11 +165,11 @@ def improve_union(
                 total += greedy.weights[s, j] * x[j]
             best = greedy.reward[s] + gamma * total
         else:
-            arg, best, second = 0, -np.inf, -np.inf
+            arg, best, second, kind = 0, -np.inf, -np.inf, kinds[s]
             for a in range(len(each) or r.shape[1]):
                 total = 0.0
                 for j in range(b):
-                    total += weights[s, a, j] * x[j]
+                    total += weights[kind, a, j] * x[j]
                 q = r[s, a] + gamma * total
                 second = max(second, min(q, best))
                 arg = a if q > best else arg
@@ -175,7 +177,7 @@ def improve_union(
             if _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift):
                 changed += 1
                 for j in range(b):
-                    greedy.weights[s, j] = weights[s, arg, j]
+                    greedy.weights[s, j] = weights[kind, arg, j]
         out[s] = best
         d = best - v[s]
         low, high = min(low, d), max(high, d)
@@ -316,6 +318,7 @@ def gauss_seidel_csr(
 @fast_kernel
 def gauss_seidel_union(
     successors: Unsigned,
+    kinds: Unsigned,
     weights: Array,
     r: Array,
     gamma: float,
@@ -328,12 +331,13 @@ def gauss_seidel_union(
     n_states, b, x = len(r), len(width), np.empty(len(width))
     for i in range(n_states):
         s, best = (n_states - 1 - i if backward else i), -np.inf
+        kind = kinds[s]
         for j in range(b):
             x[j] = v[successors[s, j]]
         for a in range(len(each) or r.shape[1]):
             total = 0.0
             for j in range(b):
-                total += weights[s, a, j] * x[j]
+                total += weights[kind, a, j] * x[j]
             best = max(best, r[s, a] + gamma * total)
         v[s] = best
 
@@ -381,24 +385,99 @@ def union_width(indptr: Unsigned, indices: Unsigned, n_states: int, n_actions: i
 
 @kernel
 def union_rows(
-    indptr: Unsigned, indices: Unsigned, data: Array, n_actions: int, successors: Unsigned, weights: Array
-) -> None:
-    """Fill successors[S, width] and weights[S, A, width]."""
-    n_states, width = successors.shape
+    indptr: Unsigned, indices: Unsigned, data: Array, n_actions: int, width: int, limit: int
+) -> tuple[Unsigned, Unsigned, Array]:
+    """successors[S, width], kinds[S], weights[kinds, A, width]; if that made over `limit` kinds, one for each state."""
+    n_states = (indptr.size - 1) // n_actions
+    successors, kinds = np.empty((n_states, width), np.uint32), np.empty(n_states, np.uint32)
+    weights, table = np.empty((limit + 1, n_actions, width)), _table(limit)
+    count, s = 0, 0
+    while s < n_states:
+        if count == limit + 1 and table.size > 0:
+            weights, table = np.empty((n_states, n_actions, width)), np.empty(0, np.int64)
+            count, s = 0, 0
+        _union_row(indptr, indices, data, s, successors[s], weights[count])
+        if table.size == 0:
+            kinds[s] = count
+        elif s > 0 and _same(weights[kinds[s - 1]], weights[count]):  # as on most of a grid
+            kinds[s] = kinds[s - 1]
+        else:
+            kinds[s] = _find(weights, count, table)
+        count = max(count, int(kinds[s]) + 1)
+        s += 1
+    return successors, kinds, weights[:count].copy() if table.size > 0 else weights
+
+
+@kernel
+def _table(limit: int) -> Ints:
+    """A table of places that is never more than half full of `limit` kinds; -1 is a free place."""
+    size = 4
+    while size < 2 * (limit + 1):
+        size *= 2
+    return np.full(size, -1)
+
+
+@kernel
+def _find(weights: Array, new: int, table: Ints) -> int:
+    """The first kind with the weights of the `new` one, which enters the table if there is none before it."""
+    mark = U(14695981039346656037)  # the hash of Fowler, Noll & Vo
+    for bits in weights[new].view(np.uint64).flat:
+        mark = (mark ^ bits) * U(1099511628211)
+        mark ^= mark >> U(32)
+    place = np.int64(mark & U(table.size - 1))
+    while table[place] >= 0:
+        if _same(weights[table[place]], weights[new]):
+            return int(table[place])
+        place = (place + 1) % table.size
+    table[place] = new
+    return new
+
+
+@kernel
+def _same(a: Array, b: Array) -> bool:
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            if a[i, j] != b[i, j]:
+                return False
+    return True
+
+
+@kernel
+def _union_row(indptr: Unsigned, indices: Unsigned, data: Array, s: int, successors: Unsigned, weights: Array) -> None:
+    """The successors[width] of a state, filled up with itself, and what its actions make of them, weights[A, width]."""
+    n_actions, count = len(weights), 0
     weights[:] = 0.0
-    for s in range(n_states):
-        count = 0
-        for a in range(n_actions):
-            for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
-                j = 0
-                while j < count and successors[s, j] != indices[k]:
-                    j += 1
-                if j == count:
-                    successors[s, j] = indices[k]
-                    count += 1
-                weights[s, a, j] += data[k]
-        for j in range(count, width):
-            successors[s, j] = s  # of weight 0
+    for a in range(n_actions):
+        for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
+            j = 0
+            while j < count and successors[j] != indices[k]:
+                j += 1
+            if j == count:
+                successors[j] = indices[k]
+                count += 1
+            weights[a, j] += data[k]
+    successors[count:] = s
+
+
+@kernel
+def bandwidth(successors: Unsigned) -> int:
+    """How far successors[S, width] are from their states at most."""
+    furthest = 0
+    for s in range(len(successors)):
+        for t in successors[s]:
+            furthest = max(furthest, abs(int(t) - s))
+    return furthest
+
+
+@fast_kernel
+def mixed_rows(pi: Array, kinds: Unsigned, weights: Array, out: Array) -> None:
+    """The rows of a stochastic policy float[S, A] on the successors of union rows, out[S, width]."""
+    for s in range(len(kinds)):
+        for j in range(out.shape[1]):
+            total = 0.0
+            for a in range(pi.shape[1]):
+                total += pi[s, a] * weights[kinds[s], a, j]
+            out[s, j] = total
 
 
 @fast_kernel

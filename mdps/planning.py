@@ -186,7 +186,7 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
     levels = None
     if sweeps.union and not direct:
         levels = Multilevel(*sweeps.union, mdp.gamma)
-        nested = levels.start(sweeps.union.weights, sweeps.r)
+        nested = levels.start(sweeps.r)
         v = v if nested is None else nested
     while True:
         for backward in (True, False, True, False):
@@ -208,10 +208,12 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
             levels.prepare(sweeps.greedy.successors, sweeps.greedy.weights)
             e, left = levels.solve(sweeps.greedy.successors, sweeps.greedy.weights, d, max(0.1 * size, enough))
             if left <= size / 2:
-                v += e - d
+                e -= d
+                v += e
                 continue
             levels = None  # the policy parts what is grouped together
-        v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV)) - d
+        v -= d
+        v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV))
 
 
 def _within(tol: float, solution: Solution, unit: str) -> Solution:
@@ -301,8 +303,10 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, dev
     work = sweeps if elsewhere in (None, "cpu") else DeviceSweeps(mdp, mdp.gamma, elsewhere)
     solution, arrived = _modify(mdp, work, v, tol, depth=DEPTH, max_sweeps=1_000_000, patience=PATIENCE)
     if not arrived:
-        found = _accelerate(mdp, sweeps, solution.v, tol, max_iterations=10_000)
-        solution = found._replace(iterations=solution.iterations + found.iterations)
+        v, used = solution.v, solution.iterations
+        del solution  # its policy is of no use any more, and holds memory
+        found = _accelerate(mdp, sweeps, v, tol, max_iterations=10_000)
+        solution = found._replace(iterations=used + found.iterations)
     return _within(tol, solution, "iterations")
 
 

@@ -266,6 +266,5 @@ class _Newton:
         if self.fruitless > FRUITLESS or not self.loose:
             return v + resolvent(self.mdp, self.mdp.under(pi)[0], d)
         assert self.sweeps.union is not None
-        rows = self.sweeps.greedy.weights  # here those of a stochastic policy
-        np.einsum("sa,saj->sj", pi, self.sweeps.union.weights, out=rows)
+        kernels.mixed_rows(pi, self.sweeps.union.kinds, self.sweeps.union.weights, self.sweeps.greedy.weights)
         return v + self.sweeps.correction(d, max(0.1 * float(abs(d).max()), self.enough), KRYLOV)

@@ -23,6 +23,7 @@ SHORT = 16  # entries of a row up to which a loop of constant length pays
 LONG = 64  # entries from which a row is as fast to read among those of other actions
 FEW = 8  # actions up to which the same holds
 LITTLE = 100_000  # entries of which any number may be wasted
+MEMBERS = 16  # of a kind of state, on average, from which kinds are looked for
 BLOCK = 8_000  # entries of the greedy rows that are worth a thread
 
 
@@ -35,10 +36,14 @@ class Change(NamedTuple):
 
 
 class Union(NamedTuple):
-    """The successors of all actions of a state, once, and what each action makes of them."""
+    """The successors of all actions of a state, once, and what each action makes of them.
+
+    On grids few states differ in the latter, so that the weights of each kind are kept once.
+    """
 
     successors: Unsigned  # [S, width]
-    weights: Array  # [S, A, width]
+    kinds: Unsigned  # [S]
+    weights: Array  # [kinds, A, width]
 
 
 class Sweeps:
@@ -65,7 +70,7 @@ class Sweeps:
 
     @property
     def policy(self) -> Ints:
-        return self.greedy.policy.copy()
+        return self.greedy.policy.astype(np.int64)
 
     def vector(self, v: Array) -> Array:
         """A copy of `v`, for :meth:`improve` and :meth:`evaluate`."""
@@ -132,10 +137,7 @@ class Sweeps:
     @property
     def bandwidth(self) -> int:
         """How far transitions lead at most, in the order of the states (of union rows; the number of states else)."""
-        if not self.union:
-            return self.mdp.n_states
-        states = np.arange(self.mdp.n_states, dtype=np.int64)[:, None]
-        return int(abs(self.union.successors.astype(np.int64) - states).max())
+        return kernels.bandwidth(self.union.successors) if self.union else self.mdp.n_states
 
     def _rows(self) -> tuple[Any, ...]:
         P = self.mdp.P
@@ -164,9 +166,7 @@ def _union(mdp: FiniteMDP) -> Union | None:
     width = kernels.union_width(indptr, indices, S, A, affordable)
     if width > affordable:
         return None
-    union = Union(np.empty((S, width), np.uint32), np.empty((S, A, width)))
-    kernels.union_rows(indptr, indices, mdp.P.data, A, *union)
-    return union
+    return Union(*kernels.union_rows(indptr, indices, mdp.P.data, A, width, max(S // MEMBERS, 1)))
 
 
 def _copied(mdp: FiniteMDP) -> int:
@@ -177,5 +177,5 @@ def _copied(mdp: FiniteMDP) -> int:
 
 def _nothing_chosen(n_states: int, width: int, union: Union | None) -> Greedy:
     successors = union.successors if union else np.zeros((n_states, width), np.uint32)
-    policy, lead, reward = np.full(n_states, -1), np.zeros(n_states), np.zeros(n_states)
+    policy, lead, reward = np.full(n_states, -1, np.int32), np.zeros(n_states), np.zeros(n_states)
     return Greedy(policy, lead, successors, np.zeros((n_states, width)), reward)

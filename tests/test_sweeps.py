@@ -11,6 +11,7 @@ from claimlab.mdps import (
     backward_induction,
     garnet,
     gridworld,
+    kernels,
     krylov_policy_iteration,
     policy_iteration,
     river_swim,
@@ -52,6 +53,24 @@ def layout_of(sweeps):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_layout_fits_the_rows(layout):
     assert layout_of(Sweeps(random_mdp(layout, 0), 0.9)) == layout
+
+
+@given(seed=st.integers(0, 1000), several=st.integers(1, 20), limit=st.integers(1, 150))
+def test_union_rows_are_those_of_the_mdp_and_their_kinds_differ(seed, several, limit):
+    """Rows on a ring of at most so many kinds, on successors in an order of each state's own."""
+    rng, (S, A, b) = np.random.default_rng(seed), (150, 3, 3)
+    drawn, kinds = rng.dirichlet(np.ones(b), size=(several, A)), rng.integers(several, size=S)
+    successors = (np.arange(S)[:, None] + rng.permuted(np.tile([-1, 0, 1], (S, 1)), axis=1)) % S
+    columns = np.broadcast_to(successors[:, None], (S, A, b))
+    P = csr_array((drawn[kinds].ravel(), columns.ravel(), b * np.arange(S * A + 1)), shape=(S * A, S))
+    parts = P.indptr.astype(np.uint32), P.indices.astype(np.uint32)
+    to, found, weights = kernels.union_rows(*parts, P.data, A, b, limit)
+    dense = np.zeros((S, A, S))
+    np.add.at(dense, (np.arange(S)[:, None, None], np.arange(A)[:, None], to[:, None].astype(int)), weights[found])
+    np.testing.assert_array_equal(dense, P.toarray().reshape(S, A, S))
+    count = len(np.unique(kinds))
+    assert len(weights) == (count if count <= limit else S)
+    assert kernels.bandwidth(to) == S - 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
