@@ -24,7 +24,7 @@ from claimlab.mdps.certificates import (
     contraction,
     middle,
 )
-from claimlab.mdps.devices import DeviceSweeps, gpu, require_torch
+from claimlab.mdps.devices import DeviceSweeps, elsewhere, require_torch
 from claimlab.mdps.kernels import row_maxima
 from claimlab.mdps.multilevel import Multilevel
 from claimlab.mdps.resolvent import resolvent as resolvent
@@ -39,7 +39,6 @@ FRUITLESS = 20  # loose corrections without a smaller residual, after which poli
 CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
 SPARSE = 8  # times the longest row is at most the number of states where CSR rows beat dense ones
 DEPTH = 100  # evaluation sweeps between improvements
-WORTH_A_GPU = 2_000_000  # entries of P
 KRYLOV = 1000  # products with the policy's matrix for one loose correction
 EARLY = 50  # for the first one, whose policy is little worth; more with the square of the iterations
 PATIENCE = 60  # evaluation sweeps still to come, as things go, at which sweeping is slow
@@ -299,8 +298,8 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, dev
         rows = csr_array(mdp.P.reshape(-1, mdp.n_states))
         mdp = TabularMDP(rows, mdp.r, mdp.gamma, actions=mdp.actions, terminal=mdp.terminal)
     tol, sweeps, v = _begin(mdp, tol, start, threads)
-    elsewhere = (gpu() if mdp.n_entries > WORTH_A_GPU else None) if device is None else device
-    work = sweeps if elsewhere in (None, "cpu") else DeviceSweeps(mdp, mdp.gamma, elsewhere)
+    there = elsewhere(device, mdp.n_entries)
+    work = DeviceSweeps(mdp, mdp.gamma, there) if there else sweeps
     solution, arrived = _modify(mdp, work, v, tol, depth=DEPTH, max_sweeps=1_000_000, patience=PATIENCE)
     if not arrived:
         v, used = solution.v, solution.iterations
@@ -310,19 +309,27 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, dev
     return _within(tol, solution, "iterations")
 
 
-def policy_value(mdp: TabularMDP, pi: ArrayLike) -> Evaluation:
+def policy_value(mdp: TabularMDP, pi: ArrayLike, *, device: str | None = None) -> Evaluation:
     r"""Value of `pi`, the solution of :math:`v = r_\pi + \gamma P_\pi v`, with a bound from its residual.
 
     For a stochastic `pi` the residual is that of :math:`\sum_a \pi(a|s) q(s,a)`, so that the rounding of
     :math:`P_\pi` needs no bound, and rows of `pi` need sum to 1 only about.
+
+    Parameters
+    ----------
+    mdp : TabularMDP
+    pi : int[S] or float[S, A]
+    device : str, optional
+        "cpu", or a device of torch such as "cuda" for the sparse systems that are solved by iteration; the bound is
+        computed here in any case.  The default is that of :func:`solve`.
     """
-    return _evaluation(mdp, mdp.policy(pi))
+    return _evaluation(mdp, mdp.policy(pi), elsewhere(device, mdp.n_entries))
 
 
-def _evaluation(mdp: TabularMDP, pi: Array | Ints) -> Evaluation:
+def _evaluation(mdp: TabularMDP, pi: Array | Ints, device: str | None = None) -> Evaluation:
     P_pi, r_pi = mdp.under(pi)
     _, more = contraction(mdp)
-    v = resolvent(mdp, P_pi, r_pi)
+    v = resolvent(mdp, P_pi, r_pi, device=device)
     if pi.ndim == 1:
         excess, slack, tv = 0.0, rounding(mdp, v, mdp.gamma), r_pi + mdp.gamma * (P_pi @ v)
     else:
