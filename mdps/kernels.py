@@ -301,16 +301,29 @@ def ahead_csr(
 
 @fast_kernel
 def gauss_seidel_csr(
-    indptr: Unsigned, indices: Unsigned, data: Array, r: Array, gamma: float, v: Array, backward: bool
+    indptr: Unsigned,
+    indices: Unsigned,
+    data: Array,
+    r: Array,
+    gamma: float,
+    v: Array,
+    old: Array,
+    backward: bool,
+    start: int,
+    stop: int,
 ) -> None:
-    """One sweep of the optimality operator in place, in ascending or descending order of the states."""
-    n_states, n_actions = r.shape
-    for i in range(n_states):
-        s, best = (n_states - 1 - i if backward else i), -np.inf
+    """One sweep of the optimality operator in place, in ascending or descending order of the states.
+
+    Values of states elsewhere are those in `old`, so that blocks of states can be swept side by side.
+    """
+    n_actions, first, size = r.shape[1], U(start), U(stop - start)
+    for i in range(stop - start):
+        s, best = (stop - 1 - i if backward else start + i), -np.inf
         for a in range(n_actions):
             total = 0.0
             for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
-                total += data[k] * v[indices[k]]
+                t = U(indices[k])
+                total += data[k] * (v[t] if t - first < size else old[t])
             best = max(best, r[s, a] + gamma * total)
         v[s] = best
 
@@ -323,17 +336,21 @@ def gauss_seidel_union(
     r: Array,
     gamma: float,
     v: Array,
+    old: Array,
     backward: bool,
     width: Width,
     each: Width,
+    start: int,
+    stop: int,
 ) -> None:
     """:func:`gauss_seidel_csr` for union rows."""
-    n_states, b, x = len(r), len(width), np.empty(len(width))
-    for i in range(n_states):
-        s, best = (n_states - 1 - i if backward else i), -np.inf
+    b, x, first, size = len(width), np.empty(len(width)), U(start), U(stop - start)
+    for i in range(stop - start):
+        s, best = (stop - 1 - i if backward else start + i), -np.inf
         kind = kinds[s]
         for j in range(b):
-            x[j] = v[successors[s, j]]
+            t = U(successors[s, j])
+            x[j] = v[t] if t - first < size else old[t]
         for a in range(len(each) or r.shape[1]):
             total = 0.0
             for j in range(b):
@@ -486,45 +503,27 @@ def correct(
 ) -> float:
     r"""Solve :math:`(I - \gamma P_\pi) e = d` by BiCGSTAB (van der Vorst 1992) from 0, to a residual of at most `tol`.
 
-    The sums that it needs are taken while its vectors are in registers.  If `smoothed`, `e` is the smoothed sequence
+    The sums that it needs are taken while its vectors are in registers, and by blocks of states, of which this has one;
+    :meth:`claimlab.mdps.sweeps.Sweeps.correction` has many.  If `smoothed`, `e` is the smoothed sequence
     (Zhou & Walker 1994), whose residual never grows in the Euclidean norm, so that a solve that is cut short after
     `limit` products, or breaks down, is still a step ahead.  Returns the largest entry of the residual.
     """
-    n, b = d.size, len(width) or greedy.weights.shape[1]
+    n = d.size
     raw, p, v, t = d.copy(), d.copy(), np.empty(n), np.empty(n)
     x, smooth = (np.zeros(n), d.copy()) if smoothed else (e, raw)
-    rho, products, largest = 0.0, 0, np.inf
-    for s in range(n):
-        e[s] = 0.0
-        rho += d[s] * d[s]
+    e[:] = 0.0
+    rho, products, largest, sums = dot(d, d), 0, np.inf, np.empty((1, 2))
     while products < limit:
-        against = 0.0
-        for s in range(n):
-            total = 0.0
-            for j in range(b):
-                total += greedy.weights[s, j] * p[greedy.successors[s, j]]
-            v[s] = p[s] - gamma * total
-            against += d[s] * v[s]
+        product(greedy, gamma, p, d, v, width, sums, 0, 1)
+        against = sums[0, 0]
         if against == 0.0 or rho == 0.0:
             break
         alpha = rho / against
-        for s in range(n):
-            raw[s] -= alpha * v[s]
-        along, square = 0.0, 0.0
-        for s in range(n):
-            total = 0.0
-            for j in range(b):
-                total += greedy.weights[s, j] * raw[greedy.successors[s, j]]
-            t[s] = raw[s] - gamma * total
-            along += t[s] * raw[s]
-            square += t[s] * t[s]
-        omega = along / square if square > 0.0 else 0.0
-        rho_next, largest = 0.0, 0.0
-        for s in range(n):
-            x[s] += alpha * p[s] + omega * raw[s]
-            raw[s] -= omega * t[s]
-            rho_next += d[s] * raw[s]
-            largest = max(largest, abs(raw[s]))
+        subtract(alpha, v, raw, 0, n)
+        product(greedy, gamma, raw, raw, t, width, sums, 0, 1)
+        omega = sums[0, 0] / sums[0, 1] if sums[0, 1] > 0.0 else 0.0
+        advance(alpha, p, omega, t, d, x, raw, sums, 0, 1)
+        rho_next, largest = sums[0]
         products += 2
         if not abs(rho_next) <= LARGEST:  # a breakdown; maxima may overlook NaN, sums do not
             largest = np.inf
@@ -533,11 +532,65 @@ def correct(
             largest = _smooth(x, raw, e, smooth)
         if largest <= tol or omega == 0.0:
             break
-        beta = rho_next / rho * (alpha / omega)
+        turn(rho_next / rho * (alpha / omega), omega, v, raw, p, 0, n)
         rho = rho_next
-        for s in range(n):
-            p[s] = raw[s] + beta * (p[s] - omega * v[s])
     return largest
+
+
+@fast_kernel
+def product(
+    greedy: Greedy, gamma: float, x: Array, other: Array, out: Array, width: Width, sums: Array, first: int, last: int
+) -> None:
+    r"""out = (I - \gamma P_\pi) x in blocks of states; sums[blocks, 2], its products with `other` and with itself."""
+    n, b = x.size, len(width) or greedy.weights.shape[1]
+    for block in range(first, last):
+        along, square = 0.0, 0.0
+        for s in range(n * block // len(sums), n * (block + 1) // len(sums)):
+            total = 0.0
+            for j in range(b):
+                total += greedy.weights[s, j] * x[greedy.successors[s, j]]
+            out[s] = x[s] - gamma * total
+            along += out[s] * other[s]
+            square += out[s] * out[s]
+        sums[block, 0], sums[block, 1] = along, square
+
+
+@fast_kernel
+def subtract(alpha: float, v: Array, raw: Array, start: int, stop: int) -> None:
+    for s in range(start, stop):
+        raw[s] -= alpha * v[s]
+
+
+@fast_kernel
+def advance(
+    alpha: float,
+    p: Array,
+    omega: float,
+    t: Array,
+    d: Array,
+    x: Array,
+    raw: Array,
+    sums: Array,
+    first: int,
+    last: int,
+) -> None:
+    """A step along p and raw: x, and the residual raw; sums[blocks, 2], its product with `d` and its largest entry."""
+    n = x.size
+    for block in range(first, last):
+        along, largest = 0.0, 0.0
+        for s in range(n * block // len(sums), n * (block + 1) // len(sums)):
+            x[s] += alpha * p[s] + omega * raw[s]
+            raw[s] -= omega * t[s]
+            along += d[s] * raw[s]
+            largest = max(largest, abs(raw[s]))
+        sums[block, 0], sums[block, 1] = along, largest
+
+
+@fast_kernel
+def turn(beta: float, omega: float, v: Array, raw: Array, p: Array, start: int, stop: int) -> None:
+    """The next direction p."""
+    for s in range(start, stop):
+        p[s] = raw[s] + beta * (p[s] - omega * v[s])
 
 
 @fast_kernel
