@@ -1,4 +1,4 @@
-"""The sweeps of the iterative solvers on a GPU, through torch (the extra ``gpu``).
+"""The sweeps of the iterative solvers and their linear systems on a GPU, through torch (the extra ``gpu``).
 
 In float64, so that results and certificates are those of the compiled sweeps: a backup there is the same number of
 operations in another order, for which :func:`claimlab.mdps.tabular.rounding` holds too.
@@ -15,11 +15,13 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from claimlab.checks import Array, Ints
+from claimlab.checks import Array, Ints, Sparse
 from claimlab.mdps.sweeps import SHORT, Change
-from claimlab.mdps.tabular import FiniteMDP, rounding_at
+from claimlab.mdps.tabular import SUBNORMAL, FiniteMDP, rounding_at
 
+ROUNDS = 500  # of BiCGSTAB
 Tensor = Any  # torch is optional
+WORTH_A_GPU = 2_000_000  # entries of P
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under Windows, AMD
 
 
@@ -30,6 +32,16 @@ def gpu() -> str | None:
     if find_spec("torch") is None:
         return None
     return "cuda" if import_module("torch").cuda.is_available() else None
+
+
+def elsewhere(device: str | None, n_entries: int) -> str | None:
+    """The device of torch that `device` names or, by default, the GPU where `P` is large; None for compiled code."""
+    if device is None:
+        return gpu() if n_entries > WORTH_A_GPU else None
+    if device == "cpu":
+        return None
+    require_torch(device)
+    return device
 
 
 def require_torch(device: str) -> Any:
@@ -47,7 +59,8 @@ def require_torch(device: str) -> Any:
 class DeviceSweeps:
     """What :class:`claimlab.mdps.sweeps.Sweeps` offers to modified policy iteration, with vectors on `device`.
 
-    Short rows are padded to one width and gathered; others are a sparse or dense matrix.
+    Besides, sweeps of the soft operator.  Short rows are padded to one width and gathered; others are a sparse or dense
+    matrix.
     """
 
     def __init__(self, mdp: FiniteMDP, gamma: float, device: str) -> None:
@@ -60,10 +73,7 @@ class DeviceSweeps:
         if self.padded:
             self.successors, self.weights = map(self._tensor, _padded(mdp))
         elif mdp.is_sparse:
-            parts = [self._tensor(x) for x in (mdp.P.indptr, mdp.P.indices, mdp.P.data)]
-            with catch_warnings():
-                simplefilter("ignore", UserWarning)  # that torch's sparse matrices are in beta state
-                self.P = self.torch.sparse_csr_tensor(*parts, size=mdp.P.shape, check_invariants=False)
+            self.P = _matrix(self.torch, mdp.P, device)
         else:
             self.P = self._tensor(mdp.P.reshape(-1, mdp.n_states))
 
@@ -107,6 +117,15 @@ class DeviceSweeps:
         self.torch.add(self.reward, mean, alpha=self.gamma, out=out)
         return self._change(v, out, 0)
 
+    def soften(self, v: Tensor, out: Tensor, alpha: float, log_b: Tensor, offset: Tensor) -> Change:
+        """The soft operator of :mod:`claimlab.mdps.regularized` on `v`."""
+        q = self.torch.where(log_b > -self.torch.inf, self.r + self.gamma * self._expect(v), -self.torch.inf)
+        largest = q.amax(dim=1, keepdim=True)
+        rise = alpha * self.torch.logsumexp((q - largest) / alpha + log_b, dim=1)
+        self.torch.add(largest[:, 0] + offset, rise, out=out)
+        self.slack = rounding_at(self.mdp, float(v.abs().max()), self.gamma)
+        return self._change(v, out, 0)
+
     def _expect(self, v: Tensor) -> Tensor:
         mean = (self.weights * v[self.successors]).sum(dim=2) if self.padded else self.P @ v
         return mean.view(self.r.shape)
@@ -117,7 +136,43 @@ class DeviceSweeps:
         return Change(float(low), float(high), changed) if finite else Change(np.nan, np.nan, changed)
 
     def _tensor(self, x: Any) -> Tensor:
-        return self.torch.tensor(np.ascontiguousarray(x), device=self.device)
+        return _tensor(self.torch, x, self.device)
+
+
+def bicgstab(A: Sparse, b: Array, *, rtol: float, atol: float, device: str) -> tuple[Array, int]:
+    """:func:`scipy.sparse.linalg.bicgstab` for CSR `A` from 0, with matrix and vectors on `device`; 0 for success.
+
+    A breakdown shows in the residual, as there.
+    """
+    torch = require_torch(device)
+    matrix, r = _matrix(torch, A, device), _tensor(torch, b, device)
+    x, p, v, shadow = torch.zeros_like(r), r.clone(), torch.zeros_like(r), r.clone()
+    enough, rho = max(rtol * float(torch.linalg.vector_norm(r)), atol), torch.dot(shadow, r)
+    for _ in range(ROUNDS):
+        v = matrix @ p
+        alpha = rho / torch.dot(shadow, v)
+        s = r - alpha * v
+        t = matrix @ s
+        omega = torch.dot(t, s) / torch.dot(t, t).clamp(min=SUBNORMAL)
+        x += alpha * p + omega * s
+        r = s - omega * t
+        size = float(torch.linalg.vector_norm(r))
+        if not size > enough:
+            return x.cpu().numpy(), 0 if size <= enough else 1
+        before, rho = rho, torch.dot(shadow, r)
+        p = r + rho / before * (alpha / omega) * (p - omega * v)
+    return x.cpu().numpy(), 1
+
+
+def _tensor(torch: Any, x: Any, device: str) -> Tensor:
+    return torch.tensor(np.ascontiguousarray(x), device=device)
+
+
+def _matrix(torch: Any, P: Sparse, device: str) -> Tensor:
+    parts = [_tensor(torch, x, device) for x in (P.indptr, P.indices, P.data)]
+    with catch_warnings():
+        simplefilter("ignore", UserWarning)  # that torch's sparse matrices are in beta state
+        return torch.sparse_csr_tensor(*parts, size=P.shape, check_invariants=False)
 
 
 def _padded(mdp: FiniteMDP) -> tuple[Ints, Array]:

@@ -2,7 +2,8 @@ r"""Compiled sweeps over the states of an MDP: plain functions on arrays that tr
 
 Rows of `P` come in three layouts.  *CSR* rows are read where they lie; rows of exactly `width` entries, which is most
 of them where all are short, take a loop without a counter.  *Union* rows keep, for each state, the successors of all
-its actions once, so that neighbouring values are fetched once and not once an action (grids).  *Dense* rows are whole.
+its actions once, so that neighbouring values are fetched once and not once an action (grids), and its kind, which has
+the weights.  *Dense* rows are whole.
 
 Every function works on the states ``start <= s < stop``, so that blocks can run side by side.  Missing actions have
 reward minus infinity.  `width` and `each` are tuples of which only the lengths count, the entries of a row and the
@@ -33,7 +34,7 @@ Width = tuple[int, ...]
 class Greedy(NamedTuple):
     """The greedy policy of a sweep and its rows, kept together for the sweeps that follow."""
 
-    policy: Ints  # [S]; -1 before the first sweep
+    policy: Any  # int32[S]; -1 before the first sweep
     lead: Array  # [S], drift at which the state must be looked at again
     successors: Unsigned  # [S, width]
     weights: Array  # [S, width]; with width 0, rows are so long that they are read where they lie
@@ -138,6 +139,7 @@ def _chosen(
 @fast_kernel
 def improve_union(
     successors: Unsigned,
+    kinds: Unsigned,
     weights: Array,
     r: Array,
     gamma: float,
@@ -151,7 +153,7 @@ def improve_union(
     start: int,
     stop: int,
 ) -> tuple[float, float, int]:
-    """:func:`improve_csr` for successors int[S, width] and weights float[S, A, width]."""
+    """:func:`improve_csr` for successors int[S, width], kinds int[S] and weights float[kinds, A, width]."""
     b, x = len(width), np.empty(len(width))
     low, high, changed, finite = np.inf, -np.inf, 0, True
     for s in range(start, stop):
@@ -163,11 +165,11 @@ def improve_union(
                 total += greedy.weights[s, j] * x[j]
             best = greedy.reward[s] + gamma * total
         else:
-            arg, best, second = 0, -np.inf, -np.inf
+            arg, best, second, kind = 0, -np.inf, -np.inf, kinds[s]
             for a in range(len(each) or r.shape[1]):
                 total = 0.0
                 for j in range(b):
-                    total += weights[s, a, j] * x[j]
+                    total += weights[kind, a, j] * x[j]
                 q = r[s, a] + gamma * total
                 second = max(second, min(q, best))
                 arg = a if q > best else arg
@@ -175,7 +177,7 @@ def improve_union(
             if _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift):
                 changed += 1
                 for j in range(b):
-                    greedy.weights[s, j] = weights[s, arg, j]
+                    greedy.weights[s, j] = weights[kind, arg, j]
         out[s] = best
         d = best - v[s]
         low, high = min(low, d), max(high, d)
@@ -299,16 +301,29 @@ def ahead_csr(
 
 @fast_kernel
 def gauss_seidel_csr(
-    indptr: Unsigned, indices: Unsigned, data: Array, r: Array, gamma: float, v: Array, backward: bool
+    indptr: Unsigned,
+    indices: Unsigned,
+    data: Array,
+    r: Array,
+    gamma: float,
+    v: Array,
+    old: Array,
+    backward: bool,
+    start: int,
+    stop: int,
 ) -> None:
-    """One sweep of the optimality operator in place, in ascending or descending order of the states."""
-    n_states, n_actions = r.shape
-    for i in range(n_states):
-        s, best = (n_states - 1 - i if backward else i), -np.inf
+    """One sweep of the optimality operator in place, in ascending or descending order of the states.
+
+    Values of states elsewhere are those in `old`, so that blocks of states can be swept side by side.
+    """
+    n_actions, first, size = r.shape[1], U(start), U(stop - start)
+    for i in range(stop - start):
+        s, best = (stop - 1 - i if backward else start + i), -np.inf
         for a in range(n_actions):
             total = 0.0
             for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
-                total += data[k] * v[indices[k]]
+                t = U(indices[k])
+                total += data[k] * (v[t] if t - first < size else old[t])
             best = max(best, r[s, a] + gamma * total)
         v[s] = best
 
@@ -316,24 +331,30 @@ def gauss_seidel_csr(
 @fast_kernel
 def gauss_seidel_union(
     successors: Unsigned,
+    kinds: Unsigned,
     weights: Array,
     r: Array,
     gamma: float,
     v: Array,
+    old: Array,
     backward: bool,
     width: Width,
     each: Width,
+    start: int,
+    stop: int,
 ) -> None:
     """:func:`gauss_seidel_csr` for union rows."""
-    n_states, b, x = len(r), len(width), np.empty(len(width))
-    for i in range(n_states):
-        s, best = (n_states - 1 - i if backward else i), -np.inf
+    b, x, first, size = len(width), np.empty(len(width)), U(start), U(stop - start)
+    for i in range(stop - start):
+        s, best = (stop - 1 - i if backward else start + i), -np.inf
+        kind = kinds[s]
         for j in range(b):
-            x[j] = v[successors[s, j]]
+            t = U(successors[s, j])
+            x[j] = v[t] if t - first < size else old[t]
         for a in range(len(each) or r.shape[1]):
             total = 0.0
             for j in range(b):
-                total += weights[s, a, j] * x[j]
+                total += weights[kind, a, j] * x[j]
             best = max(best, r[s, a] + gamma * total)
         v[s] = best
 
@@ -381,24 +402,99 @@ def union_width(indptr: Unsigned, indices: Unsigned, n_states: int, n_actions: i
 
 @kernel
 def union_rows(
-    indptr: Unsigned, indices: Unsigned, data: Array, n_actions: int, successors: Unsigned, weights: Array
-) -> None:
-    """Fill successors[S, width] and weights[S, A, width]."""
-    n_states, width = successors.shape
+    indptr: Unsigned, indices: Unsigned, data: Array, n_actions: int, width: int, limit: int
+) -> tuple[Unsigned, Unsigned, Array]:
+    """successors[S, width], kinds[S], weights[kinds, A, width]; if that made over `limit` kinds, one for each state."""
+    n_states = (indptr.size - 1) // n_actions
+    successors, kinds = np.empty((n_states, width), np.uint32), np.empty(n_states, np.uint32)
+    weights, table = np.empty((limit + 1, n_actions, width)), _table(limit)
+    count, s = 0, 0
+    while s < n_states:
+        if count == limit + 1 and table.size > 0:
+            weights, table = np.empty((n_states, n_actions, width)), np.empty(0, np.int64)
+            count, s = 0, 0
+        _union_row(indptr, indices, data, s, successors[s], weights[count])
+        if table.size == 0:
+            kinds[s] = count
+        elif s > 0 and _same(weights[kinds[s - 1]], weights[count]):  # as on most of a grid
+            kinds[s] = kinds[s - 1]
+        else:
+            kinds[s] = _find(weights, count, table)
+        count = max(count, int(kinds[s]) + 1)
+        s += 1
+    return successors, kinds, weights[:count].copy() if table.size > 0 else weights
+
+
+@kernel
+def _table(limit: int) -> Ints:
+    """A table of places that is never more than half full of `limit` kinds; -1 is a free place."""
+    size = 4
+    while size < 2 * (limit + 1):
+        size *= 2
+    return np.full(size, -1)
+
+
+@kernel
+def _find(weights: Array, new: int, table: Ints) -> int:
+    """The first kind with the weights of the `new` one, which enters the table if there is none before it."""
+    mark = U(14695981039346656037)  # the hash of Fowler, Noll & Vo
+    for bits in weights[new].view(np.uint64).flat:
+        mark = (mark ^ bits) * U(1099511628211)
+        mark ^= mark >> U(32)
+    place = np.int64(mark & U(table.size - 1))
+    while table[place] >= 0:
+        if _same(weights[table[place]], weights[new]):
+            return int(table[place])
+        place = (place + 1) % table.size
+    table[place] = new
+    return new
+
+
+@kernel
+def _same(a: Array, b: Array) -> bool:
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            if a[i, j] != b[i, j]:
+                return False
+    return True
+
+
+@kernel
+def _union_row(indptr: Unsigned, indices: Unsigned, data: Array, s: int, successors: Unsigned, weights: Array) -> None:
+    """The successors[width] of a state, filled up with itself, and what its actions make of them, weights[A, width]."""
+    n_actions, count = len(weights), 0
     weights[:] = 0.0
-    for s in range(n_states):
-        count = 0
-        for a in range(n_actions):
-            for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
-                j = 0
-                while j < count and successors[s, j] != indices[k]:
-                    j += 1
-                if j == count:
-                    successors[s, j] = indices[k]
-                    count += 1
-                weights[s, a, j] += data[k]
-        for j in range(count, width):
-            successors[s, j] = s  # of weight 0
+    for a in range(n_actions):
+        for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
+            j = 0
+            while j < count and successors[j] != indices[k]:
+                j += 1
+            if j == count:
+                successors[j] = indices[k]
+                count += 1
+            weights[a, j] += data[k]
+    successors[count:] = s
+
+
+@kernel
+def bandwidth(successors: Unsigned) -> int:
+    """How far successors[S, width] are from their states at most."""
+    furthest = 0
+    for s in range(len(successors)):
+        for t in successors[s]:
+            furthest = max(furthest, abs(int(t) - s))
+    return furthest
+
+
+@fast_kernel
+def mixed_rows(pi: Array, kinds: Unsigned, weights: Array, out: Array) -> None:
+    """The rows of a stochastic policy float[S, A] on the successors of union rows, out[S, width]."""
+    for s in range(len(kinds)):
+        for j in range(out.shape[1]):
+            total = 0.0
+            for a in range(pi.shape[1]):
+                total += pi[s, a] * weights[kinds[s], a, j]
+            out[s, j] = total
 
 
 @fast_kernel
@@ -407,45 +503,27 @@ def correct(
 ) -> float:
     r"""Solve :math:`(I - \gamma P_\pi) e = d` by BiCGSTAB (van der Vorst 1992) from 0, to a residual of at most `tol`.
 
-    The sums that it needs are taken while its vectors are in registers.  If `smoothed`, `e` is the smoothed sequence
+    The sums that it needs are taken while its vectors are in registers, and by blocks of states, of which this has one;
+    :meth:`claimlab.mdps.sweeps.Sweeps.correction` has many.  If `smoothed`, `e` is the smoothed sequence
     (Zhou & Walker 1994), whose residual never grows in the Euclidean norm, so that a solve that is cut short after
     `limit` products, or breaks down, is still a step ahead.  Returns the largest entry of the residual.
     """
-    n, b = d.size, len(width) or greedy.weights.shape[1]
+    n = d.size
     raw, p, v, t = d.copy(), d.copy(), np.empty(n), np.empty(n)
     x, smooth = (np.zeros(n), d.copy()) if smoothed else (e, raw)
-    rho, products, largest = 0.0, 0, np.inf
-    for s in range(n):
-        e[s] = 0.0
-        rho += d[s] * d[s]
+    e[:] = 0.0
+    rho, products, largest, sums = dot(d, d), 0, np.inf, np.empty((1, 2))
     while products < limit:
-        against = 0.0
-        for s in range(n):
-            total = 0.0
-            for j in range(b):
-                total += greedy.weights[s, j] * p[greedy.successors[s, j]]
-            v[s] = p[s] - gamma * total
-            against += d[s] * v[s]
+        product(greedy, gamma, p, d, v, width, sums, 0, 1)
+        against = sums[0, 0]
         if against == 0.0 or rho == 0.0:
             break
         alpha = rho / against
-        for s in range(n):
-            raw[s] -= alpha * v[s]
-        along, square = 0.0, 0.0
-        for s in range(n):
-            total = 0.0
-            for j in range(b):
-                total += greedy.weights[s, j] * raw[greedy.successors[s, j]]
-            t[s] = raw[s] - gamma * total
-            along += t[s] * raw[s]
-            square += t[s] * t[s]
-        omega = along / square if square > 0.0 else 0.0
-        rho_next, largest = 0.0, 0.0
-        for s in range(n):
-            x[s] += alpha * p[s] + omega * raw[s]
-            raw[s] -= omega * t[s]
-            rho_next += d[s] * raw[s]
-            largest = max(largest, abs(raw[s]))
+        subtract(alpha, v, raw, 0, n)
+        product(greedy, gamma, raw, raw, t, width, sums, 0, 1)
+        omega = sums[0, 0] / sums[0, 1] if sums[0, 1] > 0.0 else 0.0
+        advance(alpha, p, omega, t, d, x, raw, sums, 0, 1)
+        rho_next, largest = sums[0]
         products += 2
         if not abs(rho_next) <= LARGEST:  # a breakdown; maxima may overlook NaN, sums do not
             largest = np.inf
@@ -454,11 +532,65 @@ def correct(
             largest = _smooth(x, raw, e, smooth)
         if largest <= tol or omega == 0.0:
             break
-        beta = rho_next / rho * (alpha / omega)
+        turn(rho_next / rho * (alpha / omega), omega, v, raw, p, 0, n)
         rho = rho_next
-        for s in range(n):
-            p[s] = raw[s] + beta * (p[s] - omega * v[s])
     return largest
+
+
+@fast_kernel
+def product(
+    greedy: Greedy, gamma: float, x: Array, other: Array, out: Array, width: Width, sums: Array, first: int, last: int
+) -> None:
+    r"""out = (I - \gamma P_\pi) x in blocks of states; sums[blocks, 2], its products with `other` and with itself."""
+    n, b = x.size, len(width) or greedy.weights.shape[1]
+    for block in range(first, last):
+        along, square = 0.0, 0.0
+        for s in range(n * block // len(sums), n * (block + 1) // len(sums)):
+            total = 0.0
+            for j in range(b):
+                total += greedy.weights[s, j] * x[greedy.successors[s, j]]
+            out[s] = x[s] - gamma * total
+            along += out[s] * other[s]
+            square += out[s] * out[s]
+        sums[block, 0], sums[block, 1] = along, square
+
+
+@fast_kernel
+def subtract(alpha: float, v: Array, raw: Array, start: int, stop: int) -> None:
+    for s in range(start, stop):
+        raw[s] -= alpha * v[s]
+
+
+@fast_kernel
+def advance(
+    alpha: float,
+    p: Array,
+    omega: float,
+    t: Array,
+    d: Array,
+    x: Array,
+    raw: Array,
+    sums: Array,
+    first: int,
+    last: int,
+) -> None:
+    """A step along p and raw: x, and the residual raw; sums[blocks, 2], its product with `d` and its largest entry."""
+    n = x.size
+    for block in range(first, last):
+        along, largest = 0.0, 0.0
+        for s in range(n * block // len(sums), n * (block + 1) // len(sums)):
+            x[s] += alpha * p[s] + omega * raw[s]
+            raw[s] -= omega * t[s]
+            along += d[s] * raw[s]
+            largest = max(largest, abs(raw[s]))
+        sums[block, 0], sums[block, 1] = along, largest
+
+
+@fast_kernel
+def turn(beta: float, omega: float, v: Array, raw: Array, p: Array, start: int, stop: int) -> None:
+    """The next direction p."""
+    for s in range(start, stop):
+        p[s] = raw[s] + beta * (p[s] - omega * v[s])
 
 
 @fast_kernel

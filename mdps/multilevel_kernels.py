@@ -1,6 +1,7 @@
 r"""Compiled parts of :mod:`claimlab.mdps.multilevel`: grouping states, coarser transitions, and cycles over the levels.
 
 Rows are union rows (see :mod:`claimlab.mdps.kernels`): successors[S, b] and, for each of A actions, weights[S, A, b].
+Arrays of levels are float32, except where an equation of the caller's is read or solved.
 A level's `groups` give the coarser state of each state, or `ALONE`; its `slots`[S, b] tell where among the successors
 of that coarser state a successor counts, or `DROPPED`.
 """
@@ -15,13 +16,14 @@ from claimlab.checks import Array, Ints
 from claimlab.mdps.kernels import LARGEST, Unsigned
 from claimlab.native import fast_kernel, kernel
 
+Rough = Any  # float32 array
 ALONE = np.uint32(0xFFFFFFFF)
 DROPPED = 255
 KEPT = 4  # search directions that a new one is made orthogonal to
 
 
 @kernel
-def pair(successors: Unsigned, strength: Array, groups: Unsigned) -> int:
+def pair(successors: Unsigned, strength: Rough, groups: Unsigned) -> int:
     """Put each state together with its strongest neighbour that is free, or into the group of its strongest one.
 
     `strength`[S, b] is how likely a state moves to each successor; both directions count.  States that are `ALONE` stay
@@ -60,7 +62,7 @@ def pair(successors: Unsigned, strength: Array, groups: Unsigned) -> int:
 
 
 @kernel
-def connect(successors: Unsigned, groups: Unsigned, count: int, coarse: Unsigned, slots: Any, sizes: Array) -> int:
+def connect(successors: Unsigned, groups: Unsigned, count: int, coarse: Unsigned, slots: Any, sizes: Rough) -> int:
     """Fill the successors of the groups, coarse[count, limit], the first being the group itself; `slots` and `sizes`.
 
     Returns the largest number of successors, limit + 1 if they do not fit.
@@ -105,23 +107,50 @@ def connect(successors: Unsigned, groups: Unsigned, count: int, coarse: Unsigned
 
 
 @fast_kernel
-def gather(weights: Array, groups: Unsigned, slots: Any, sizes: Array, out: Array) -> None:
-    """The mean transitions of each group, out[groups, A, width]."""
-    n, n_actions, b = weights.shape
+def gather(weights: Rough, kinds: Unsigned, groups: Unsigned, slots: Any, sizes: Rough, out: Rough) -> None:
+    """The mean transitions of each group, out[groups, A, width]; weights[kinds, A, b], or [S, A, b] without `kinds`."""
+    _, n_actions, b = weights.shape
     out[:] = 0.0
-    for s in range(n):
+    for s in range(groups.size):
         g = groups[s]
         if g != ALONE:
-            share = 1 / sizes[g]
+            share, row = 1 / sizes[g], (kinds[s] if kinds.size > 0 else np.uint32(s))
             for j in range(b):
                 k = slots[s, j]
                 if k != DROPPED:
                     for a in range(n_actions):
-                        out[g, a, k] += share * weights[s, a, j]
+                        out[g, a, k] += share * weights[row, a, j]
 
 
 @fast_kernel
-def pivots(successors: Unsigned, weights: Array, gamma: float, out: Array) -> None:
+def rewards(
+    successors: Unsigned,
+    kinds: Unsigned,
+    weights: Rough,
+    r: Array,
+    gamma: float,
+    groups: Unsigned,
+    sizes: Rough,
+    known: Array,
+    out: Array,
+) -> None:
+    """The mean rewards of each group, out[groups, A], with what comes of moves to states `ALONE`, of values `known`."""
+    out[:] = 0.0
+    for s in range(groups.size):
+        g = groups[s]
+        if g == ALONE:
+            continue
+        row, share = (kinds[s] if kinds.size > 0 else np.uint32(s)), 1 / sizes[g]
+        for a in range(r.shape[1]):
+            out[g, a] += share * r[s, a]
+        for j in range(successors.shape[1]):
+            if groups[successors[s, j]] == ALONE:
+                for a in range(r.shape[1]):
+                    out[g, a] += share * gamma * weights[row, a, j] * known[successors[s, j]]
+
+
+@fast_kernel
+def pivots(successors: Unsigned, weights: Rough, gamma: float, out: Rough) -> None:
     """The reciprocals of the diagonal of I - gamma P."""
     for s in range(out.size):
         stays = 0.0
@@ -132,13 +161,13 @@ def pivots(successors: Unsigned, weights: Array, gamma: float, out: Array) -> No
 
 @fast_kernel
 def smooth(
-    successors: Unsigned, weights: Array, gamma: float, pivot: Array, d: Array, x: Array, backward: bool
+    successors: Unsigned, weights: Rough, gamma: float, pivot: Rough, d: Rough, x: Rough, backward: bool
 ) -> None:
     """One Gauss-Seidel sweep for (I - gamma P) x = d."""
     n, b = weights.shape
     for i in range(n):
         s = n - 1 - i if backward else i
-        total = 0.0
+        total = np.float32(0.0)
         for j in range(b):
             total += weights[s, j] * x[successors[s, j]]
         x[s] += (d[s] + gamma * total - x[s]) * pivot[s]
@@ -147,20 +176,20 @@ def smooth(
 @fast_kernel
 def restrict(
     successors: Unsigned,
-    weights: Array,
+    weights: Rough,
     gamma: float,
-    d: Array,
-    x: Array,
+    d: Rough,
+    x: Rough,
     groups: Unsigned,
-    sizes: Array,
-    out: Array,
+    sizes: Rough,
+    out: Rough,
 ) -> None:
     """The mean residual of each group."""
     out[:] = 0.0
     for s in range(x.size):
         g = groups[s]
         if g != ALONE:
-            total = 0.0
+            total = np.float32(0.0)
             for j in range(weights.shape[1]):
                 total += weights[s, j] * x[successors[s, j]]
             out[g] += d[s] + gamma * total - x[s]
@@ -169,7 +198,7 @@ def restrict(
 
 
 @fast_kernel
-def prolong(groups: Unsigned, coarse: Array, x: Array) -> None:
+def prolong(groups: Unsigned, coarse: Rough, x: Rough) -> None:
     for s in range(x.size):
         if groups[s] != ALONE:
             x[s] += coarse[groups[s]]
@@ -187,22 +216,23 @@ class Levels(NamedTuple):
     rows: Ints
     entries: Ints
     successors: Unsigned  # [entries]
-    weights: Array  # [entries]
+    weights: Rough  # [entries]
     groups: Unsigned  # [rows]
-    sizes: Array  # [rows]
-    pivot: Array  # [rows]
-    d: Array  # [rows]
-    x: Array  # [rows]
+    sizes: Rough  # [rows]
+    pivot: Rough  # [rows]
+    d: Rough  # [rows]
+    x: Rough  # [rows]
 
 
 @fast_kernel
-def cycle(successors: Unsigned, weights: Array, gamma: float, levels: Levels, visits: int) -> None:
+def cycle(successors: Unsigned, weights: Rough, gamma: float, levels: Levels, visits: int) -> None:
     """One cycle over the levels for ``levels.x`` of the finest, from 0; each level is visited so often from above.
 
     Half of the coarsest system's residual is gone with each pair of sweeps, unless its states are on their own, when
     nothing is left.
     """
     last = levels.n.size - 1
+    rate: Any = np.float32(gamma)
     done = np.zeros(levels.n.size, np.int64)
     levels.x[levels.rows[0] : levels.rows[0] + levels.n[0]] = 0.0
     level, descending = 0, True
@@ -216,21 +246,21 @@ def cycle(successors: Unsigned, weights: Array, gamma: float, levels: Levels, vi
         d, x, pivot = levels.d[row : row + n], levels.x[row : row + n], levels.pivot[row : row + n]
         if level == last:
             for _ in range(4):
-                smooth(to, w, gamma, pivot, d, x, False)
-                smooth(to, w, gamma, pivot, d, x, True)
+                smooth(to, w, rate, pivot, d, x, False)
+                smooth(to, w, rate, pivot, d, x, True)
         else:
             groups, below = levels.groups[row : row + n], levels.rows[level + 1]
             coarse = levels.x[below : below + levels.n[level + 1]]
             if descending:
-                smooth(to, w, gamma, pivot, d, x, False)
+                smooth(to, w, rate, pivot, d, x, False)
                 sizes = levels.sizes[below : below + coarse.size]
-                restrict(to, w, gamma, d, x, groups, sizes, levels.d[below : below + coarse.size])
+                restrict(to, w, rate, d, x, groups, sizes, levels.d[below : below + coarse.size])
                 coarse[:] = 0.0
                 done[level + 1] = 0
                 level += 1
                 continue
             prolong(groups, coarse, x)
-            smooth(to, w, gamma, pivot, d, x, True)
+            smooth(to, w, rate, pivot, d, x, True)
         if level == 0:
             return
         done[level] += 1
@@ -256,10 +286,17 @@ def solve_by_cycles(
     Orthomin (Vinsome 1976) with a cycle over the levels as preconditioner: the residual never grows in the Euclidean
     norm once states that the policy never leaves are solved for, whose values may be 1 / (1 - gamma) times as large.
     Returns its largest entry, infinity if one is not finite.
+
+    All but `e` is in float32, for a residual whose largest entry is about 1.
     """
     n, row = levels.n[0], levels.rows[0]
     r, x = levels.d[row : row + n], levels.x[row : row + n]
-    directions, images = np.empty((KEPT, n)), np.empty((KEPT, n))
+    directions, images = np.empty((KEPT, n), np.float32), np.empty((KEPT, n), np.float32)
+    rough, scale = weights.astype(np.float32), 0.0
+    rate: Any = np.float32(gamma)
+    for s in range(n):
+        scale = max(scale, abs(d[s]))
+    scale = scale if 0.0 < scale <= LARGEST else 1.0
     squares = np.zeros(KEPT)
     pivot = levels.pivot[row : row + n]
     for s in range(n):
@@ -271,16 +308,16 @@ def solve_by_cycles(
         total = 0.0
         for j in range(weights.shape[1]):
             total += weights[s, j] * e[successors[s, j]]
-        r[s] = d[s] + gamma * total - e[s]
+        r[s] = (d[s] + gamma * total - e[s]) / scale
     for step in range(limit):
-        cycle(successors, weights, gamma, levels, visits)
+        cycle(successors, rough, gamma, levels, visits)
         new = step % KEPT
         z, q = directions[new], images[new]
         for s in range(n):
-            total = 0.0
+            short: Any = np.float32(0.0)
             for j in range(weights.shape[1]):
-                total += weights[s, j] * x[successors[s, j]]
-            z[s], q[s] = x[s], x[s] - gamma * total
+                short += rough[s, j] * x[successors[s, j]]
+            z[s], q[s] = x[s], x[s] - rate * short
         for k in range(min(step, KEPT)):
             if k == new or squares[k] == 0.0:
                 continue
@@ -301,12 +338,12 @@ def solve_by_cycles(
         along /= square
         largest = 0.0
         for s in range(n):
-            e[s] += along * z[s]
+            e[s] += scale * along * z[s]
             r[s] -= along * q[s]
             largest = max(largest, abs(r[s]))
-        if largest <= tol:
+        if largest * scale <= tol:
             break
-    largest = 0.0  # anew, since what is kept up to date drifts where directions nearly cancel
+    largest = 0.0  # anew, since what is kept up to date drifts
     for s in range(n):
         total = 0.0
         for j in range(weights.shape[1]):
@@ -317,7 +354,7 @@ def solve_by_cycles(
 
 
 @fast_kernel
-def sweep(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, backward: bool) -> None:
+def sweep(successors: Unsigned, weights: Rough, r: Array, gamma: float, v: Array, backward: bool) -> None:
     """One Gauss-Seidel sweep of the optimality operator, solved for each state, which is its own first successor."""
     n, n_actions, b = weights.shape
     for i in range(n):
@@ -332,7 +369,7 @@ def sweep(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array
 
 
 @fast_kernel
-def choose(successors: Unsigned, weights: Array, r: Array, gamma: float, v: Array, chosen: Array, d: Array) -> float:
+def choose(successors: Unsigned, weights: Rough, r: Array, gamma: float, v: Array, chosen: Array, d: Array) -> float:
     """Rows of the greedy policy, chosen[S, b], the residual d = Tv - v, and its largest entry."""
     n, n_actions, b = weights.shape
     largest = 0.0

@@ -24,7 +24,7 @@ from claimlab.mdps.certificates import (
     contraction,
     middle,
 )
-from claimlab.mdps.devices import DeviceSweeps, gpu, require_torch
+from claimlab.mdps.devices import DeviceSweeps, elsewhere, require_torch
 from claimlab.mdps.kernels import row_maxima
 from claimlab.mdps.multilevel import Multilevel
 from claimlab.mdps.resolvent import resolvent as resolvent
@@ -39,7 +39,6 @@ FRUITLESS = 20  # loose corrections without a smaller residual, after which poli
 CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
 SPARSE = 8  # times the longest row is at most the number of states where CSR rows beat dense ones
 DEPTH = 100  # evaluation sweeps between improvements
-WORTH_A_GPU = 2_000_000  # entries of P
 KRYLOV = 1000  # products with the policy's matrix for one loose correction
 EARLY = 50  # for the first one, whose policy is little worth; more with the square of the iterations
 PATIENCE = 60  # evaluation sweeps still to come, as things go, at which sweeping is slow
@@ -186,7 +185,7 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
     levels = None
     if sweeps.union and not direct:
         levels = Multilevel(*sweeps.union, mdp.gamma)
-        nested = levels.start(sweeps.union.weights, sweeps.r)
+        nested = levels.start(sweeps.r)
         v = v if nested is None else nested
     while True:
         for backward in (True, False, True, False):
@@ -208,10 +207,12 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
             levels.prepare(sweeps.greedy.successors, sweeps.greedy.weights)
             e, left = levels.solve(sweeps.greedy.successors, sweeps.greedy.weights, d, max(0.1 * size, enough))
             if left <= size / 2:
-                v += e - d
+                e -= d
+                v += e
                 continue
             levels = None  # the policy parts what is grouped together
-        v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV)) - d
+        v -= d
+        v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV))
 
 
 def _within(tol: float, solution: Solution, unit: str) -> Solution:
@@ -297,28 +298,38 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, dev
         rows = csr_array(mdp.P.reshape(-1, mdp.n_states))
         mdp = TabularMDP(rows, mdp.r, mdp.gamma, actions=mdp.actions, terminal=mdp.terminal)
     tol, sweeps, v = _begin(mdp, tol, start, threads)
-    elsewhere = (gpu() if mdp.n_entries > WORTH_A_GPU else None) if device is None else device
-    work = sweeps if elsewhere in (None, "cpu") else DeviceSweeps(mdp, mdp.gamma, elsewhere)
+    there = elsewhere(device, mdp.n_entries)
+    work = DeviceSweeps(mdp, mdp.gamma, there) if there else sweeps
     solution, arrived = _modify(mdp, work, v, tol, depth=DEPTH, max_sweeps=1_000_000, patience=PATIENCE)
     if not arrived:
-        found = _accelerate(mdp, sweeps, solution.v, tol, max_iterations=10_000)
-        solution = found._replace(iterations=solution.iterations + found.iterations)
+        v, used = solution.v, solution.iterations
+        del solution  # its policy is of no use any more, and holds memory
+        found = _accelerate(mdp, sweeps, v, tol, max_iterations=10_000)
+        solution = found._replace(iterations=used + found.iterations)
     return _within(tol, solution, "iterations")
 
 
-def policy_value(mdp: TabularMDP, pi: ArrayLike) -> Evaluation:
+def policy_value(mdp: TabularMDP, pi: ArrayLike, *, device: str | None = None) -> Evaluation:
     r"""Value of `pi`, the solution of :math:`v = r_\pi + \gamma P_\pi v`, with a bound from its residual.
 
     For a stochastic `pi` the residual is that of :math:`\sum_a \pi(a|s) q(s,a)`, so that the rounding of
     :math:`P_\pi` needs no bound, and rows of `pi` need sum to 1 only about.
+
+    Parameters
+    ----------
+    mdp : TabularMDP
+    pi : int[S] or float[S, A]
+    device : str, optional
+        "cpu", or a device of torch such as "cuda" for the sparse systems that are solved by iteration; the bound is
+        computed here in any case.  The default is that of :func:`solve`.
     """
-    return _evaluation(mdp, mdp.policy(pi))
+    return _evaluation(mdp, mdp.policy(pi), elsewhere(device, mdp.n_entries))
 
 
-def _evaluation(mdp: TabularMDP, pi: Array | Ints) -> Evaluation:
+def _evaluation(mdp: TabularMDP, pi: Array | Ints, device: str | None = None) -> Evaluation:
     P_pi, r_pi = mdp.under(pi)
     _, more = contraction(mdp)
-    v = resolvent(mdp, P_pi, r_pi)
+    v = resolvent(mdp, P_pi, r_pi, device=device)
     if pi.ndim == 1:
         excess, slack, tv = 0.0, rounding(mdp, v, mdp.gamma), r_pi + mdp.gamma * (P_pi @ v)
     else:

@@ -25,6 +25,7 @@ from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps import kernels
 from claimlab.mdps.certificates import NotConverged, contraction, series
+from claimlab.mdps.devices import DeviceSweeps, elsewhere
 from claimlab.mdps.planning import CHAIN, FRUITLESS, KRYLOV, SMALL
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.soft_maximum import log_sum_exp
@@ -65,7 +66,13 @@ class _Regulariser(NamedTuple):
 
 
 def soft_solve(
-    mdp: TabularMDP, alpha: float, tol: float = 1e-9, *, base: ArrayLike | None = None, threads: int | None = None
+    mdp: TabularMDP,
+    alpha: float,
+    tol: float = 1e-9,
+    *,
+    base: ArrayLike | None = None,
+    threads: int | None = None,
+    device: str | None = None,
 ) -> SoftSolution:
     """Solve the regularised `mdp` so that ``max |v - v*| <= tol`` and ``max |q - q*| <= tol``, proved.
 
@@ -82,6 +89,9 @@ def soft_solve(
         The regulariser is `alpha` times KL(pi, base), rows of `base` normalised; the entropy by default.
     threads : int, optional
         How many to use; by default ``NUMBA_NUM_THREADS``, or every core.  The solution does not depend on it.
+    device : str, optional
+        "cpu", or a device of torch such as "cuda" for the sweeps, of which the last is made here and proves the
+        tolerance.  The default is that of :func:`claimlab.mdps.solve`.
 
     Examples
     --------
@@ -89,8 +99,9 @@ def soft_solve(
     >>> float(soft_solve(coin, alpha=1.0).v[0] / np.log(2))  # two equal actions: log 2 a step
     2.0
     """
-    slow = _always if mdp.n_states <= SMALL else partial(_slow, tol)
-    return _iterate(mdp, alpha, tol, base, threads, slow, 1_000_000)
+    small, there = mdp.n_states <= SMALL, elsewhere(device, mdp.n_entries)
+    slow = _always if small else partial(_slow, tol)
+    return _iterate(mdp, alpha, tol, base, threads, slow, 1_000_000, None if small else there)
 
 
 def soft_value_iteration(
@@ -205,12 +216,17 @@ def _iterate(
     threads: int | None,
     slow: Callable[[list[float]], bool],
     limit: int,
+    device: str | None = None,
 ) -> SoftSolution:
-    """Sweeps until they are `slow`, which is asked the widths of their certificates; from then on Newton steps."""
+    """Sweeps until they are `slow`, which is asked the widths of their certificates; from then on Newton steps.
+
+    With a `device` of torch they are made there as far as they lead.
+    """
     alpha = checks.interval("alpha", alpha, 0, np.inf, "()")
     tol = checks.interval("tol", tol, 0, np.inf, "()")
     soft, threads = _regulariser(mdp, alpha, base), threads_or_default(threads)
-    v, newton, widths, best, stalled = np.zeros(mdp.n_states), None, [], np.inf, 0
+    v, widths = _swept_on_device(mdp, soft, tol, slow, device) if device else (np.zeros(mdp.n_states), [])
+    newton, best, stalled = None, np.inf, 0
     while True:
         tv, pi, loss = _soft_maximum(_ahead(mdp, v, threads), soft, threads)
         slack = rounding(mdp, v, mdp.gamma) + loss
@@ -232,6 +248,25 @@ def _iterate(
             f"tolerance {tol:g} asked, {solution.error:.3g} certified after {len(widths)} iterations.", solution
         )
     return solution
+
+
+def _swept_on_device(
+    mdp: TabularMDP, soft: _Regulariser, tol: float, slow: Callable[[list[float]], bool], device: str
+) -> tuple[Array, list[float]]:
+    """Values after sweeps on a device until those are `slow` or arrive, and the widths that they might certify."""
+    sweeps = DeviceSweeps(mdp, mdp.gamma, device)
+    v, tv, log_b, offset = (sweeps.vector(x) for x in (np.zeros(mdp.n_states), soft.offset, soft.log_b, soft.offset))
+    widths: list[float] = []
+    while True:
+        change = sweeps.soften(v, tv, soft.alpha, log_b, offset)
+        low, high = series(mdp, np.array([change.low, change.high]), sweeps.slack)
+        if not np.isfinite(high - low):  # what is not finite is for the compiled sweeps to tell
+            return np.zeros(mdp.n_states), widths
+        widths.append(high - low)
+        v, tv = tv + (low + high) / 2, v
+        floor = float(np.ptp(series(mdp, np.zeros(1), sweeps.slack)))
+        if high - low <= max(tol, 100 * floor) or slow(widths):
+            return sweeps.host(v), widths
 
 
 def _conclude(
@@ -266,6 +301,5 @@ class _Newton:
         if self.fruitless > FRUITLESS or not self.loose:
             return v + resolvent(self.mdp, self.mdp.under(pi)[0], d)
         assert self.sweeps.union is not None
-        rows = self.sweeps.greedy.weights  # here those of a stochastic policy
-        np.einsum("sa,saj->sj", pi, self.sweeps.union.weights, out=rows)
+        kernels.mixed_rows(pi, self.sweeps.union.kinds, self.sweeps.union.weights, self.sweeps.greedy.weights)
         return v + self.sweeps.correction(d, max(0.1 * float(abs(d).max()), self.enough), KRYLOV)

@@ -2,7 +2,7 @@ r"""Linear systems with the matrix :math:`I - \gamma P_\pi`, dense or sparse: va
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import ceil, log
 from typing import Any
@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from scipy.sparse.linalg import bicgstab, gmres, splu
 
 from claimlab.checks import Array, Sparse
+from claimlab.mdps import devices
 from claimlab.mdps.tabular import EPS, TabularMDP
 
 DIRECT = 3_000  # states up to which a dense LU factorisation beats iterating
@@ -22,21 +23,24 @@ FILL = 5_000_000  # entries that the factors of a sparse matrix may take, some 6
 METHODS = 2 * (partial(bicgstab, maxiter=500), partial(gmres, maxiter=10))  # fast, and robust to its breakdowns
 
 
-def resolvent(mdp: TabularMDP, P_pi: Any, b: Array, *, transpose: bool = False) -> Array:
+def resolvent(mdp: TabularMDP, P_pi: Any, b: Array, *, transpose: bool = False, device: str | None = None) -> Array:
     r"""Solve :math:`(I - \gamma P_\pi) x = b`, or its transpose, for one or several right-hand sides float[S, ...]."""
     if _is_dense(mdp):
         M = _dense(mdp, P_pi)
         # less overhead than keeping the factors
         return np.asarray(np.linalg.solve(M.T if transpose else M, b), dtype=np.float64)
-    return solver(mdp, P_pi, transpose=transpose)(b)
+    return solver(mdp, P_pi, transpose=transpose, device=device)(b)
 
 
-def solver(mdp: TabularMDP, P_pi: Any, *, transpose: bool = False) -> Callable[[Array], Array]:
+def solver(
+    mdp: TabularMDP, P_pi: Any, *, transpose: bool = False, device: str | None = None
+) -> Callable[[Array], Array]:
     r"""The function that maps `b` to the :func:`resolvent` of `b`; what can be factored is factored once.
 
     Dense matrices by LU, sparse ones too where the states can be ordered so that transitions stay near the diagonal
     (chains, grids); other sparse ones by BiCGSTAB and GMRES with refinement, whose failures are made good by the
-    Neumann series.  No S-by-S dense matrix is made from sparse input beyond `DIRECT` states.
+    Neumann series.  With a `device` of torch, BiCGSTAB is tried there first.  No S-by-S dense matrix is made from
+    sparse input beyond `DIRECT` states.
     """
     n, dense = mdp.n_states, _is_dense(mdp)
     bandwidth = n if not mdp.is_sparse or n <= NARROW else _bandwidth(P_pi)
@@ -50,10 +54,12 @@ def solver(mdp: TabularMDP, P_pi: Any, *, transpose: bool = False) -> Callable[[
         return lambda b: np.asarray(lu.solve(b, "T" if transpose else "N"))
     M, order, unit = (P_pi.T if transpose else P_pi).tocsr(), 1 if transpose else np.inf, (mdp.row_length + 4) * EPS
 
+    methods = METHODS if device is None else 2 * (partial(devices.bicgstab, device=device),) + METHODS
+
     def iterate(b: Array) -> Array:
         if b.ndim > 1:
             return np.stack([iterate(column) for column in b.T], axis=1)
-        return _iterate(mdp.gamma, M, b, order, unit)
+        return _iterate(mdp.gamma, M, b, order, unit, methods)
 
     return iterate
 
@@ -75,7 +81,9 @@ def _bandwidth(P: Sparse) -> int:
     return int(abs(position[entries.coords[0]] - position[entries.coords[1]]).max())
 
 
-def _iterate(gamma: float, M: Sparse, b: Array, order: float, unit: float) -> Array:
+def _iterate(
+    gamma: float, M: Sparse, b: Array, order: float, unit: float, methods: Sequence[Callable[..., Any]]
+) -> Array:
     r"""Solve :math:`(I - \gamma M) x = b` until the residual, in the norm of `order`, is at most `unit` times b and x.
 
     :math:`\gamma M` contracts in that norm (the maximum for rows, the sum for columns), so the number of Neumann steps
@@ -83,7 +91,7 @@ def _iterate(gamma: float, M: Sparse, b: Array, order: float, unit: float) -> Ar
     """
     A = csr_array(eye_array(len(b)) - gamma * M)
     x, residual = np.zeros_like(b), b
-    for method in METHODS:
+    for method in methods:
         if _norm(residual, order) <= unit * (_norm(b, order) + _norm(x, order)):
             return x
         with np.errstate(all="ignore"):  # a breakdown shows in the residual

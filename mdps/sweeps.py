@@ -23,6 +23,10 @@ SHORT = 16  # entries of a row up to which a loop of constant length pays
 LONG = 64  # entries from which a row is as fast to read among those of other actions
 FEW = 8  # actions up to which the same holds
 LITTLE = 100_000  # entries of which any number may be wasted
+MEMBERS = 16  # of a kind of state, on average, from which kinds are looked for
+PART = 8_192  # states of a block in which sums are taken, or a Gauss-Seidel sweep goes on its own
+PARTS = 16  # of such a sweep at most: over more, news would take too long
+MANY = 300_000  # states from which threads pay in a correction
 BLOCK = 8_000  # entries of the greedy rows that are worth a thread
 
 
@@ -35,10 +39,14 @@ class Change(NamedTuple):
 
 
 class Union(NamedTuple):
-    """The successors of all actions of a state, once, and what each action makes of them."""
+    """The successors of all actions of a state, once, and what each action makes of them.
+
+    On grids few states differ in the latter, so that the weights of each kind are kept once.
+    """
 
     successors: Unsigned  # [S, width]
-    weights: Array  # [S, A, width]
+    kinds: Unsigned  # [S]
+    weights: Array  # [kinds, A, width]
 
 
 class Sweeps:
@@ -65,7 +73,7 @@ class Sweeps:
 
     @property
     def policy(self) -> Ints:
-        return self.greedy.policy.copy()
+        return self.greedy.policy.astype(np.int64)
 
     def vector(self, v: Array) -> Array:
         """A copy of `v`, for :meth:`improve` and :meth:`evaluate`."""
@@ -114,28 +122,66 @@ class Sweeps:
         return self._spread(kernels.evaluate_dense, self.mdp.P, *shared)
 
     def gauss_seidel(self, v: Array, *, backward: bool) -> None:
-        """One sweep of the optimality operator in place, for sparse rows only."""
-        if self.union:
-            kernels.gauss_seidel_union(*self.union, self.r, self.gamma, v, backward, self.width, self.each)
-        elif self.mdp.is_sparse:
-            indptr, indices, data = self._rows()
-            kernels.gauss_seidel_csr(indptr, indices, data, self.r, self.gamma, v, backward)
+        """One sweep of the optimality operator in place, for sparse rows only.
+
+        Large MDPs are swept in blocks, as many whatever `threads` is, which see each other's values of the last sweep.
+        """
+        n, count = self.mdp.n_states, max(1, min(self.mdp.n_states // PART, PARTS))
+        kernel: Callable[..., None] = kernels.gauss_seidel_union if self.union else kernels.gauss_seidel_csr
+        old, constant = v.copy() if count > 1 else v, (self.width, self.each) if self.union else ()
+
+        def work(first: int, last: int) -> None:
+            rows = self.union or self._rows()
+            for part in range(first, last):
+                block = n * part // count, n * (part + 1) // count
+                kernel(*rows, self.r, self.gamma, v, old, backward, *constant, *block)
+
+        if self.mdp.is_sparse:
+            spread(work, count, self.threads)
 
     def correction(self, d: Array, tol: float, limit: int) -> Array:
         """About the solution of (I - gamma P_pi) e = d, to a residual of `tol` or as far as `limit` products lead."""
         e = np.empty_like(d)
-        left = kernels.correct(self.greedy, self.gamma, d, e, tol, limit, False, self.width)
+        if len(d) >= MANY:
+            left = self._correct(d, e, tol, limit)
+        else:
+            left = kernels.correct(self.greedy, self.gamma, d, e, tol, limit, False, self.width)
         if not left <= max(tol, float(abs(d).max()) / 2):  # smoothing costs time, so only where plain BiCGSTAB failed
             kernels.correct(self.greedy, self.gamma, d, e, tol, limit, True, self.width)
         return e
 
+    @np.errstate(over="ignore", invalid="ignore")  # of sums, which breakdowns show in
+    def _correct(self, d: Array, e: Array, tol: float, limit: int) -> float:
+        """:func:`claimlab.mdps.kernels.correct` by several threads; its sums are over blocks of `PART` states."""
+        n, sums, of = len(d), np.empty((-(-len(d) // PART), 2)), (self.greedy, self.gamma)
+        raw, p, v, t = d.copy(), d.copy(), np.empty_like(d), np.empty_like(d)
+        e[:] = 0.0
+        rho, products, largest = kernels.dot(d, d), 0, np.inf
+        while products < limit:
+            spread(partial(kernels.product, *of, p, d, v, self.width, sums), len(sums), self.threads)
+            against = float(sums[:, 0].sum())
+            if against == 0.0 or rho == 0.0:
+                break
+            alpha = rho / against
+            spread(partial(kernels.subtract, alpha, v, raw), n, self.threads)
+            spread(partial(kernels.product, *of, raw, raw, t, self.width, sums), len(sums), self.threads)
+            along, square = sums.sum(axis=0).tolist()
+            omega = along / square if square > 0.0 else 0.0
+            spread(partial(kernels.advance, alpha, p, omega, t, d, e, raw, sums), len(sums), self.threads)
+            rho_next, largest = float(sums[:, 0].sum()), float(sums[:, 1].max())
+            products += 2
+            if not abs(rho_next) <= kernels.LARGEST:  # a breakdown, as there
+                return np.inf
+            if largest <= tol or omega == 0.0:
+                break
+            beta, rho = rho_next / rho * (alpha / omega), rho_next
+            spread(partial(kernels.turn, beta, omega, v, raw, p), n, self.threads)
+        return largest
+
     @property
     def bandwidth(self) -> int:
         """How far transitions lead at most, in the order of the states (of union rows; the number of states else)."""
-        if not self.union:
-            return self.mdp.n_states
-        states = np.arange(self.mdp.n_states, dtype=np.int64)[:, None]
-        return int(abs(self.union.successors.astype(np.int64) - states).max())
+        return kernels.bandwidth(self.union.successors) if self.union else self.mdp.n_states
 
     def _rows(self) -> tuple[Any, ...]:
         P = self.mdp.P
@@ -164,9 +210,7 @@ def _union(mdp: FiniteMDP) -> Union | None:
     width = kernels.union_width(indptr, indices, S, A, affordable)
     if width > affordable:
         return None
-    union = Union(np.empty((S, width), np.uint32), np.empty((S, A, width)))
-    kernels.union_rows(indptr, indices, mdp.P.data, A, *union)
-    return union
+    return Union(*kernels.union_rows(indptr, indices, mdp.P.data, A, width, max(S // MEMBERS, 1)))
 
 
 def _copied(mdp: FiniteMDP) -> int:
@@ -177,5 +221,5 @@ def _copied(mdp: FiniteMDP) -> int:
 
 def _nothing_chosen(n_states: int, width: int, union: Union | None) -> Greedy:
     successors = union.successors if union else np.zeros((n_states, width), np.uint32)
-    policy, lead, reward = np.full(n_states, -1), np.zeros(n_states), np.zeros(n_states)
+    policy, lead, reward = np.full(n_states, -1, np.int32), np.zeros(n_states), np.zeros(n_states)
     return Greedy(policy, lead, successors, np.zeros((n_states, width)), reward)

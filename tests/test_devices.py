@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claimlab.mdps import devices, planning, solve
+from claimlab.mdps import devices, planning, policy_value, resolvent, soft_maximum, soft_solve, solve
 from claimlab.mdps.devices import DeviceSweeps
 from claimlab.mdps.exact import exact
 from claimlab.mdps.planning import improve
@@ -58,6 +58,57 @@ def test_slow_problems_go_back_to_the_cpu(name):
     assert abs(there.v - here.v).max() <= there.error + here.error <= 2e-7
 
 
+def drawn_policy(mdp):
+    weights = np.random.default_rng(0).exponential(size=mdp.r.shape) * mdp.actions
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", ["garnet", "slippery maze", "lazy ring"])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_values_of_policies_are_those_of_the_cpu(monkeypatch, name, stochastic):
+    """On the device alone: no other method is called, and its residual is at the floor of float64."""
+    mdp = LARGE[name](0.99)
+    pi = drawn_policy(mdp) if stochastic else drawn_policy(mdp).argmax(axis=1)
+    here = policy_value(mdp, pi, device="cpu")
+    monkeypatch.setattr(resolvent, "DIRECT", 0)
+    monkeypatch.setattr(resolvent, "FILL", 0)
+    monkeypatch.setattr(resolvent, "METHODS", (lambda *_, **__: pytest.fail("another method was called"),))
+    there = policy_value(mdp, pi, device=TORCH)
+    assert abs(there.v - here.v).max() <= there.error + here.error <= 1e-9 * mdp.value_bound
+
+
+@pytest.mark.parametrize("gamma", [0.9, 0.999])
+@pytest.mark.parametrize("alpha", [1e-3, 1.0])
+@pytest.mark.parametrize("name", ["garnet", "slippery maze"])
+@pytest.mark.parametrize("base", [False, True])
+def test_soft_solutions_are_those_of_the_cpu(name, alpha, gamma, base):
+    mdp = LARGE[name](gamma)
+    weights = drawn_policy(mdp) if base else None
+    tol = 1e-9 * (mdp.value_bound + alpha / (1 - gamma))
+    there = soft_solve(mdp, alpha, tol, base=weights, device=TORCH)
+    here = soft_solve(mdp, alpha, tol, base=weights, device="cpu")
+    assert abs(there.v - here.v).max() <= there.error + here.error <= 2 * tol
+    assert abs(there.pi - here.pi).max() <= 4 * tol / alpha
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(seed=st.integers(0, 1000), alpha=st.sampled_from([1e-4, 0.1, 10.0]))
+@settings(max_examples=10)
+def test_soft_sweeps_are_soft_maxima(layout, seed, alpha):
+    mdp, rng = random_mdp(layout, seed), np.random.default_rng(seed)
+    sweeps, v = DeviceSweeps(mdp, mdp.gamma, TORCH), rng.normal(size=mdp.n_states)
+    b = rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states) * (rng.random(mdp.r.shape) < 0.7)
+    b[:, 0] += 0.1
+    b /= b.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        x, out, log_b = sweeps.vector(v), sweeps.vector(v), sweeps.vector(np.log(b))
+    change = sweeps.soften(x, out, alpha, log_b, sweeps.vector(np.zeros(mdp.n_states)))
+    expected = soft_maximum(mdp, mdp.r + mdp.gamma * mdp.expect(v), alpha, base=b)
+    slack = 2 * rounding(mdp, v) + 2 * expected.error
+    np.testing.assert_allclose(sweeps.host(out), expected.v, rtol=0, atol=slack)
+    assert (change.low, change.high) == ((sweeps.host(out) - v).min(), (sweeps.host(out) - v).max())
+
+
 def test_a_gpu_is_looked_for_only_where_there_is_a_driver(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(devices, "DRIVERS", ())
@@ -66,9 +117,17 @@ def test_a_gpu_is_looked_for_only_where_there_is_a_driver(monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
-def test_a_device_that_cannot_be_used_is_named(device):
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda mdp, device: solve(mdp, device=device),
+        lambda mdp, device: policy_value(mdp, [0] * mdp.n_states, device=device),
+        lambda mdp, device: soft_solve(mdp, 1.0, device=device),
+    ],
+)
+def test_a_device_that_cannot_be_used_is_named(device, call):
     with pytest.raises(ValueError, match=f"device = '{device}' cannot be used by torch"):
-        solve(LARGE["garnet"](0.9), device=device)
+        call(LARGE["garnet"](0.9), device)
 
 
 def test_without_torch_the_extra_is_named(monkeypatch):

@@ -11,6 +11,7 @@ from claimlab.mdps import (
     backward_induction,
     garnet,
     gridworld,
+    kernels,
     krylov_policy_iteration,
     policy_iteration,
     river_swim,
@@ -54,6 +55,24 @@ def test_the_layout_fits_the_rows(layout):
     assert layout_of(Sweeps(random_mdp(layout, 0), 0.9)) == layout
 
 
+@given(seed=st.integers(0, 1000), several=st.integers(1, 20), limit=st.integers(1, 150))
+def test_union_rows_are_those_of_the_mdp_and_their_kinds_differ(seed, several, limit):
+    """Rows on a ring of at most so many kinds, on successors in an order of each state's own."""
+    rng, (S, A, b) = np.random.default_rng(seed), (150, 3, 3)
+    drawn, kinds = rng.dirichlet(np.ones(b), size=(several, A)), rng.integers(several, size=S)
+    successors = (np.arange(S)[:, None] + rng.permuted(np.tile([-1, 0, 1], (S, 1)), axis=1)) % S
+    columns = np.broadcast_to(successors[:, None], (S, A, b))
+    P = csr_array((drawn[kinds].ravel(), columns.ravel(), b * np.arange(S * A + 1)), shape=(S * A, S))
+    parts = P.indptr.astype(np.uint32), P.indices.astype(np.uint32)
+    to, found, weights = kernels.union_rows(*parts, P.data, A, b, limit)
+    dense = np.zeros((S, A, S))
+    np.add.at(dense, (np.arange(S)[:, None, None], np.arange(A)[:, None], to[:, None].astype(int)), weights[found])
+    np.testing.assert_array_equal(dense, P.toarray().reshape(S, A, S))
+    count = len(np.unique(kinds))
+    assert len(weights) == (count if count <= limit else S)
+    assert kernels.bandwidth(to) == S - 1
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(seed=st.integers(0, 1000), steps=st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 2)), min_size=1, max_size=8))
 def test_lazy_improvements_are_improvements(layout, seed, steps):
@@ -92,8 +111,12 @@ def test_settled_states_are_not_looked_at_again_and_moved_ones_are(layout):
     np.testing.assert_array_equal(sweeps.policy, 0)
 
 
+@pytest.mark.parametrize("many", [module.MANY, 0])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_evaluation_sweeps_and_corrections_are_those_of_the_policy(layout):
+def test_evaluation_sweeps_and_corrections_are_those_of_the_policy(monkeypatch, layout, many):
+    """With many states corrections are made in blocks."""
+    monkeypatch.setattr(module, "MANY", many)
+    monkeypatch.setattr(module, "PART", 40)
     mdp, rng = random_mdp(layout, 2), np.random.default_rng(0)
     sweeps, v, out = Sweeps(mdp, mdp.gamma), rng.random(mdp.n_states), np.empty(mdp.n_states)
     sweeps.improve(v, out)
@@ -113,13 +136,17 @@ def test_evaluation_sweeps_and_corrections_are_those_of_the_policy(layout):
 
 
 @pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("part", [module.PART, 40])
 @pytest.mark.parametrize("layout", LAYOUTS[:4])
-def test_gauss_seidel_uses_what_it_has_just_computed(layout, backward):
+def test_gauss_seidel_uses_what_it_has_just_computed(monkeypatch, layout, part, backward):
+    """In its own block of states, of which there are three or one."""
+    monkeypatch.setattr(module, "PART", part)
     mdp, rng = random_mdp(layout, 3), np.random.default_rng(0)
     v = rng.random(mdp.n_states)
-    expected = v.copy()
+    old, expected, block = v.copy(), v.copy(), np.arange(mdp.n_states) // (50 if part == 40 else mdp.n_states)
     for s in reversed(range(mdp.n_states)) if backward else range(mdp.n_states):
-        expected[s] = max(mdp.r[s, a] + mdp.gamma * (mdp.row(s, a) @ expected) for a in range(mdp.n_actions))
+        seen = np.where(block == block[s], expected, old)
+        expected[s] = max(mdp.r[s, a] + mdp.gamma * (mdp.row(s, a) @ seen) for a in range(mdp.n_actions))
     Sweeps(mdp, mdp.gamma).gauss_seidel(v, backward=backward)
     np.testing.assert_allclose(v, expected, rtol=0, atol=mdp.n_states * rounding(mdp, v))
 
@@ -130,10 +157,13 @@ def test_results_do_not_depend_on_threads(monkeypatch, layout, threads):
     monkeypatch.setattr(module, "BLOCK", 0)  # a thread for every state that asks for one
     monkeypatch.setattr("claimlab.mdps.planning.SMALL", 0)
     mdp = random_mdp(layout, 4, gamma=0.99)
-    one, many = solve(mdp, 1e-8, threads=1), solve(mdp, 1e-8, threads=threads)
-    np.testing.assert_array_equal(one.v, many.v)
-    np.testing.assert_array_equal(one.policy, many.policy)
-    assert one[2:] == many[2:]
+    monkeypatch.setattr(module, "PART", 10)
+    monkeypatch.setattr(module, "MANY", 0)
+    for method in (solve, krylov_policy_iteration):
+        one, many = method(mdp, 1e-8, threads=1), method(mdp, 1e-8, threads=threads)
+        np.testing.assert_array_equal(one.v, many.v)
+        np.testing.assert_array_equal(one.policy, many.policy)
+        assert one[2:] == many[2:]
     episodic = EpisodicMDP(mdp.P, mdp.r, 30)
     a, b = backward_induction(episodic, threads=1), backward_induction(episodic, threads=threads)
     np.testing.assert_array_equal(a.v, b.v)
