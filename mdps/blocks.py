@@ -6,11 +6,13 @@ numbers.  Compiled code only.
 
 from __future__ import annotations
 
+from operator import add, mul, sub, truediv
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 BLOCK = 8
 _VECTOR = ir.VectorType(ir.DoubleType(), BLOCK)
@@ -45,3 +47,123 @@ def _subtract_rows(typing: Any, x: Any, target: Any, f: Any, one: Any, g: Any, o
 
 
 subtract_rows: Any = intrinsic(_subtract_rows)  # as kernels call it, without the first argument
+
+
+class BlockType(types.Type):
+    """`BLOCK` float64 numbers in a vector register: a variable of compiled code, with ``+ - * /`` entry by entry."""
+
+    def __init__(self) -> None:
+        super().__init__("Block")
+
+
+BLOCK_TYPE = BlockType()
+
+
+@register_model(BlockType)
+class _BlockModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, type_: BlockType) -> None:
+        super().__init__(manager, type_, _VECTOR)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [start]), _VECTOR.as_pointer())
+
+
+def _load(typing: Any, x: Any, start: Any) -> Any:
+    """The entries of `x`, a contiguous float[n], from `start` on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature.args[0], *arguments), align=8)
+
+    return BLOCK_TYPE(x, types.int64), generate
+
+
+def _store(typing: Any, x: Any, start: Any, block: Any) -> Any:
+    """Put `block` into `x`, a contiguous float[n], from `start` on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _pointer(context, builder, signature.args[0], *arguments[:2]), align=8)
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64, BLOCK_TYPE), generate
+
+
+def _everywhere(builder: Any, number: Any) -> Any:
+    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
+    return builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), mask)
+
+
+def _full(typing: Any, number: Any) -> Any:
+    """A block of one number."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _everywhere(builder, arguments[0])
+
+    return BLOCK_TYPE(types.float64), generate
+
+
+def _where(comparison: str) -> Any:
+    def where(typing: Any, x: Any, y: Any, then: Any, otherwise: Any) -> Any:
+        """`then` where the comparison of `x` and `y` holds, else `otherwise`; it does not hold with a NaN."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x, y, then, otherwise = arguments
+            return builder.select(builder.fcmp_ordered(comparison, x, y), then, otherwise)
+
+        return BLOCK_TYPE(BLOCK_TYPE, BLOCK_TYPE, BLOCK_TYPE, BLOCK_TYPE), generate
+
+    return where
+
+
+def _transpose(typing: Any, x: Any, start: Any, step: Any, last: Any, out: Any, to: Any) -> Any:
+    """Entry j of row i of `x`, which begins at ``start + min(i, last) * step``, to entry i of row j of `out` at `to`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, start, step, last, out, to = arguments
+        rows = []
+        for i in range(BLOCK):
+            index = ir.IntType(64)(i)
+            row = builder.select(builder.icmp_signed("<", index, last), index, last)
+            at = builder.add(start, builder.mul(row, step))
+            rows.append(builder.load(_pointer(context, builder, signature.args[0], x, at), align=8))
+        for half in (1, 2, 4):  # swap the blocks off the diagonal, of all blocks of twice the size
+            upper = [c if not c & half else BLOCK + (c ^ half) for c in range(BLOCK)]
+            lower = [c | half if not c & half else BLOCK + c for c in range(BLOCK)]
+            for i in range(BLOCK):
+                if not i & half:
+                    pair = rows[i], rows[i | half]
+                    for row, entries in ((i, upper), (i | half, lower)):
+                        mask = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), entries)
+                        rows[row] = builder.shuffle_vector(*pair, mask)
+        for j in range(BLOCK):
+            at = builder.add(to, ir.IntType(64)(j * BLOCK))
+            builder.store(rows[j], _pointer(context, builder, signature.args[4], out, at), align=8)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(x, i, i, i, out, i), generate
+
+
+class _Arithmetic(ConcreteTemplate):
+    cases = [signature(BLOCK_TYPE, BLOCK_TYPE, BLOCK_TYPE)]
+
+
+def _arithmetic(operation: Any, name: str) -> None:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return getattr(builder, name)(*arguments, flags=("contract",))
+
+    infer_global(operation)(_Arithmetic)
+    lower_builtin(operation, BlockType, BlockType)(generate)
+
+
+for _operation, _name in ((add, "fadd"), (sub, "fsub"), (mul, "fmul"), (truediv, "fdiv")):
+    _arithmetic(_operation, _name)
+
+load: Any = intrinsic(_load)
+store: Any = intrinsic(_store)
+full: Any = intrinsic(_full)
+transpose: Any = intrinsic(_transpose)
+where_greater: Any = intrinsic(_where(">"))
+where_equal: Any = intrinsic(_where("=="))
