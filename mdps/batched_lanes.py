@@ -1,18 +1,29 @@
+"""Policy iteration on eight small MDPs at a time, one to each lane of the vector registers.
+
+The rows of a small matrix are too short for vectors, and its branches too many; but what one instance needs, its
+neighbours need too.  Entry `i` of an instance's array lies at ``BLOCK * i + lane`` here.  Lanes do not meet, so that an
+instance has the same solution in any company.  Compiled code only.
+"""
+
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from claimlab.checks import Array, Bools, Ints
-from claimlab.mdps.batched_kernels import IMPROVEMENTS, contraction, rounding, series
-from claimlab.mdps.blocks import BLOCK, full, load, store, transpose, where_equal, where_greater
+from claimlab.mdps.batched_kernels import IMPROVEMENTS
+from claimlab.mdps.blocks import BLOCK, full, load, store, transpose, where_at_least, where_equal, where_greater
 from claimlab.mdps.kernels import LARGEST
-from claimlab.mdps.tabular import EPS
+from claimlab.mdps.tabular import EPS, SUBNORMAL
 from claimlab.native import kernel
+
+Block = Any  # of compiled code, see claimlab.mdps.blocks
 
 
 @kernel
 def room(n: int) -> Array:
-    """`n` blocks of zeros that begin where a cache line does."""
+    """`n` blocks of zeros, the first where a cache line begins."""
     x = np.zeros((n + 1) * BLOCK)
     first = -(x.ctypes.data // 8) % BLOCK
     return x[first : first + n * BLOCK]
@@ -20,180 +31,213 @@ def room(n: int) -> Array:
 
 @kernel
 def gather(x: Array, start: int, size: int, last: int, out: Array) -> None:
-    """Rows of `size` entries of the flat `x` from row `start` on, the row `last` repeated, to the lanes of `out`."""
+    """Rows of `size` entries of the flat `x` from row `start` on, to the lanes up to `last` and that one repeated."""
     if size < BLOCK:
         for lane in range(BLOCK):
             for i in range(size):
-                out[i * BLOCK + lane] = x[(start + min(lane, last)) * size + i]
+                out[BLOCK * i + lane] = x[(start + min(lane, last)) * size + i]
         return
     for i in range(0, size - BLOCK + 1, BLOCK):
-        transpose(x, start * size + i, size, last, out, i * BLOCK)
+        transpose(x, start * size + i, size, last, out, BLOCK * i)
     if size % BLOCK:
-        transpose(x, (start + 1) * size - BLOCK, size, last, out, (size - BLOCK) * BLOCK)
+        transpose(x, (start + 1) * size - BLOCK, size, last, out, BLOCK * (size - BLOCK))
 
 
 @kernel
-def choose(R: Array, S: int, A: int, chosen: Array) -> None:
-    for s in range(S):
-        best, arg = load(R, s * A * BLOCK), full(0.0)
-        for a in range(1, A):
-            r = load(R, (s * A + a) * BLOCK)
-            arg = where_greater(r, best, full(float(a)), arg)
-            best = where_greater(r, best, r, best)
-        store(chosen, s * BLOCK, arg)
+def greatest(x: Block, y: Block) -> Block:
+    return where_greater(x, y, x, y)
 
 
 @kernel
-def fill(W: Array, R: Array, g: Array, chosen: Array, S: int, A: int, M: Array) -> None:
-    width = S + 1
-    minus_g, one = full(0.0) - load(g, 0), full(1.0)
+def magnitude(x: Block) -> Block:
+    return greatest(x, full(0.0) - x)
+
+
+@kernel
+def largest_of(x: Array) -> Block:
+    largest = full(0.0)
+    for i in range(0, x.size, BLOCK):
+        largest = greatest(magnitude(load(x, i)), largest)
+    return largest
+
+
+@kernel
+def best_rewards(r: Array, S: int, A: int, x: Array) -> None:
+    """The largest reward of each state."""
     for s in range(S):
-        action = load(chosen, s * BLOCK)
-        for t in range(S):
-            p = load(W, (s * A * S + t) * BLOCK)
-            for a in range(1, A):
-                p = where_equal(action, full(float(a)), load(W, ((s * A + a) * S + t) * BLOCK), p)
-            store(M, (s * width + t) * BLOCK, minus_g * p)
-        store(M, (s * width + s) * BLOCK, load(M, (s * width + s) * BLOCK) + one)
-        r = load(R, s * A * BLOCK)
+        best = load(r, BLOCK * s * A)
         for a in range(1, A):
-            r = where_equal(action, full(float(a)), load(R, (s * A + a) * BLOCK), r)
-        store(M, (s * width + S) * BLOCK, r)
+            best = greatest(load(r, BLOCK * (s * A + a)), best)
+        store(x, BLOCK * s, best)
+
+
+@kernel
+def equations(P: Array, r: Array, gamma: Block, chosen: Array, S: int, A: int, M: Array) -> None:
+    """The systems of the chosen actions, ``M[s, :S] = I - gamma * P`` and ``M[s, S] = r``."""
+    factor = full(0.0) - gamma
+    for s in range(S):
+        action, row = load(chosen, BLOCK * s), BLOCK * s * (S + 1)
+        for a in range(A):  # action 0 everywhere, then what lanes have chosen instead
+            here, first = (full(float(a)) if a > 0 else action), BLOCK * (s * A + a) * S
+            for i in range(0, BLOCK * S, BLOCK):
+                store(M, row + i, where_equal(action, here, factor * load(P, first + i), load(M, row + i)))
+            at = row + BLOCK * S
+            store(M, at, where_equal(action, here, load(r, BLOCK * (s * A + a)), load(M, at)))
+        at = row + BLOCK * s
+        store(M, at, load(M, at) + full(1.0))
 
 
 @kernel
 def eliminate(M: Array, S: int, x: Array) -> None:
-    width, one = S + 1, full(1.0)
+    """Solve the systems in `M`, without pivoting and two pivots at a time; `M` is overwritten."""
+    width, one = BLOCK * (S + 1), full(1.0)
     for k in range(0, S - 1, 2):
-        pivot, other = k * width, (k + 1) * width
-        first, above = one / load(M, (pivot + k) * BLOCK), load(M, (pivot + k + 1) * BLOCK)
-        factor = load(M, (other + k) * BLOCK) * first
-        second = one / (load(M, (other + k + 1) * BLOCK) - factor * above)
-        store(M, (pivot + k) * BLOCK, first)
-        store(M, (other + k + 1) * BLOCK, second)
-        for j in range(k + 2, width):
-            at = (other + j) * BLOCK
-            store(M, at, load(M, at) - factor * load(M, (pivot + j) * BLOCK))
+        pivot, other, begin = k * width, (k + 1) * width, BLOCK * (k + 2)
+        diagonal = pivot + BLOCK * k
+        first, above = one / load(M, diagonal), load(M, diagonal + BLOCK)
+        factor = load(M, diagonal + width) * first
+        second = one / (load(M, diagonal + width + BLOCK) - factor * above)
+        store(M, diagonal, first)
+        store(M, diagonal + width + BLOCK, second)
+        for j in range(begin, width, BLOCK):
+            store(M, other + j, load(M, other + j) - factor * load(M, pivot + j))
         for i in range(k + 2, S):
             row = i * width
-            factor = load(M, (row + k) * BLOCK) * first
-            other_factor = (load(M, (row + k + 1) * BLOCK) - factor * above) * second
-            for j in range(k + 2, width):
-                at = (row + j) * BLOCK
-                left = load(M, at) - factor * load(M, (pivot + j) * BLOCK)
-                store(M, at, left - other_factor * load(M, (other + j) * BLOCK))
+            factor = load(M, row + BLOCK * k) * first
+            then = (load(M, row + BLOCK * (k + 1)) - factor * above) * second
+            for j in range(begin, width, BLOCK):
+                entry = load(M, row + j) - factor * load(M, pivot + j)
+                store(M, row + j, entry - then * load(M, other + j))
     if S % 2:
-        at = (S * width - 2) * BLOCK
+        at = S * width - 2 * BLOCK
         store(M, at, one / load(M, at))
     for k in range(S - 1, -1, -1):
         row = k * width
-        left = load(M, (row + S) * BLOCK)
-        for j in range(S - 1, k, -1):
-            left = left - load(M, (row + j) * BLOCK) * load(x, j * BLOCK)
-        store(x, k * BLOCK, left * load(M, (row + k) * BLOCK))
+        left = load(M, row + BLOCK * S)
+        for j in range(BLOCK * (k + 1), BLOCK * S, BLOCK):
+            left = left - load(M, row + j) * load(x, j)
+        store(x, BLOCK * k, left * load(M, row + BLOCK * k))
 
 
 @kernel
-def look(
-    W: Array, R: Array, g: Array, x: Array, chosen: Array, S: int, A: int, tv: Array, gain: Array, greedy: Array,
-    found: Array,
-) -> None:
-    zero, discount = full(0.0), load(g, 0)
-    low, high, residual, most, largest, top, total = full(np.inf), full(-np.inf), zero, zero, zero, zero, zero
-    for s in range(S):
-        action = load(chosen, s * BLOCK)
+def improve(
+    P: Array, r: Array, gamma: Block, x: Array, S: int, A: int, chosen: Array, tv: Array, greedy: Array, gain: Array
+) -> tuple[Block, Block, Block, Block, Block]:
+    """One backup of `x`: its least and largest change, the largest residual and gain of the chosen actions, and the sum
+    of all values, which is not finite if one is not."""
+    zero = full(0.0)
+    low, high, residual, most, total = full(np.inf), full(-np.inf), zero, zero, zero
+    for s in range(0, BLOCK * S, BLOCK):
+        action, now = load(chosen, s), load(x, s)
         best, own, arg = full(-np.inf), zero, action
         for a in range(A):
-            row, q = (s * A + a) * S, zero
-            for t in range(S):
-                q = q + load(W, (row + t) * BLOCK) * load(x, t * BLOCK)
-            q = load(R, (s * A + a) * BLOCK) + discount * q
-            mine = full(float(a))
-            own = where_equal(action, mine, q, own)
-            arg = where_greater(q, best, mine, arg)
-            best = where_greater(q, best, q, best)
-        now = load(x, s * BLOCK)
-        up, change, off = best - own, best - now, own - now
-        store(tv, s * BLOCK, best)
-        store(gain, s * BLOCK, up)
-        store(greedy, s * BLOCK, arg)
-        low = where_greater(low, change, change, low)
-        high = where_greater(change, high, change, high)
-        most = where_greater(up, most, up, most)
-        off = where_greater(off, zero, off, zero - off)
-        residual = where_greater(off, residual, off, residual)
-        size = where_greater(now, zero, now, zero - now)
-        largest = where_greater(size, largest, size, largest)
-        size_best = where_greater(best, zero, best, zero - best)
-        top = where_greater(size_best, top, size_best, top)
-        total = total + size + size_best
-    store(found, 0, low)
-    store(found, 8, high)
-    store(found, 16, residual)
-    store(found, 24, most)
-    store(found, 32, largest)
-    store(found, 40, top)
-    store(found, 48, total)
+            expected, row = zero, (s * A + BLOCK * a) * S
+            for t in range(0, BLOCK * S, BLOCK):
+                expected = expected + load(P, row + t) * load(x, t)
+            q, here = load(r, s * A + BLOCK * a) + gamma * expected, full(float(a))
+            own = where_equal(action, here, q, own)
+            arg = where_greater(q, best, here, arg)
+            best = greatest(q, best)
+        change, more = best - now, best - own
+        store(tv, s, best)
+        store(greedy, s, arg)
+        store(gain, s, more)
+        low, high = full(0.0) - greatest(full(0.0) - change, full(0.0) - low), greatest(change, high)
+        residual, most = greatest(magnitude(own - now), residual), greatest(more, most)
+        total = total + (magnitude(best) + magnitude(now))
+    return low, high, residual, most, total
+
+
+@kernel
+def series(low: Block, high: Block, slack: Block, less: Block, more: Block) -> tuple[Block, Block]:
+    """:func:`claimlab.mdps.certificates.series`, from the extremes of the residual."""
+    zero, one = full(0.0), full(1.0)
+    slack = slack + full(EPS) * greatest(magnitude(low), magnitude(high))
+    low, high = low - slack, high + slack
+    factor = where_at_least(low, zero, less, more)
+    low = low * factor / (one - factor) - slack
+    factor = where_at_least(high, zero, more, less)
+    high = high * factor / (one - factor) + slack
+    return low - full(4 * EPS) * magnitude(low), high + full(4 * EPS) * magnitude(high)
 
 
 @kernel
 def policy_iteration(
-    P: Array, r: Array, gamma: Array, actions: Bools, row_error: Array, start: int, stop: int, v: Array, policy: Ints, error: Array, iterations: Ints
+    P: Array,
+    r: Array,
+    gamma: Array,
+    actions: Bools,
+    row_error: Array,
+    start: int,
+    stop: int,
+    v: Array,
+    policy: Ints,
+    error: Array,
+    iterations: Ints,
 ) -> None:
+    """:func:`claimlab.mdps.batched_kernels.policy_iteration`, by the same rules."""
     _, S, A = r.shape
-    transitions, rewards = P.reshape(P.size), r.reshape(r.size)
-    W, R, M, x, tv = room(S * A * S), room(S * A), room(S * (S + 1)), room(S), room(S)
-    gain, chosen, greedy, stats, g, size = room(S), room(S), room(S), room(7), room(1), room(1)
-    tried = np.empty(BLOCK)
+    flat_P, flat_r, exists = P.reshape(P.size), r.reshape(r.size), actions.reshape(r.size)
+    p, rewards, M, x, tv = room(S * A * S), room(S * A), room(S * (S + 1)), room(S), room(S)
+    gain, chosen, greedy, values, decisions = room(S), room(S), room(S), room(S), room(S)
+    lanes = room(4)
+    g, off, errors, counts = lanes[:BLOCK], lanes[BLOCK : 2 * BLOCK], lanes[2 * BLOCK : 3 * BLOCK], lanes[3 * BLOCK :]
+    zero, one, infinite = full(0.0), full(1.0), full(np.inf)
     for n in range(start, stop, BLOCK):
         last = min(stop - n, BLOCK) - 1
-        gather(transitions, n, S * A * S, last, W)
-        gather(rewards, n, S * A, last, R)
+        gather(flat_P, n, S * A * S, last, p)
+        gather(flat_r, n, S * A, last, rewards)
         gather(gamma, n, 1, last, g)
-        most = full(0.0)
-        for i in range(S * A):
-            y = load(R, i * BLOCK)
-            y = where_greater(y, full(0.0), y, full(0.0) - y)
-            most = where_greater(y, most, y, most)
-        store(size, 0, most)
-        for lane in range(last + 1):
-            for s in range(S):
-                for a in range(A):
-                    if not actions[n + lane, s, a]:
-                        R[(s * A + a) * BLOCK + lane] = -np.inf
-        choose(R, S, A, chosen)
-        tried[:] = np.inf
-        active = (1 << (last + 1)) - 1
+        gather(row_error, n, 1, last, off)
+        size, discount = largest_of(rewards), load(g, 0)
+        missing = False
+        for i in range(n * S * A, (n + last + 1) * S * A):
+            missing |= not exists[i]
+        if missing:
+            for lane in range(last + 1):
+                for i in range(S * A):
+                    if not exists[(n + lane) * S * A + i]:
+                        rewards[BLOCK * i + lane] = -np.inf
+        best_rewards(rewards, S, A, x)
+        improve(p, rewards, discount, x, S, A, chosen, tv, chosen, gain)
+        less, more = discount * (one - load(off, 0)), discount * (one + load(off, 0))
+        active, tried, least, count = one, infinite, infinite, zero
         for iteration in range(1, IMPROVEMENTS + 1):
-            fill(W, R, g, chosen, S, A, M)
+            equations(p, rewards, discount, chosen, S, A, M)
             eliminate(M, S, x)
-            look(W, R, g, x, chosen, S, A, tv, gain, greedy, stats)
-            for l in range(last + 1):
-                if not active & (1 << l):
-                    continue
-                o = n + l
-                low, high, residual, ahead, largest, top, total = stats[l], stats[8 + l], stats[16 + l], stats[24 + l], stats[32 + l], stats[40 + l], stats[48 + l]
-                less, more = contraction(g[l], row_error[o])
-                slack = rounding(S + 4, size[l], g[l] * largest)
-                below, above = series(low, high, slack, less, more)
-                middle = (below + above) / 2
-                found = (above - below) / 2 + EPS * (top + 2 * (abs(below) + abs(above)))
-                if not total <= LARGEST:
-                    found = np.inf
-                if iteration == 1 or found < error[o]:
-                    error[o] = found
-                    for s in range(S):
-                        v[o, s], policy[o, s] = tv[s * BLOCK + l] + middle, int(greedy[s * BLOCK + l])
-                iterations[o] = iteration
-                proved = 2 * ((residual + 2 * slack) / (1 - more) + slack)
-                if not ahead > proved:
-                    below, above = series(0.0, 0.0, slack, less, more)
-                    if not ahead > 0 or not found < tried[l] / 2 or found <= above - below:
-                        active &= ~(1 << l)
-                        continue
-                    tried[l], proved = found, 0.0
-                for s in range(S):
-                    if gain[s * BLOCK + l] > proved:
-                        chosen[s * BLOCK + l] = greedy[s * BLOCK + l]
-            if not active:
+            low, high, residual, most, total = improve(p, rewards, discount, x, S, A, chosen, tv, greedy, gain)
+            slack = full(float(S + 4)) * (full(EPS) * (size + discount * largest_of(x)) + full(SUBNORMAL))
+            below, above = series(low, high, slack, less, more)
+            middle = (below + above) * full(0.5)
+            found = (above - below) * full(0.5) + full(EPS) * (
+                largest_of(tv) + full(2.0) * (magnitude(below) + magnitude(above))
+            )
+            found = where_at_least(full(LARGEST), total, found, infinite)
+            better = where_greater(least, found, active, one if iteration == 1 else zero)
+            least = where_equal(better, one, found, least)
+            for s in range(0, BLOCK * S, BLOCK):
+                store(values, s, where_equal(better, one, load(tv, s) + middle, load(values, s)))
+                store(decisions, s, where_equal(better, one, load(greedy, s), load(decisions, s)))
+            count = count + active
+            proved = full(2.0) * ((residual + full(2.0) * slack) / (one - more) + slack)
+            below, above = series(zero, zero, slack, less, more)
+            trial = where_greater(found, above - below, one, zero)
+            trial = where_greater(tried * full(0.5), found, trial, zero)
+            trial = where_greater(most, zero, trial, zero)
+            tried = where_greater(most, proved, tried, found)
+            active = active * where_greater(most, proved, one, trial)
+            needed = where_greater(most, proved, proved, zero)
+            for s in range(0, BLOCK * S, BLOCK):
+                store(chosen, s, where_greater(load(gain, s), needed, load(greedy, s), load(chosen, s)))
+            store(counts, 0, active)
+            going = 0.0
+            for lane in range(last + 1):
+                going += counts[lane]
+            if going == 0.0:
                 break
+        store(errors, 0, least)
+        store(counts, 0, count)
+        for lane in range(last + 1):
+            error[n + lane], iterations[n + lane] = errors[lane], int(counts[lane])
+            for s in range(S):
+                v[n + lane, s], policy[n + lane, s] = values[BLOCK * s + lane], int(decisions[BLOCK * s + lane])
