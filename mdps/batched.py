@@ -27,12 +27,14 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
-from claimlab.mdps import batched_average, batched_devices
+from claimlab.mdps import batched_average, batched_devices, batched_lanes
 from claimlab.mdps import batched_kernels as kernels
 from claimlab.mdps.certificates import NotConverged
 from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.tabular import TabularMDP
 from claimlab.native import Native, spread, threads_or_default
+
+LANES = 16_384  # entries of P an instance up to which eight at a time are faster than each by itself
 
 Found = TypeVar("Found", bound=tuple[Any, ...])
 
@@ -235,8 +237,16 @@ def solve(batch: MDPBatch, tol: float = 1e-9, *, threads: int | None = None, dev
     else:
         N, S, _ = batch.r.shape
         found = Solutions(np.empty((N, S)), np.empty((N, S), np.int64), np.empty(N), np.empty(N, np.int64))
-        _each(batch, threads, lambda start, stop: kernels.policy_iteration(*batch.arrays, False, start, stop, *found))
+        _each(batch, threads, lambda start, stop: _iterate(batch, start, stop, found))
     return _within(tol, found, found.error)
+
+
+def _iterate(batch: MDPBatch, start: int, stop: int, found: Solutions) -> None:
+    """Policy iteration on instances from `start` to `stop - 1`, by the kernel that is faster at their size."""
+    if batch.P[0].size <= LANES:
+        batched_lanes.policy_iteration(*batch.arrays, start, stop, *found)
+    else:
+        kernels.policy_iteration(*batch.arrays, False, start, stop, *found)
 
 
 def _solve_elsewhere(batch: MDPBatch, tol: float, threads: int | None, device: str) -> Solutions:
@@ -248,7 +258,7 @@ def _solve_elsewhere(batch: MDPBatch, tol: float, threads: int | None, device: s
 
     def again(start: int, stop: int) -> None:
         for n in missed[start:stop]:
-            kernels.policy_iteration(*batch.arrays, False, n, n + 1, *found)
+            _iterate(batch, n, n + 1, found)
 
     spread(again, len(missed), threads_or_default(threads))
     return found

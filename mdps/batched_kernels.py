@@ -190,6 +190,7 @@ def policy_iteration(
 ) -> None:
     """:func:`claimlab.mdps.planning.policy_iteration` on each instance: the best backup seen, with its certificate.
 
+    The first policy looks two steps ahead: a backup is cheap, and saves every other instance an iteration.
     A switch is made where it is proved to improve, else on trial as long as the certificate halves and is above what
     rounding alone makes of it: so neither ties nor rounding make it cycle.  If `guessed`, there is only one backup and
     its certificate, that of `v` and `policy` as they are given.
@@ -201,10 +202,16 @@ def policy_iteration(
         size, g = largest_reward(r, n), gamma[n]
         less, more = contraction(g, row_error[n])
         for s in range(S):
+            x[s] = -np.inf
+            for a in range(A):
+                if actions[n, s, a] and r[n, s, a] > x[s]:
+                    x[s], chosen[s] = r[n, s, a], a
+        for s in range(S):
             best = -np.inf
             for a in range(A):
-                if actions[n, s, a] and r[n, s, a] > best:
-                    best, chosen[s] = r[n, s, a], a
+                q = r[n, s, a] + g * ahead(P, n, s, a, x) if actions[n, s, a] else -np.inf
+                if q > best:
+                    best, chosen[s] = q, a
         if guessed:
             for s in range(S):
                 x[s], chosen[s] = v[n, s], policy[n, s]

@@ -13,7 +13,7 @@ import numpy as np
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.batched_kernels import IMPROVEMENTS
-from claimlab.mdps.blocks import BLOCK, full, load, store, transpose, where_at_least, where_equal, where_greater
+from claimlab.mdps.blocks import BLOCK, full, load, prefetch, store, transpose, where_at_least, where_equal, where_greater
 from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.tabular import EPS, SUBNORMAL
 from claimlab.native import kernel
@@ -62,13 +62,16 @@ def largest_of(x: Array) -> Block:
 
 
 @kernel
-def best_rewards(r: Array, S: int, A: int, x: Array) -> None:
-    """The largest reward of each state."""
+def best_rewards(r: Array, S: int, A: int, x: Array, chosen: Array) -> None:
+    """The largest reward of each state, and the first of its actions with that."""
     for s in range(S):
-        best = load(r, BLOCK * s * A)
+        best, action = load(r, BLOCK * s * A), full(0.0)
         for a in range(1, A):
-            best = greatest(load(r, BLOCK * (s * A + a)), best)
+            reward = load(r, BLOCK * (s * A + a))
+            action = where_greater(reward, best, full(float(a)), action)
+            best = greatest(reward, best)
         store(x, BLOCK * s, best)
+        store(chosen, BLOCK * s, action)
 
 
 @kernel
@@ -121,7 +124,7 @@ def eliminate(M: Array, S: int, x: Array) -> None:
 
 @kernel
 def improve(
-    P: Array, r: Array, gamma: Block, x: Array, S: int, A: int, chosen: Array, tv: Array, greedy: Array, gain: Array
+    P: Array, r: Array, gamma: Block, x: Array, S: int, A: int, chosen: Array, tv: Array, greedy: Array, gain: Array, soon: Array, place: int
 ) -> tuple[Block, Block, Block, Block, Block]:
     """One backup of `x`: its least and largest change, the largest residual and gain of the chosen actions, and the sum
     of all values, which is not finite if one is not."""
@@ -133,6 +136,7 @@ def improve(
         for a in range(A):
             expected, row = zero, (s * A + BLOCK * a) * S
             for t in range(0, BLOCK * S, BLOCK):
+                prefetch(soon, place + row + t)
                 expected = expected + load(P, row + t) * load(x, t)
             q, here = load(r, s * A + BLOCK * a) + gamma * expected, full(float(a))
             own = where_equal(action, here, q, own)
@@ -198,14 +202,14 @@ def policy_iteration(
                 for i in range(S * A):
                     if not exists[(n + lane) * S * A + i]:
                         rewards[BLOCK * i + lane] = -np.inf
-        best_rewards(rewards, S, A, x)
-        improve(p, rewards, discount, x, S, A, chosen, tv, chosen, gain)
+        best_rewards(rewards, S, A, x, chosen)
+        improve(p, rewards, discount, x, S, A, chosen, tv, chosen, gain, flat_P, (n + BLOCK) * S * A * S)
         less, more = discount * (one - load(off, 0)), discount * (one + load(off, 0))
         active, tried, least, count = one, infinite, infinite, zero
         for iteration in range(1, IMPROVEMENTS + 1):
             equations(p, rewards, discount, chosen, S, A, M)
             eliminate(M, S, x)
-            low, high, residual, most, total = improve(p, rewards, discount, x, S, A, chosen, tv, greedy, gain)
+            low, high, residual, most, total = improve(p, rewards, discount, x, S, A, chosen, tv, greedy, gain, p, 0)
             slack = full(float(S + 4)) * (full(EPS) * (size + discount * largest_of(x)) + full(SUBNORMAL))
             below, above = series(low, high, slack, less, more)
             middle = (below + above) * full(0.5)

@@ -11,6 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -146,6 +147,23 @@ def _transpose(typing: Any, x: Any, start: Any, step: Any, last: Any, out: Any, 
     return types.void(x, i, i, i, out, i), generate
 
 
+def _prefetch(typing: Any, x: Any, at: Any) -> Any:
+    """Have the cache line of entry `at` of `x`, a contiguous float[n], in the cache of second level soon.
+
+    Nothing happens beyond the end of `x`.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), (byte, word, word, word))
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        place = builder.bitcast(_pointer(context, builder, signature.args[0], *arguments), byte)
+        builder.call(function, (place, word(0), word(2), word(1)))  # to read; what will be read soon; data
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64), generate
+
+
 class _Arithmetic(ConcreteTemplate):
     cases = [signature(BLOCK_TYPE, BLOCK_TYPE, BLOCK_TYPE)]
 
@@ -164,6 +182,7 @@ for _operation, _name in ((add, "fadd"), (sub, "fsub"), (mul, "fmul"), (truediv,
 load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
 full: Any = intrinsic(_full)
+prefetch: Any = intrinsic(_prefetch)
 transpose: Any = intrinsic(_transpose)
 where_greater: Any = intrinsic(_where(">"))
 where_at_least: Any = intrinsic(_where(">="))
