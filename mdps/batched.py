@@ -56,8 +56,8 @@ class MDPBatch(Native):
 
     Notes
     -----
-    The arrays are copied and made read-only; a `P` that is read-only already is taken as it is.  Terminal states are
-    states that stay where they are with reward 0.
+    The arrays are copied and made read-only; a `P` or `r` that is read-only already is taken as it is.  Terminal states
+    are states that stay where they are with reward 0.
     """
 
     P: Any
@@ -67,8 +67,10 @@ class MDPBatch(Native):
     row_error: Any = field(init=False, repr=False)  # [N], how far at most an available row of P sums from 1
 
     def __post_init__(self) -> None:
-        P = self.P if _frozen(self.P) and self.actions is None else checks.numbers("P", self.P)
-        r = checks.numbers("r", self.r)
+        P, r = (
+            given if self.actions is None and _frozen(given) else checks.numbers(name, given)
+            for name, given in (("P", self.P), ("r", self.r))
+        )
         if P.ndim != 4 or r.shape != P.shape[:3] or P.shape[1] != P.shape[3]:
             raise ValueError(f"P must have shape (N, S, A, S) for r of shape (N, S, A); got P {P.shape}, r {r.shape}.")
         if 0 in P.shape:
@@ -116,11 +118,11 @@ class MDPBatch(Native):
         return TabularMDP(self.P[n], self.r[n], float(self.gamma[n]), actions=self.actions[n])
 
 
-def _frozen(P: Any) -> bool:
-    """Whether kernels can read `P` where it is, and nobody will write to it."""
-    if not isinstance(P, np.ndarray) or P.dtype != np.float64:
+def _frozen(x: Any) -> bool:
+    """Whether kernels can read `x` where it is, and nobody will write to it."""
+    if not isinstance(x, np.ndarray) or x.dtype != np.float64:
         return False
-    return P.flags.c_contiguous and P.flags.aligned and not P.flags.writeable
+    return x.flags.c_contiguous and x.flags.aligned and not x.flags.writeable
 
 
 def _discounts(gamma: ArrayLike, n: int) -> Array:
