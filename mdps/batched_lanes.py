@@ -13,7 +13,17 @@ import numpy as np
 
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.batched_kernels import IMPROVEMENTS
-from claimlab.mdps.blocks import BLOCK, full, load, prefetch, store, transpose, where_at_least, where_equal, where_greater
+from claimlab.mdps.blocks import (
+    BLOCK,
+    full,
+    load,
+    prefetch,
+    store,
+    transpose,
+    where_at_least,
+    where_equal,
+    where_greater,
+)
 from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.tabular import EPS, SUBNORMAL
 from claimlab.native import kernel
@@ -124,10 +134,24 @@ def eliminate(M: Array, S: int, x: Array) -> None:
 
 @kernel
 def improve(
-    P: Array, r: Array, gamma: Block, x: Array, S: int, A: int, chosen: Array, tv: Array, greedy: Array, gain: Array, soon: Array, place: int
+    P: Array,
+    r: Array,
+    gamma: Block,
+    x: Array,
+    S: int,
+    A: int,
+    chosen: Array,
+    tv: Array,
+    greedy: Array,
+    gain: Array,
+    soon: Array,
+    place: int,
 ) -> tuple[Block, Block, Block, Block, Block]:
-    """One backup of `x`: its least and largest change, the largest residual and gain of the chosen actions, and the sum
-    of all values, which is not finite if one is not."""
+    """One backup of `x`, and the cache lines of `soon` from `place` on asked for, one to each block of `P`.
+
+    Returns the least and the largest change, the largest residual and gain of the chosen actions, and the sum of the
+    magnitudes of all values, which is not finite if one is not.
+    """
     zero = full(0.0)
     low, high, residual, most, total = full(np.inf), full(-np.inf), zero, zero, zero
     for s in range(0, BLOCK * S, BLOCK):
@@ -146,7 +170,7 @@ def improve(
         store(tv, s, best)
         store(greedy, s, arg)
         store(gain, s, more)
-        low, high = full(0.0) - greatest(full(0.0) - change, full(0.0) - low), greatest(change, high)
+        low, high = where_greater(low, change, change, low), greatest(change, high)
         residual, most = greatest(magnitude(own - now), residual), greatest(more, most)
         total = total + (magnitude(best) + magnitude(now))
     return low, high, residual, most, total
@@ -166,6 +190,36 @@ def series(low: Block, high: Block, slack: Block, less: Block, more: Block) -> t
 
 
 @kernel
+def enter(
+    P: Array, r: Array, actions: Bools, n: int, last: int, p: Array, rewards: Array, shape: tuple[int, int]
+) -> Block:
+    """Bring instances from `n` on into the lanes, rewards of missing actions as minus infinity; the largest rewards."""
+    S, A = shape
+    gather(P, n, S * A * S, last, p)
+    gather(r, n, S * A, last, rewards)
+    size, missing = largest_of(rewards), False
+    for i in range(n * S * A, (n + last + 1) * S * A):
+        missing |= not actions[i]
+    if missing:
+        for lane in range(last + 1):
+            for i in range(S * A):
+                if not actions[(n + lane) * S * A + i]:
+                    rewards[BLOCK * i + lane] = -np.inf
+    return size
+
+
+@kernel
+def certificate(
+    low: Block, high: Block, tv: Array, total: Block, slack: Block, less: Block, more: Block
+) -> tuple[Block, Block]:
+    """What to add to the backup `tv`, and the proved error of that; infinite where a value is not finite."""
+    below, above = series(low, high, slack, less, more)
+    far = largest_of(tv) + full(2.0) * (magnitude(below) + magnitude(above))
+    found = (above - below) * full(0.5) + full(EPS) * far
+    return (below + above) * full(0.5), where_at_least(full(LARGEST), total, found, full(np.inf))
+
+
+@kernel
 def policy_iteration(
     P: Array,
     r: Array,
@@ -179,69 +233,51 @@ def policy_iteration(
     error: Array,
     iterations: Ints,
 ) -> None:
-    """:func:`claimlab.mdps.batched_kernels.policy_iteration`, by the same rules."""
+    """:func:`claimlab.mdps.batched_kernels.policy_iteration`, by the same rules.
+
+    Lanes that are done go on beside the others, but what they find is not kept.
+    """
     _, S, A = r.shape
     flat_P, flat_r, exists = P.reshape(P.size), r.reshape(r.size), actions.reshape(r.size)
     p, rewards, M, x, tv = room(S * A * S), room(S * A), room(S * (S + 1)), room(S), room(S)
     gain, chosen, greedy, values, decisions = room(S), room(S), room(S), room(S), room(S)
-    lanes = room(4)
-    g, off, errors, counts = lanes[:BLOCK], lanes[BLOCK : 2 * BLOCK], lanes[2 * BLOCK : 3 * BLOCK], lanes[3 * BLOCK :]
-    zero, one, infinite = full(0.0), full(1.0), full(np.inf)
+    one_each, another, zero, one, infinite = room(1), room(1), full(0.0), full(1.0), full(np.inf)
     for n in range(start, stop, BLOCK):
         last = min(stop - n, BLOCK) - 1
-        gather(flat_P, n, S * A * S, last, p)
-        gather(flat_r, n, S * A, last, rewards)
-        gather(gamma, n, 1, last, g)
-        gather(row_error, n, 1, last, off)
-        size, discount = largest_of(rewards), load(g, 0)
-        missing = False
-        for i in range(n * S * A, (n + last + 1) * S * A):
-            missing |= not exists[i]
-        if missing:
-            for lane in range(last + 1):
-                for i in range(S * A):
-                    if not exists[(n + lane) * S * A + i]:
-                        rewards[BLOCK * i + lane] = -np.inf
+        size = enter(flat_P, flat_r, exists, n, last, p, rewards, (S, A))
+        gather(gamma, n, 1, last, one_each)
+        gather(row_error, n, 1, last, another)
+        g = load(one_each, 0)
+        less, more = g * (one - load(another, 0)), g * (one + load(another, 0))
         best_rewards(rewards, S, A, x, chosen)
-        improve(p, rewards, discount, x, S, A, chosen, tv, chosen, gain, flat_P, (n + BLOCK) * S * A * S)
-        less, more = discount * (one - load(off, 0)), discount * (one + load(off, 0))
+        improve(p, rewards, g, x, S, A, chosen, tv, chosen, gain, flat_P, (n + BLOCK) * S * A * S)
         active, tried, least, count = one, infinite, infinite, zero
         for iteration in range(1, IMPROVEMENTS + 1):
-            equations(p, rewards, discount, chosen, S, A, M)
+            equations(p, rewards, g, chosen, S, A, M)
             eliminate(M, S, x)
-            low, high, residual, most, total = improve(p, rewards, discount, x, S, A, chosen, tv, greedy, gain, p, 0)
-            slack = full(float(S + 4)) * (full(EPS) * (size + discount * largest_of(x)) + full(SUBNORMAL))
-            below, above = series(low, high, slack, less, more)
-            middle = (below + above) * full(0.5)
-            found = (above - below) * full(0.5) + full(EPS) * (
-                largest_of(tv) + full(2.0) * (magnitude(below) + magnitude(above))
-            )
-            found = where_at_least(full(LARGEST), total, found, infinite)
+            low, high, residual, most, total = improve(p, rewards, g, x, S, A, chosen, tv, greedy, gain, p, 0)
+            slack = full(float(S + 4)) * (full(EPS) * (size + g * largest_of(x)) + full(SUBNORMAL))
+            middle, found = certificate(low, high, tv, total, slack, less, more)
             better = where_greater(least, found, active, one if iteration == 1 else zero)
-            least = where_equal(better, one, found, least)
+            least, count = where_equal(better, one, found, least), count + active
             for s in range(0, BLOCK * S, BLOCK):
                 store(values, s, where_equal(better, one, load(tv, s) + middle, load(values, s)))
                 store(decisions, s, where_equal(better, one, load(greedy, s), load(decisions, s)))
-            count = count + active
             proved = full(2.0) * ((residual + full(2.0) * slack) / (one - more) + slack)
             below, above = series(zero, zero, slack, less, more)
             trial = where_greater(found, above - below, one, zero)
             trial = where_greater(tried * full(0.5), found, trial, zero)
             trial = where_greater(most, zero, trial, zero)
-            tried = where_greater(most, proved, tried, found)
             active = active * where_greater(most, proved, one, trial)
-            needed = where_greater(most, proved, proved, zero)
+            tried, needed = where_greater(most, proved, tried, found), where_greater(most, proved, proved, zero)
             for s in range(0, BLOCK * S, BLOCK):
                 store(chosen, s, where_greater(load(gain, s), needed, load(greedy, s), load(chosen, s)))
-            store(counts, 0, active)
-            going = 0.0
-            for lane in range(last + 1):
-                going += counts[lane]
-            if going == 0.0:
+            store(one_each, 0, active)
+            if not one_each[: last + 1].any():
                 break
-        store(errors, 0, least)
-        store(counts, 0, count)
+        store(one_each, 0, least)
+        store(another, 0, count)
         for lane in range(last + 1):
-            error[n + lane], iterations[n + lane] = errors[lane], int(counts[lane])
+            error[n + lane], iterations[n + lane] = one_each[lane], int(another[lane])
             for s in range(S):
                 v[n + lane, s], policy[n + lane, s] = values[BLOCK * s + lane], int(decisions[BLOCK * s + lane])

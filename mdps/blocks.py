@@ -1,57 +1,26 @@
-"""Eight numbers at a time: the one step of an elimination that the compiler does not turn into vectors by itself.
+"""Eight numbers at a time, for what the compiler does not turn into vectors by itself.
 
 Rows of small matrices are too short for its loops over vectors, and loops of constant length it unrolls into single
-numbers.  Compiled code only.
+numbers.  A block is a variable of compiled code only.  Its products may be fused with the sums that they are part of;
+nothing is reordered.
 """
 
 from __future__ import annotations
 
 from operator import add, mul, sub, truediv
-from typing import Any
+from typing import Any, ClassVar
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 BLOCK = 8
 _VECTOR = ir.VectorType(ir.DoubleType(), BLOCK)
-_FLAGS = ("contract", "reassoc", "nsz", "arcp")  # those of fast_kernel
-
-
-def _subtract_rows(typing: Any, x: Any, target: Any, f: Any, one: Any, g: Any, other: Any) -> Any:
-    """``x[target:] -= f * x[one:] + g * x[other:]`` for `BLOCK` entries of the C-contiguous `x`, float[n]."""
-    index = types.uint64
-    signature = types.void(x, index, types.float64, index, types.float64, index)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, target, f, one, g, other = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-
-        def block(start: Any) -> Any:
-            return builder.bitcast(builder.gep(data, [start]), _VECTOR.as_pointer())
-
-        def times(factor: Any, start: Any) -> Any:
-            first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), factor, ir.IntType(32)(0))
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
-            everywhere = builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), mask)
-            return builder.fmul(everywhere, builder.load(block(start), align=8), flags=_FLAGS)
-
-        found = builder.load(block(target), align=8)
-        for part in (times(f, one), times(g, other)):
-            found = builder.fsub(found, part, flags=_FLAGS)
-        builder.store(found, block(target), align=8)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-subtract_rows: Any = intrinsic(_subtract_rows)  # as kernels call it, without the first argument
 
 
 class BlockType(types.Type):
-    """`BLOCK` float64 numbers in a vector register: a variable of compiled code, with ``+ - * /`` entry by entry."""
+    """`BLOCK` float64 numbers in a vector register, with ``+ - * /`` entry by entry."""
 
     def __init__(self) -> None:
         super().__init__("Block")
@@ -90,17 +59,18 @@ def _store(typing: Any, x: Any, start: Any, block: Any) -> Any:
     return types.void(x, types.int64, BLOCK_TYPE), generate
 
 
-def _everywhere(builder: Any, number: Any) -> Any:
-    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
-    return builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), mask)
+def _shuffle(builder: Any, x: Any, y: Any, entries: list[int]) -> Any:
+    """Entries of `x` followed by those of `y`, by their places."""
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), entries))
 
 
 def _full(typing: Any, number: Any) -> Any:
     """A block of one number."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _everywhere(builder, arguments[0])
+        unknown = ir.Constant(_VECTOR, ir.Undefined)
+        first = builder.insert_element(unknown, arguments[0], ir.IntType(32)(0))
+        return _shuffle(builder, first, unknown, [0] * BLOCK)
 
     return BLOCK_TYPE(types.float64), generate
 
@@ -119,7 +89,10 @@ def _where(comparison: str) -> Any:
 
 
 def _transpose(typing: Any, x: Any, start: Any, step: Any, last: Any, out: Any, to: Any) -> Any:
-    """Entry j of row i of `x`, which begins at ``start + min(i, last) * step``, to entry i of row j of `out` at `to`."""
+    """Transpose `BLOCK` rows of as many entries, row `i` from ``start + min(i, last) * step`` of `x`, to `out`.
+
+    There one row follows the other from `to` on.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x, start, step, last, out, to = arguments
@@ -135,9 +108,7 @@ def _transpose(typing: Any, x: Any, start: Any, step: Any, last: Any, out: Any, 
             for i in range(BLOCK):
                 if not i & half:
                     pair = rows[i], rows[i | half]
-                    for row, entries in ((i, upper), (i | half, lower)):
-                        mask = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), entries)
-                        rows[row] = builder.shuffle_vector(*pair, mask)
+                    rows[i], rows[i | half] = (_shuffle(builder, *pair, entries) for entries in (upper, lower))
         for j in range(BLOCK):
             at = builder.add(to, ir.IntType(64)(j * BLOCK))
             builder.store(rows[j], _pointer(context, builder, signature.args[4], out, at), align=8)
@@ -156,7 +127,7 @@ def _prefetch(typing: Any, x: Any, at: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), (byte, word, word, word))
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        function = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
         place = builder.bitcast(_pointer(context, builder, signature.args[0], *arguments), byte)
         builder.call(function, (place, word(0), word(2), word(1)))  # to read; what will be read soon; data
         return context.get_dummy_value()
@@ -165,7 +136,7 @@ def _prefetch(typing: Any, x: Any, at: Any) -> Any:
 
 
 class _Arithmetic(ConcreteTemplate):
-    cases = [signature(BLOCK_TYPE, BLOCK_TYPE, BLOCK_TYPE)]
+    cases: ClassVar = [signature(BLOCK_TYPE, BLOCK_TYPE, BLOCK_TYPE)]
 
 
 def _arithmetic(operation: Any, name: str) -> None:
@@ -179,6 +150,7 @@ def _arithmetic(operation: Any, name: str) -> None:
 for _operation, _name in ((add, "fadd"), (sub, "fsub"), (mul, "fmul"), (truediv, "fdiv")):
     _arithmetic(_operation, _name)
 
+# As compiled code calls them, without the first argument.
 load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
 full: Any = intrinsic(_full)
