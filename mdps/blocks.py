@@ -8,7 +8,7 @@ nothing is reordered.
 from __future__ import annotations
 
 from operator import add, mul, sub, truediv
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from llvmlite import ir
 from numba import types
@@ -143,7 +143,7 @@ def _arithmetic(operation: Any, name: str) -> None:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return getattr(builder, name)(*arguments, flags=("contract",))
 
-    infer_global(operation)(_Arithmetic)
+    cast(Any, infer_global)(operation)(_Arithmetic)
     lower_builtin(operation, BlockType, BlockType)(generate)
 
 
