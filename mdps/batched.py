@@ -27,12 +27,14 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
-from claimlab.mdps import batched_average, batched_devices
+from claimlab.mdps import batched_average, batched_devices, batched_lanes
 from claimlab.mdps import batched_kernels as kernels
 from claimlab.mdps.certificates import NotConverged
 from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.tabular import TabularMDP
 from claimlab.native import Native, spread, threads_or_default
+
+LANES = 16_384  # entries of P an instance up to which eight at a time are faster than each by itself
 
 Found = TypeVar("Found", bound=tuple[Any, ...])
 
@@ -54,8 +56,8 @@ class MDPBatch(Native):
 
     Notes
     -----
-    The arrays are copied and made read-only; a `P` that is read-only already is taken as it is.  Terminal states are
-    states that stay where they are with reward 0.
+    The arrays are copied and made read-only; a `P` or `r` that is read-only already is taken as it is.  Terminal states
+    are states that stay where they are with reward 0.
     """
 
     P: Any
@@ -65,8 +67,10 @@ class MDPBatch(Native):
     row_error: Any = field(init=False, repr=False)  # [N], how far at most an available row of P sums from 1
 
     def __post_init__(self) -> None:
-        P = self.P if _frozen(self.P) and self.actions is None else checks.numbers("P", self.P)
-        r = checks.numbers("r", self.r)
+        P, r = (
+            given if self.actions is None and _frozen(given) else checks.numbers(name, given)
+            for name, given in (("P", self.P), ("r", self.r))
+        )
         if P.ndim != 4 or r.shape != P.shape[:3] or P.shape[1] != P.shape[3]:
             raise ValueError(f"P must have shape (N, S, A, S) for r of shape (N, S, A); got P {P.shape}, r {r.shape}.")
         if 0 in P.shape:
@@ -114,11 +118,11 @@ class MDPBatch(Native):
         return TabularMDP(self.P[n], self.r[n], float(self.gamma[n]), actions=self.actions[n])
 
 
-def _frozen(P: Any) -> bool:
-    """Whether kernels can read `P` where it is, and nobody will write to it."""
-    if not isinstance(P, np.ndarray) or P.dtype != np.float64:
+def _frozen(x: Any) -> bool:
+    """Whether kernels can read `x` where it is, and nobody will write to it."""
+    if not isinstance(x, np.ndarray) or x.dtype != np.float64:
         return False
-    return P.flags.c_contiguous and P.flags.aligned and not P.flags.writeable
+    return x.flags.c_contiguous and x.flags.aligned and not x.flags.writeable
 
 
 def _discounts(gamma: ArrayLike, n: int) -> Array:
@@ -235,8 +239,16 @@ def solve(batch: MDPBatch, tol: float = 1e-9, *, threads: int | None = None, dev
     else:
         N, S, _ = batch.r.shape
         found = Solutions(np.empty((N, S)), np.empty((N, S), np.int64), np.empty(N), np.empty(N, np.int64))
-        _each(batch, threads, lambda start, stop: kernels.policy_iteration(*batch.arrays, False, start, stop, *found))
+        _each(batch, threads, lambda start, stop: _iterate(batch, start, stop, found))
     return _within(tol, found, found.error)
+
+
+def _iterate(batch: MDPBatch, start: int, stop: int, found: Solutions) -> None:
+    """Policy iteration on instances from `start` to `stop - 1`, by the kernel that is faster at their size."""
+    if batch.P[0].size <= LANES:
+        batched_lanes.policy_iteration(*batch.arrays, start, stop, *found)
+    else:
+        kernels.policy_iteration(*batch.arrays, False, start, stop, *found)
 
 
 def _solve_elsewhere(batch: MDPBatch, tol: float, threads: int | None, device: str) -> Solutions:
@@ -248,7 +260,7 @@ def _solve_elsewhere(batch: MDPBatch, tol: float, threads: int | None, device: s
 
     def again(start: int, stop: int) -> None:
         for n in missed[start:stop]:
-            kernels.policy_iteration(*batch.arrays, False, n, n + 1, *found)
+            _iterate(batch, n, n + 1, found)
 
     spread(again, len(missed), threads_or_default(threads))
     return found

@@ -48,14 +48,21 @@ def policy_iteration(batch: Any, device: str) -> tuple[Array, Ints, Ints]:
 
 
 def _begin(torch: Any, batch: Any, device: str, start: int, stop: int) -> _Live:
-    """Instances from `start` to `stop - 1` with the policies of the largest reward."""
+    """Instances from `start` to `stop - 1` with the policies that are best two steps ahead."""
     P, r, gamma, row_error, actions = (
         torch.tensor(x[start:stop], device=device)
         for x in (batch.P, batch.r, batch.gamma, batch.row_error, batch.actions)
     )
     index, size = torch.arange(len(r), device=device), r.abs().amax(dim=(1, 2))
     r, tried = torch.where(actions, r, -torch.inf), torch.full_like(size, torch.inf)
-    return _Live(index, P, r, size, gamma, gamma * (1 + row_error), r.argmax(dim=2), tried)
+    policy = _ahead(P, r, gamma, r.amax(dim=2)).argmax(dim=2)
+    return _Live(index, P, r, size, gamma, gamma * (1 + row_error), policy, tried)
+
+
+def _ahead(P: Tensor, r: Tensor, gamma: Tensor, x: Tensor) -> Tensor:
+    """Action values one step ahead of `x`, float[n, S, A]."""
+    n, S, A = r.shape
+    return r + gamma[:, None, None] * (P.reshape(n, S * A, S) @ x[:, :, None]).view(n, S, A)
 
 
 def _solve(torch: Any, live: _Live) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,11 +90,10 @@ def _evaluate(torch: Any, live: _Live) -> Tensor:
 
 def _improve(torch: Any, live: _Live, x: Tensor) -> tuple[Tensor, _Live]:
     """Where policies switch, bool[n, S], and the instances after that, given the values `x` of their policies."""
-    n, S, A = live.r.shape
-    q = live.r + live.gamma[:, None, None] * (live.P.reshape(n, S * A, S) @ x[:, :, None]).view(n, S, A)
+    q = _ahead(live.P, live.r, live.gamma, x)
     best, greedy, own = q.amax(dim=2), q.argmax(dim=2), q.gather(2, live.policy[:, :, None])[:, :, 0]
     gain, residual, span = best - own, (own - x).abs().amax(dim=1), (best - x).amax(dim=1) - (best - x).amin(dim=1)
-    slack = (S + 4) * (EPS * (live.size + live.gamma * x.abs().amax(dim=1)) + SUBNORMAL)
+    slack = (x.shape[1] + 4) * (EPS * (live.size + live.gamma * x.abs().amax(dim=1)) + SUBNORMAL)
     proved = gain > (2 * ((residual + 2 * slack) / (1 - live.more) + slack))[:, None]
     trial = ~proved.any(dim=1) & (span < live.tried / 2) & (live.gamma * span > 2 * slack)
     switch, tried = torch.where(trial[:, None], gain > 0, proved), torch.where(trial, span, live.tried)

@@ -20,6 +20,7 @@ from claimlab.mdps import (
     river_swim,
 )
 from claimlab.mdps import batched_kernels as kernels
+from claimlab.mdps import batched_lanes as lanes
 from claimlab.mdps.batched import MDPBatch
 from claimlab.mdps.exact import policy_value_exactly, rationals, solve_linear
 from claimlab.mdps.instances import average_river_swim, garnet, jao
@@ -605,10 +606,13 @@ def test_the_certificates_geometric_series_is_plannings():
 def test_a_read_only_array_is_taken_as_it_is_and_any_other_is_copied():
     P, r = np.ones((2, 1, 3, 1)), np.zeros((2, 1, 3))
     assert not np.shares_memory(MDPBatch(P, r, 0.5).P, P)
-    P.flags.writeable = False
+    assert not np.shares_memory(MDPBatch(P, r, 0.5).r, r)
+    P.flags.writeable = r.flags.writeable = False
     assert np.shares_memory(MDPBatch(P, r, 0.5).P, P)
+    assert np.shares_memory(MDPBatch(P, r, 0.5).r, r)
     masked = MDPBatch(P, r, 0.5, actions=np.array([[True, False, True]]))  # rows of missing actions become zeros
     assert not np.shares_memory(masked.P, P)
+    assert not np.shares_memory(masked.r, r)
     bad = np.ones((2, 1, 3, 1))
     bad[1, 0, 2] = 2
     bad.flags.writeable = False
@@ -626,3 +630,52 @@ def test_elimination_against_lapack(seed, n, columns):
     M[:, :n], M[:, n : n + columns] = A, b
     kernels.eliminate(M, columns)
     assert M[:, n : n + columns] == pytest.approx(np.linalg.solve(A, b), rel=1e-9, abs=1e-9 * 100 * abs(b).max())
+
+
+@given(seeds(), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_eliminations_side_by_side_against_lapack(seed, n):
+    rng = np.random.default_rng(seed)
+    A, b = np.eye(n) - 0.99 * rng.dirichlet(np.full(n, 0.3), size=(8, n)), rng.normal(size=(8, n, 1))
+    M, x = np.moveaxis(np.concatenate([A, b], axis=2), 0, 2).flatten(), np.empty(8 * n)
+    lanes.eliminate(M, n, x)
+    assert pytest.approx(np.linalg.solve(A, b)[:, :, 0], rel=1e-9, abs=1e-7 * abs(b).max()) == x.reshape(n, 8).T
+
+
+def partial_batch(N, S, A, seed):
+    """Actions missing at random, discounts of all sizes."""
+    rng, full = np.random.default_rng(seed), dense_batch(N, S, A, seed=seed)
+    actions = rng.random((N, S, A)) < 0.7
+    actions[:, :, rng.integers(A)] = True
+    return MDPBatch(full.P, full.r, rng.uniform(0, 0.9999, N), actions if seed % 2 else None)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (7, 1, 3), (8, 3, 2), (9, 5, 3), (20, 8, 1), (21, 17, 4), (3, 40, 2)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_eight_at_a_time_and_each_by_itself(size, seed):
+    """Whole and broken groups of eight, odd and even sizes, entries that fill whole blocks or do not."""
+    batch = partial_batch(*size, seed)
+    (N, S, _), found = batch.r.shape, []
+    for solve in (lanes.policy_iteration, lambda *a: kernels.policy_iteration(*a[:5], False, *a[5:])):
+        each = batched.Solutions(np.empty((N, S)), np.empty((N, S), np.int64), np.empty(N), np.empty(N, np.int64))
+        solve(*batch.arrays, 0, N, *each)
+        found.append(each)
+    together, alone = found
+    np.testing.assert_array_equal(together.policy, alone.policy)
+    assert (abs(together.v - alone.v).max(axis=1) <= together.error + alone.error).all()
+    assert (together.error <= 2 * alone.error).all()
+    assert (alone.error <= 2 * together.error).all()
+
+
+def test_a_solution_does_not_depend_on_the_company():
+    """The same floating-point numbers in every lane, and beside instances that take longer or overflow."""
+    batch, order = partial_batch(21, 5, 3, 1), np.random.default_rng(0).permutation(21)
+    here = batched.solve(batch, np.inf)
+    P, r, gamma, actions, _ = (x[order] for x in batch.arrays)
+    r[:2] *= 1e307
+    there = batched.solve(MDPBatch(P, r, gamma, actions), np.inf)
+    for x, y in zip(here, there):
+        np.testing.assert_array_equal(x[order][2:], y[2:])
+    last = MDPBatch(*(x[-1:] for x in batch.arrays[:4]))
+    for x, y in zip(here, batched.solve(last, np.inf)):
+        np.testing.assert_array_equal(x[-1:], y)

@@ -25,7 +25,7 @@ def instances(task: Task) -> list[Instance]:
 
 def build(instance: Instance, task: Task) -> Any:
     if task["batch"]:
-        instance["P"].flags.writeable = False  # spares a copy
+        instance["P"].flags.writeable = instance["r"].flags.writeable = False  # spares copies
         return batched.MDPBatch(instance["P"], instance["r"], task["gamma"])
     P, r = transitions(instance), instance["r"]
     match task["criterion"]:
