@@ -1,5 +1,5 @@
 # make verify   every claim and control at the smoke budget (BUDGET=standard for more), and the report
-# make test     format, lint, types, tests, notebooks
+# make test     format, lint and types (make check), tests and notebooks (make pytest)
 # make docs     the documentation site, into claimlab-out/docs
 # make clean    forget the environment and all results
 
@@ -9,17 +9,21 @@ OUT ?= claimlab-out
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: verify test docs clean
+.PHONY: verify test check pytest docs clean
 
 verify: $(VENV)/.installed
 	$(BIN)/claimlab verify --budget $(BUDGET) --report --out $(OUT)
 
-test: $(VENV)/.installed-dev
+test: check pytest
+
+check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/pytest -n 2
+
+pytest: $(VENV)/.installed-dev
+	$(BIN)/pytest -n 2 --dist worksteal  # neighbours share fixtures and compiled code
 
 docs: $(VENV)/.installed-dev $(VENV)/.installed-docs  # the reference imports every module, those that need torch too
 	$(BIN)/sphinx-build -q -W --keep-going -j auto docs $(OUT)/docs
@@ -41,6 +45,6 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@ $(VENV)/.installed

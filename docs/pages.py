@@ -1,4 +1,4 @@
-"""The generated pages: the API reference, a page a module, and what the recorded ledger found wrong or loose."""
+"""The generated pages: the API reference, the notebooks, and what the recorded ledger found wrong or loose."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from claimlab.experiments.ledger import Ledger, Row, number
 from claimlab.experiments.report import FORMULA, pretty
 from claimlab.theory.claims import Paper
 
-RECORD = Path(__file__).parents[1] / "experiments" / "records" / "ledger-standard.json"
+ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "experiments" / "records" / "ledger-standard.json"
 PACKAGES = {
     "claimlab": "What all parts share",
     "claimlab.mdps": "Markov decision processes",
@@ -37,15 +38,37 @@ READING = re.compile(
 def write(folder: Path) -> None:
     """Write all generated pages into ``folder/generated``; what has not changed stays, so that Sphinx skips it."""
     texts = {"findings.md": findings(ledger.read(RECORD)), **api()}
+    contents = {name: text.encode() for name, text in texts.items()} | notebooks()
     target = folder / "generated"
     target.mkdir(exist_ok=True)
-    for name, text in texts.items():
+    for name, content in contents.items():
         path = target / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
     for path in target.iterdir():
-        if path.name not in texts:
+        if path.name not in contents:
             path.unlink()
+
+
+# The notebooks --------------------------------------------------------------------------------------------------------
+
+
+def notebooks() -> dict[str, bytes]:
+    """A page for each notebook, with the outputs that are stored in it, their figures, and a page that lists them."""
+    from nbconvert import MarkdownExporter  # of the extra `docs`: the tests of the other pages do without
+
+    found: dict[str, bytes] = {}
+    lines = ["# Notebooks", "", "As they were run; the files are in the folder `notebooks` of the repository.", ""]
+    entries = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: (path.stem != "quickstart", path.stem)):
+        text, made = MarkdownExporter().from_filename(str(path), resources={"unique_key": f"notebook-{path.stem}"})
+        title = text.partition("\n")[0].removeprefix("# ")
+        text = text.replace("![png]", f"![A figure of the notebook {path.stem}, drawn by the cell above]")
+        found |= {f"notebook-{path.stem}.md": text.encode(), **made["outputs"]}
+        lines.append(f"- [{title}](notebook-{path.stem}.md)")
+        entries.append(f"notebook-{path.stem}")
+    lines += ["", "```{toctree}", ":hidden:", "", *entries, "```", ""]
+    return {"notebooks.md": "\n".join(lines).encode(), **found}
 
 
 # The API reference ----------------------------------------------------------------------------------------------------

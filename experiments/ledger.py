@@ -100,6 +100,11 @@ class Row:
                 raise TypeError(f"{name} of {self.id!r} must be a number, got {checks.shown(value)}.")
 
     @property
+    def name(self) -> str:
+        """The id without the paper."""
+        return self.id.partition("/")[2]
+
+    @property
     def as_expected(self) -> bool:
         return self.verdict == self.expected and self.control == self.control_expected
 

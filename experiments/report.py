@@ -38,6 +38,8 @@ ATTRIBUTES = re.compile(
     "accent|(column|row)(align|lines|spacing)|depth|displaystyle|fence|form|height|largeop|linethickness|[lr]space|"
     "math(size|variant)|(max|min)size|movablelimits|notation|scriptlevel|separator|stretchy|symmetric|voffset|width"
 )
+ROWS = {"math", "mrow", "msqrt", "mtd"}  # what they hold is a row without saying so
+UPRIGHT = {"mathvariant": "normal"}  # letters of a word
 
 
 class Drawn(NamedTuple):
@@ -119,7 +121,7 @@ def _templates() -> Environment:
     environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
     environment.undefined, environment.lstrip_blocks = StrictUndefined, True
     environment.filters |= {"math": math, "pretty": _shown, "number": number, "recorded": recorded}
-    environment.filters["page"] = lambda row: f"{_page_of(row.paper)}#{row.id}"
+    environment.filters["page"] = lambda row: f"{_page_of(row.paper)}#{row.name}"
     environment.tests["partly_vacuous"] = says_nothing_somewhere
     return environment
 
@@ -201,6 +203,7 @@ def mathml(latex: str) -> Markup:
     except Exception:  # the converter raises a dozen kinds of error, index errors included
         return Markup("<code>${}$</code>").format(latex)
     _clean(root)
+    _flatten(root)
     return Markup(tostring(root, encoding="unicode", short_empty_elements=False))
 
 
@@ -210,6 +213,23 @@ def _clean(element: Element) -> None:
     element.attrib = {k: unescape(v) for k, v in element.attrib.items() if ATTRIBUTES.fullmatch(k)}
     for child in element:
         _clean(child)
+
+
+def _flatten(element: Element) -> None:
+    """Say the same in less: no row within a row or of one thing, and an upright word is one name, not its letters."""
+    for child in element:
+        _flatten(child)
+    if element.tag in ROWS and len(element) == 1 and element[0].tag == "mrow":
+        element[:] = element[0]
+    parts: list[Element] = []
+    for child in element:
+        if element.tag in ROWS and parts and child.attrib == parts[-1].attrib == UPRIGHT:
+            parts[-1].text = f"{parts[-1].text}{child.text}"
+        elif child.tag == "mrow" and len(child) == 1 and child[0].tag != "mo":  # an operator has spaces in a row only
+            parts.append(child[0])
+        else:
+            parts.append(child)
+    element[:] = parts
 
 
 def pretty(value: Any) -> str:

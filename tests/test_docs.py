@@ -159,6 +159,22 @@ def test_the_reference_has_every_module_that_a_user_calls(pages):
             assert f"{module}.rst" in texts, module
 
 
+def test_every_notebook_has_a_page_with_its_figures(pages):
+    pytest.importorskip("nbconvert")
+    found = pages.notebooks()
+    stems = [path.stem for path in (pages.ROOT / "notebooks").glob("*.ipynb")]
+    contents = found["notebooks.md"].decode()
+    for stem in stems:
+        text = found[f"notebook-{stem}.md"].decode()
+        drawn = re.findall(r"!\[A figure[^]]*\]\((.*?)\)", text)
+        assert f"](notebook-{stem}.md)" in contents
+        assert f"\nnotebook-{stem}\n" in contents
+        assert drawn
+        assert set(drawn) <= set(found)
+    assert len(stems) == sum(name.startswith("notebook-") and name.endswith(".md") for name in found)
+    assert "\ngenerated/notebooks\n" in (DOCS / "index.md").read_text(encoding="utf-8")
+
+
 def test_fields_of_a_named_tuple_keep_their_shapes():
     pytest.importorskip("sphinx")
     pytest.importorskip("latex2mathml")

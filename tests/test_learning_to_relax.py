@@ -192,6 +192,17 @@ def test_methods_meet_the_same_systems():
         np.testing.assert_array_equal(sequences.totals(alg, "low", game, np.array([1.5])), alone)
 
 
+def test_the_search_for_the_least_of_every_system_cuts_nothing_that_counts():
+    game = sequences.Play(25, 2, 5)
+    every = np.array(
+        [sequences.counts(sequences.TSALLIS, "graph", game, np.array([omega])) for omega in sequences.OMEGAS]
+    )
+    best, counted, least = sequences.tried("graph", game)
+    assert best == every.sum(axis=(1, 2)).argmin()
+    np.testing.assert_array_equal(counted, every[best])
+    np.testing.assert_array_equal(least, every.min(axis=0))
+
+
 @pytest.mark.parametrize("alg", [sequences.TSALLIS_CB, sequences.CHEB_CB], ids=str)
 def test_counts_of_single_systems_add_up(alg):
     game = sequences.Play(60, 2, 5, 12)

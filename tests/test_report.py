@@ -116,7 +116,7 @@ def test_figures_keep_their_shape_and_are_linked(paper):
     (image,) = paper.all("img")
     width, height = int(image["width"]), int(image["height"])
     assert (width, height) == (round(3.25 * 130), round(2.3 * 130))
-    assert any(link["href"] == f"#sample/{FIGURES[0].name}" for link in paper.all("a"))
+    assert any(link["href"] == f"#:{FIGURES[0].name}" for link in paper.all("a"))
 
 
 def test_nothing_is_loaded_from_the_network(site):
@@ -187,6 +187,8 @@ def test_text_around_formulas(text, html):
         ("a<b", "<mo>&lt;</mo>"),
         (r"\|x\|_2 \le \sum_i |x_i|", "<mo>≤</mo>"),
         (r"\mathbb{E}", "<mi>𝔼</mi>"),
+        (r"\mathrm{Var}", '<math><mi mathvariant="normal">Var</mi></math>'),
+        (r"x_{\frac{1}{i}}^{*}", "<math><msubsup><mi>x</mi><mfrac><mn>1</mn><mi>i</mi></mfrac><mrow><mo>*</mo></mrow>"),
         (r"\text{a <b> &lt;i&gt;}", "&lt;b&gt;"),
     ],
 )
@@ -324,7 +326,7 @@ def test_the_recorded_ledger_is_a_small_site(tmp_path):
         cells = re.findall(rf'<tr data-papers="{paper.slug}">(.*?)</tr>', text)
         assert re.findall(r">([0-9–]+)</td>", cells[0])[:3] == [str(n or "–") for n in (len(rows), *counts)]
         page = Page((tmp_path / "papers" / f"{paper.slug}.html").read_text(encoding="utf-8"))
-        assert [article["id"] for article in page.all("article")] == [row.id for row in rows]
+        assert [article["id"] for article in page.all("article")] == [row.name for row in rows]
         assert "Stated in" in page.text
     vacuous = {row["id"] for row in index.all("tr") if "data-vacuous" in row}
     assert vacuous == {row.id for row in recorded.rows if (row.vacuous_share or 0) > 0}

@@ -54,7 +54,7 @@ def opened(browser, path, request):
 
 def shown(page):
     """Ids of the claims that one sees, under the papers that one sees."""
-    ids = page.eval_on_selector_all("tr[data-outcome]", "all => all.filter(r => r.checkVisibility()).map(r => r.id)")
+    ids = page.eval_on_selector_all(".claims tbody tr", "all => all.filter(r => r.checkVisibility()).map(r => r.id)")
     papers = page.eval_on_selector_all(
         "section.paper", "all => all.filter(p => p.checkVisibility()).map(p => p.dataset.paper)"
     )
@@ -96,7 +96,7 @@ def test_every_link_of_the_page_leads_somewhere_visible(opened):
 
 def test_every_link_to_a_claim_leads_to_it(opened):
     """From the overview to each paper's page, from there to every claim, and back."""
-    links = opened.eval_on_selector_all("tr[data-outcome] a", "all => all.map(a => a.href)")
+    links = opened.eval_on_selector_all(".claims tbody tr a", "all => all.map(a => a.href)")
     wanted = {}
     for link in links:
         path, _, anchor = link.partition("#")
@@ -114,8 +114,8 @@ def test_every_link_to_a_claim_leads_to_it(opened):
 def test_a_claim_of_a_paper_is_opened(opened):
     opened.get_by_label("Words").fill("tracker as printed")
     opened.get_by_role("link", name="tracker-as-printed").click()
-    assert opened.locator('article[id="spo/tracker-as-printed"]').is_visible()
-    assert opened.evaluate("document.getElementById('spo/tracker-as-printed').matches(':target')")
+    assert opened.locator('article[id="tracker-as-printed"]').is_visible()
+    assert opened.evaluate("document.getElementById('tracker-as-printed').matches(':target')")
 
 
 def test_it_is_no_wider_than_the_screen(opened):

@@ -30,6 +30,7 @@ from claimlab.experiments.papers.learning_to_relax.sequences import (
     Play,
     counts,
     totals,
+    tried,
 )
 from claimlab.experiments.papers.learning_to_relax.sequences import fixed as fixed_sor
 from claimlab.experiments.papers.learning_to_relax.simulation import CAP, LEARNERS, Heat, instances, lengths
@@ -83,9 +84,8 @@ def other_families() -> tuple[Figure, pd.DataFrame]:
     times = np.unique(np.geomspace(10, T, 40).round().astype(np.int64))
     fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.7))
     for ax, (family, title) in zip(axes, (("graph", "random geometric graph"), ("elements", "finite elements"))):
-        each = np.array([counts(TSALLIS, family, game, np.array([omega])) for omega in OMEGAS])
-        best = int(each.sum(axis=(1, 2)).argmin())
-        shown = {rf"best fixed, $\omega = {OMEGAS[best]:g}$": each[best], "best of each system": each.min(axis=0)}
+        best, fixed, least = tried(family, game)
+        shown = {rf"best fixed, $\omega = {OMEGAS[best]:g}$": fixed, "best of each system": least}
         for name, alg in zip(COLOURS, (TSALLIS, TSALLIS_CB, CHEB_CB)):
             shown[name] = counts(alg, family, game)
         for name, found in shown.items():

@@ -139,17 +139,38 @@ class Play(NamedTuple):
     checkpoints: int = 1
 
 
-def _bandit(name: str, omegas: Array) -> ShiftedRelaxationBandit:
+def _bandit(name: str, omegas: Array, cap: int = CAP) -> ShiftedRelaxationBandit:
     """Without regret, which is not reckoned here."""
-    return ShiftedRelaxationBandit(family(name), omegas, CAP, np.zeros(1), np.zeros((1, omegas.size)))
+    return ShiftedRelaxationBandit(family(name), omegas, cap, np.zeros(1), np.zeros((1, omegas.size)))
 
 
-def counts(alg: ContextualAlgorithm, name: str, game: Play, omegas: Array = OMEGAS) -> Array:
-    """Iterations of each system, float[runs, T]."""
+def counts(alg: ContextualAlgorithm, name: str, game: Play, omegas: Array = OMEGAS, cap: int = CAP) -> Array:
+    """Iterations of each system, float[runs, T]; `cap` + 1 where a solve needs more."""
     T, runs, seed, _ = game
-    env = _bandit(name, omegas)
+    env = _bandit(name, omegas, cap)
     record = play_contextual(Noting(alg), env, horizon=T, runs=runs, seed=seed, checkpoints=1, keep_states=True)
-    return np.round(iterations([state.reward for state in record.states], CAP))
+    return np.round(iterations([state.reward for state in record.states], cap))
+
+
+def tried(name: str, game: Play) -> tuple[int, Array, Array]:
+    """The best fixed arm, its iterations, and the least of each system over all arms, float[runs, T].
+
+    A solve stops where it can no longer be the least of its system.  An arm whose iterations, cut there, still add up
+    to more than the best's is not the best; the others are counted to the end.
+    """
+    order = sorted(range(OMEGAS.size), key=lambda arm: abs(arm - 15))  # so that the cut is low from the beginning
+    best, cap, least = -1, CAP, np.full((game.runs, game.T), np.inf)
+    counted = least
+    for arm in order:
+        omega = OMEGAS[arm : arm + 1]
+        found = counts(TSALLIS, name, game, omega, cap)
+        least = np.minimum(least, found)
+        if found.sum() < counted.sum() and found.max() > cap:
+            found = counts(TSALLIS, name, game, omega)
+        if found.sum() < counted.sum():
+            best, counted = arm, found
+        cap = min(cap, int(found.max()))
+    return best, counted, least
 
 
 def totals(alg: ContextualAlgorithm, name: str, game: Play, omegas: Array = OMEGAS) -> Array:
