@@ -26,9 +26,6 @@ COVERS = {
     "theory/evidence.py": ["test_evidence.py"],
     "theory/exact_comparisons.py": ["test_exact_comparisons.py"],
     "estimates.py": ["test_estimates.py"],
-    "mdps/certificates.py": ["test_certificates.py", "test_sweeps.py"],
-    "mdps/sweeps.py": ["test_sweeps.py"],
-    "mdps/fixed_point.py": ["test_robust.py", "test_games.py"],
 }
 PATIENCE = 90
 LEFT_OUT = (
