@@ -18,10 +18,11 @@ from scipy.stats import beta as beta_law  # noqa: E402
 from claimlab.experiments.lm import clipped, records, regressions, signals, surrogates, tasks  # noqa: E402
 from claimlab.experiments.lm.batch import Batch, enumerated, sampled  # noqa: E402
 from claimlab.experiments.lm.compare import compare  # noqa: E402
+from claimlab.experiments.lm.decode import END  # noqa: E402
 from claimlab.experiments.lm.rollouts import decode, encode, rollout  # noqa: E402
 from claimlab.experiments.lm.tasks import Example  # noqa: E402
 from claimlab.experiments.lm.train import Diverged, Settings, imitate, reinforce  # noqa: E402
-from claimlab.experiments.lm.transformer import END, Shape, Transformer, every_answer  # noqa: E402
+from claimlab.experiments.lm.transformer import Shape, Transformer, every_answer  # noqa: E402
 
 torch.set_num_threads(1)  # tensors are tiny: threads only wait for each other
 SEEDS = st.integers(0, 2**32 - 1)
