@@ -153,7 +153,7 @@ class Fixed:
     def _captured(self, device: torch.device) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(device):
-            aside = torch.cuda.Stream()
+            aside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 for _ in range(WARM):

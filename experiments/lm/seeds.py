@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from claimlab.experiments.lm.train import (
 from claimlab.experiments.lm.transformer import Transformer, stacked
 
 Row = dict[str, Any]
+Progress = Callable[[int, Mapping[str, float]], None]
 
 
 def reinforce_together(
@@ -53,7 +55,7 @@ def reinforce_together(
     *,
     reward: Reward | None = None,
     folders: Sequence[Path] = (),
-    progress: Callable[[int, Mapping[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[pd.DataFrame | Diverged]:
     """`train.reinforce` of each of `models`, of one shape, with its own seed; what that would return, to rounding.
 
@@ -79,10 +81,14 @@ def reinforce_together(
         run = _Run([models[i] for i in own], task, surrogate, [plans[i] for i in own], [found[i] for i in own])
         run.folders, run.paid = [folders[i] for i in own] if folders else [], reward or task.reward
         if progress:
-            run.tell = lambda k, row, own=own: progress(own[k], row)
+            run.tell = partial(_numbered, progress, own)
         for i, table in zip(own, run.train(at)):
             tables[i] = table
     return tables
+
+
+def _numbered(progress: Progress, own: Sequence[int], k: int, row: Mapping[str, float]) -> None:
+    progress(own[k], row)
 
 
 class _Run:
@@ -99,7 +105,7 @@ class _Run:
         self.models, self.task, self.surrogate, self.plans = models, task, surrogate, plans
         self.folders: Sequence[Path] = []
         self.paid: Reward = task.reward
-        self.tell: Callable[[int, Mapping[str, float]], Any] = lambda k, row: None
+        self.tell: Progress = lambda k, row: None
         self.rows = [rows for rows, _ in found]
         self.lost: dict[int, Diverged] = {}
         self.parts = {name: _stack(name, models, found) for name in ("model", "behind", "start")}
@@ -173,7 +179,7 @@ class _Run:
             if first.measured and step % first.measured == 0:
                 with torch.no_grad():
                     far = self.parts["start"].token_logp(*joined(every)).chunk(S)
-                new = [row | {"kl": divergence(*three)} for row, *three in zip(new, far, logp, every)]
+                new = [row | {"kl": divergence(a, b, data)} for row, a, b, data in zip(new, far, logp, every)]
         if first.evaluated(step):
             new = [row | more for row, more in zip(new, evaluated(self.model, self.task, self.paid, first, S))]
         for rows, row in zip(self.rows, new):
