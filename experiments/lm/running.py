@@ -71,7 +71,7 @@ def run(
     atomic.require_writable(folder)
     if study.threads:
         torch.set_num_threads(study.threads)
-    _require(device)
+    require(device)
     start: Any = study.start()
     if executor is not None and (device != "cpu" or not isinstance(start, Transformer)):
         raise WrongUsage(f"{study.name} on {device} runs in one process: use --workers 1.")
@@ -222,7 +222,8 @@ def _known(path: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _require(device: str) -> None:
+def require(device: str) -> None:
+    """That torch has `device`, or one clear error."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
