@@ -44,7 +44,7 @@ def draw_answers(
     """
     generators, drawn = several(draws), []
     done = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-    noise, open_ = torch.ones_like(logits), [True] * len(generators)
+    noise, open_ = torch.ones_like(logits.log_softmax(-1)), [True] * len(generators)  # autocast: in single precision
     for t in range(length):
         if not greedy:
             _fill(noise, generators, open_)
@@ -98,14 +98,14 @@ class Fixed:
     def __init__(self, model: Stepping, logits: Tensor, cache: Cache, length: int, greedy: bool) -> None:
         rows, device = len(logits), logits.device
         self.model, self.greedy, self.length = model, greedy, length
-        self.logits, self.noise = torch.zeros_like(logits), torch.ones_like(logits)
+        self.logits, self.noise = torch.zeros_like(logits), torch.ones_like(logits.log_softmax(-1))
         self.cache = [(torch.zeros_like(k), torch.zeros_like(v)) for k, v in cache]
         self.place, self.t = torch.zeros(2, 1, dtype=torch.int64, device=device)
         self.done = torch.zeros(rows, dtype=torch.bool, device=device)
         self.chosen = torch.zeros(rows, dtype=torch.int64, device=device)
         self.said = Answers(
             torch.zeros(rows, length, dtype=torch.int64, device=device),
-            torch.zeros(rows, length, dtype=logits.dtype, device=device),
+            torch.zeros(rows, length, dtype=self.noise.dtype, device=device),
             torch.zeros(rows, length, dtype=torch.bool, device=device),
         )
         self.replay: Callable[[], None] = self._step
@@ -136,8 +136,8 @@ class Fixed:
 
     def _draw(self) -> None:
         logp, chosen = _choose(self.logits, self.noise, self.greedy)
-        self.chosen.copy_(torch.where(self.done, PAD, chosen))
-        now = (self.chosen, torch.where(self.done, 0.0, logp), ~self.done)
+        self.chosen.copy_(chosen.masked_fill(self.done, PAD))
+        now = (self.chosen, logp.masked_fill(self.done, 0.0), ~self.done)
         for whole, column in zip(self.said, now):
             whole.index_copy_(1, self.t, column[:, None])
         self.done.logical_or_(chosen == END)
