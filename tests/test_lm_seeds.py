@@ -1,7 +1,9 @@
 """Seeds trained at once are the single runs, and fixed shapes draw what growing ones draw."""
 
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +76,28 @@ def test_fixed_shapes_in_half_precision():
         grown = model.sample(asked, 5, generators(*SEEDS), group=4)
     assert said.logp.dtype == grown.logp.dtype
     torch.testing.assert_close(torch.where(said.mask, again, 0.0), said.logp.float(), rtol=0, atol=0.05)
+
+
+def test_a_capture_leaves_no_trace(monkeypatch):
+    """With stand-ins for torch's streams and graphs: what warm-up and capture write is gone when answers are drawn."""
+    told, waits = [], SimpleNamespace(wait_stream=lambda _: told.append("wait"))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: waits)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: waits)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", lambda _: nullcontext(told.append("capture")))
+    model, asked = sharp(1), torch.randint(2, 6, (3, 4), generator=torch.Generator().manual_seed(0))
+    logits, cache = model.read(asked, 2, 1)
+    with torch.no_grad():
+        fixed = Fixed(model, logits, cache, 2, greedy=False)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=fixed._step))
+        fixed.replay = fixed._captured(torch.device("cpu"))
+        assert told == ["wait", "wait", "capture"]
+        for seed in range(5):
+            found = fixed.sample(logits, cache, 4, generators(seed)[0])
+            expected = model.sample(asked, 2, generators(seed)[0])
+            assert torch.equal(found.tokens[:, : expected.tokens.shape[1]], expected.tokens)
+            torch.testing.assert_close(found.logp[:, : expected.logp.shape[1]], expected.logp, rtol=0, atol=1e-12)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

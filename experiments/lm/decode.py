@@ -1,7 +1,7 @@
 """Drawing answers token by token; on a GPU with fixed shapes, the step captured as a CUDA graph and replayed.
 
-A step of a small model takes a GPU less time than it takes Python to launch: the captured step is one launch.  On a CPU
-nothing is gained, since attention over all places of the cache costs more than over those that are filled.
+A step is some hundred operations, each launched by Python; the captured step is one launch.  On a CPU fixed shapes cost
+more than growing ones, since attention is over all places of the cache, filled or not.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Fixed:
     """Buffers of one shape, and the step that reads the token last drawn and draws the next; all that changes is in it.
 
     On CUDA the step is captured when the object is made, and `sample` replays it: no answer ends early, and nothing is
-    copied to the CPU before the last token.  Elsewhere the same step runs as it stands.
+    copied to the CPU before the last token.  Elsewhere the same step runs as it stands.  The captured path is written
+    from torch's documentation and has not run on a GPU yet.
 
     Args:
         model: whose weights are read where they lie: they may change, but not move.
