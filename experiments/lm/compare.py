@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
+from claimlab.experiments.lm.seeds import Progress, reinforce_together
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import Diverged, Settings, Surrogate, reinforce
-from claimlab.experiments.lm.transformer import Policy
+from claimlab.experiments.lm.transformer import Policy, Transformer
 
 TUNING = 1_000_000  # seeds of the choice of rates start here
 
@@ -30,7 +32,6 @@ class Cell(NamedTuple):
 
 
 Solve = Callable[[Sequence[Cell]], Iterable[pd.DataFrame]]
-Progress = Callable[[Mapping[str, float]], None]
 
 
 def compare(
@@ -49,7 +50,7 @@ def compare(
     Every arm has the best of `rates` (that of the settings if there are none) by its mean metric over `tuning` seeds of
     their own.  A run that diverges scores zero.  `solve` runs cells, in their order, elsewhere or from what is stored.
     """
-    work: Solve = solve or (lambda cells: [curve(start, task, arms[cell.arm], cell.settings) for cell in cells])
+    work: Solve = solve or (lambda cells: [curves(start, task, arms[cell.arm], [cell.settings])[0] for cell in cells])
     best = dict.fromkeys(arms, rates[0] if rates else settings.rate)
     if len(rates) > 1:
         trials = [
@@ -70,20 +71,37 @@ def compare(
     return pd.concat(tables, ignore_index=True)
 
 
-def curve(
+def curves(
     start: Policy,
     task: Task,
     surrogate: Surrogate,
-    settings: Settings,
+    plans: Sequence[Settings],
     *,
-    folder: Path | None = None,
+    folders: Sequence[Path] = (),
     progress: Progress | None = None,
-) -> pd.DataFrame:
-    """The rows of `reinforce` where the policy was evaluated; all scores are zero if the run diverges."""
-    try:
-        table = reinforce(deepcopy(start), task, surrogate, settings, folder=folder, progress=progress)
-    except Diverged:
-        steps = sorted({*range(0, settings.steps + 1, settings.evaluate), settings.steps})
+) -> list[pd.DataFrame]:
+    """The rows of `reinforce` where the policy was evaluated; all scores are zero if a run diverges.
+
+    For each of `plans`, which differ in the seed; several, of a `Transformer`, are trained at once.  `folders` are as
+    many, or none; `progress` is told the number of the plan and its new row.
+    """
+    models, found = [deepcopy(start) for _ in plans], list[pd.DataFrame | Diverged]()
+    if len(plans) > 1:
+        stack, seeds = cast(list[Transformer], models), [plan.seed for plan in plans]
+        found = reinforce_together(stack, task, surrogate, plans[0], seeds, folders=folders, progress=progress)
+    else:
+        tell = partial(progress, 0) if progress else None
+        try:
+            folder = folders[0] if folders else None
+            found = [reinforce(models[0], task, surrogate, plans[0], folder=folder, progress=tell)]
+        except Diverged as error:
+            found = [error]
+    return [_evaluated(table, plans[0]) for table in found]
+
+
+def _evaluated(table: pd.DataFrame | Diverged, plan: Settings) -> pd.DataFrame:
+    if isinstance(table, Diverged):
+        steps = [step for step in range(plan.steps + 1) if plan.evaluated(step)]
         return pd.DataFrame({"step": steps, "score": np.zeros(len(steps))})
-    evaluated: Any = table[table["score"].notna()]
-    return evaluated.reset_index(drop=True)
+    rows: Any = table[table["score"].notna()]
+    return rows.reset_index(drop=True)
