@@ -411,7 +411,7 @@ def score(geometry: Geometry, rows: Rows, visits: Array) -> float:
 
 
 def needed(geometry: Geometry, rows: Rows, occupancy: Array, level: float, precision: float) -> float:
-    """The least T at which T episodes of `occupancy` keep the scores of `rows` below `level`, to `precision` from above.
+    """The least T at which T episodes of `occupancy` keep the scores of `rows` below `level`, from above.
 
     It is infinite where no number of them does.  The bracket is cut where 1 / score, which is linear in T without
     offline data, would meet 1 / level, a little above and a little below that in turns, and every third time in half.

@@ -61,7 +61,7 @@ Beta = Callable[[int, float, float, int], float]  # of the horizon, |Pi|, delta 
 
 SPARE = 1.02  # more episodes than expected to be enough, for counts are random
 TOP_UPS = 100
-DESIGNS, STEPS = 3, 200  # designs of Frank-Wolfe, each for the episodes that the last one needs, and their steps
+DESIGNS, STEPS = 2, 100  # designs of Frank-Wolfe, each for the episodes that the last one needs, and their steps
 LUCK = 5  # batches after which a plan that should have been enough is mended
 FIRST_BATCH = 100.0  # episodes, where no number of them is expected to be enough
 
@@ -213,7 +213,7 @@ class PlugIn(Explorer):
         wanted = np.unique(task.targets.round(9), axis=0)
         rows, best = Rows(wanted, np.ones(len(wanted))), even
         least = needed(geometry, rows, staged_occupancy(model, even)[task.step].ravel(), task.level, 0.01)
-        for _ in range(DESIGNS):
+        for _ in range(DESIGNS if geometry.offline_argument.any() else 1):
             if not 0 < least <= HUGE:
                 break
             try:

@@ -9,12 +9,12 @@ ledger's p-values together (Holm 1979) before it decides.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from fractions import Fraction
 from math import inf, isfinite, isnan, nan, sqrt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -200,6 +200,9 @@ class Statistical(Evidence):
         )
 
 
+S = TypeVar("S", bound=Statistical)
+
+
 @dataclass(frozen=True)
 class Rate(Statistical):
     """Growth: the log-log slope is at most (or at least) an exponent, up to a resolution fixed beforehand."""
@@ -337,6 +340,17 @@ def comparison(a: Array, b: Array, *, effect: float, rng: Generator) -> Comparis
     differences = a_checked - b_checked
     low, high, above, below = _bootstrap(differences, effect, rng)
     return Comparison(above, below, float(differences.mean()), low, high, effect, len(differences))
+
+
+def all_of(pieces: Sequence[S]) -> S:
+    """Evidence on a statement that each of `pieces` is a case of.
+
+    It holds only if its least supported case does; it is refuted by its first case alone, the hardest one, which is
+    thus fixed before the run.
+    """
+    worst = max(pieces, key=lambda piece: piece.p_support)
+    shown = pieces[0] if pieces[0].p_support == worst.p_support else worst
+    return replace(shown, p_refute=pieces[0].p_refute)
 
 
 def judge(ledger: Mapping[str, Evidence], level: float = LEVEL) -> dict[str, Verdict]:
