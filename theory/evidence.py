@@ -286,6 +286,26 @@ def _studentized(samples: Array, centre: float) -> Array:
         return np.where(difference == 0, 0.0, difference / error)
 
 
+def log_slopes(x: ArrayLike, y: ArrayLike) -> Array:
+    """Least-squares slopes of log y over log x, float[runs], for x float[K] and y float[runs, K]."""
+    x_checked, y_checked = checks.array("x", x, ndim=1), checks.array("y", y, ndim=2)
+    if len(x_checked) < 3 or len(y_checked) < 10 or y_checked.shape[1] != len(x_checked):
+        raise ValueError(f"a rate needs 3 sizes and 10 runs at least; got x {x_checked.shape}, y {y_checked.shape}.")
+    if min(x_checked.min(), y_checked.min()) <= 0:
+        raise ValueError("a rate needs positive sizes x and measurements y: logarithms are taken.")
+    log_x = np.log(x_checked) - np.log(x_checked).mean()
+    return np.asarray(np.log(y_checked) @ log_x / (log_x @ log_x))
+
+
+def slope_threshold(exponent: float, side: str, resolution: float) -> float:
+    """The slope beyond which growth disagrees with the claimed exponent."""
+    if not isinstance(side, str) or side not in ("at most", "at least"):
+        raise ValueError(f'side must be "at most" or "at least", got {checks.shown(side)}.')
+    exponent = checks.interval("exponent", exponent, -inf, inf, "()")
+    resolution = checks.interval("resolution", resolution, 0, inf, "[)")
+    return exponent + resolution if side == "at most" else exponent - resolution
+
+
 def rate(x: ArrayLike, y: Array, *, exponent: float, side: str, rng: Generator, resolution: float = 0.05) -> Rate:
     """Evidence on the growth of `y` in `x`.
 
@@ -301,18 +321,8 @@ def rate(x: ArrayLike, y: Array, *, exponent: float, side: str, rng: Generator, 
     resolution : float
         How far the slope may lie beyond `exponent` and still agree; fixed before the run.
     """
-    x_checked, y_checked = checks.array("x", x, ndim=1), checks.array("y", y, ndim=2)
-    if len(x_checked) < 3 or len(y_checked) < 10 or y_checked.shape[1] != len(x_checked):
-        raise ValueError(f"a rate needs 3 sizes and 10 runs at least; got x {x_checked.shape}, y {y_checked.shape}.")
-    if min(x_checked.min(), y_checked.min()) <= 0:
-        raise ValueError("a rate needs positive sizes x and measurements y: logarithms are taken.")
-    if not isinstance(side, str) or side not in ("at most", "at least"):
-        raise ValueError(f'side must be "at most" or "at least", got {checks.shown(side)}.')
-    exponent = checks.interval("exponent", exponent, -inf, inf, "()")
-    resolution = checks.interval("resolution", resolution, 0, inf, "[)")
-    log_x = np.log(x_checked) - np.log(x_checked).mean()
-    slopes = np.log(y_checked) @ log_x / (log_x @ log_x)
-    threshold = exponent + resolution if side == "at most" else exponent - resolution
+    slopes = log_slopes(x, y)
+    threshold = slope_threshold(exponent, side, resolution)
     low, high, above, below = _bootstrap(slopes, threshold, rng)
     p_support, p_refute = (below, above) if side == "at most" else (above, below)
     return Rate(p_support, p_refute, float(slopes.mean()), low, high, exponent, side, resolution, len(slopes))
