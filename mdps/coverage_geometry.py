@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import clarabel as _clarabel
@@ -19,7 +20,8 @@ from claimlab.mdps.tabular import EPS
 
 clarabel: Any = _clarabel  # it has no type stubs
 
-SPAN = 1e-10  # relative eigenvalues below which a direction counts as never seen
+SPAN = 1e-7  # relative size below which features count as having no part in a direction
+UNSEEN = 1e-12  # relative roots of eigenvalues below which a direction counts as never seen
 
 
 class Cones(NamedTuple):
@@ -173,28 +175,40 @@ class LinearGeometry(Geometry):
         total = self.offline + (self.features.T * visits) @ self.features
         return np.asarray((total + total.T) / 2)
 
+    @cached_property
+    def _root(self) -> Array:
+        """Rows, [k, d], whose covariance is `offline`, to within the rounding of its entries."""
+        values, vectors = np.linalg.eigh(self.offline)
+        told = values > len(values) * 1e-14 * max(values[-1], 1e-300)
+        return np.asarray((vectors[:, told] * np.sqrt(values[told])).T)
+
     def _spectrum(self, visits: Array) -> tuple[Array, Array]:
-        values, vectors = np.linalg.eigh(self.covariance(visits))
-        return np.where(values > len(values) * 1e-14 * max(values[-1], 1e-300), values, 0.0), vectors
+        """Roots of the eigenvalues of the covariance, zero where it has none, and its eigenvectors.
+
+        They are singular values of weighted features: from the covariance itself half of the digits would be lost.
+        """
+        rows = np.concatenate([np.sqrt(visits)[:, None] * self.features, self._root, 0 * np.eye(self.features.shape[1])])
+        _, roots, vectors = np.linalg.svd(np.linalg.qr(rows, mode="r"))
+        return np.where(roots > UNSEEN * max(roots[0], 1e-300), roots, 0.0), vectors.T
 
     def _span(self, pairs: Ints) -> Array:
         """An orthonormal basis, [d, k], of the directions that offline data or visits of `pairs` can tell about."""
-        seen, known = self.features[pairs], self.offline
-        values, vectors = np.linalg.eigh(seen.T @ seen + known / max(float(abs(known).max()), 1e-300))
-        return np.asarray(vectors[:, values > SPAN * values[-1]])
+        known = self._root / max(float(np.linalg.norm(self._root, axis=1).max(initial=0.0)), 1e-300)
+        _, roots, vectors = np.linalg.svd(np.concatenate([self.features[pairs], known]), full_matrices=False)
+        return np.asarray(vectors[roots > SPAN * roots[0]].T)
 
     def whitened(self, targets: Array, visits: Array) -> Array:
-        values, vectors = self._spectrum(visits)
+        roots, vectors = self._spectrum(visits)
         along = targets @ vectors
-        outside = abs(along) > 1e-7 * np.linalg.norm(targets, axis=1, keepdims=True)
+        outside = abs(along) > SPAN * np.linalg.norm(targets, axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = along / np.sqrt(values)
-        return np.where(values > 0, z, np.where(outside, np.inf, 0.0))
+            z = along / roots
+        return np.where(roots > 0, z, np.where(outside, np.inf, 0.0))
 
     def metric(self, visits: Array) -> Array:
-        values, vectors = self._spectrum(visits)
-        inverse = np.where(values > 0, 1 / np.where(values > 0, values, 1.0), 0.0)
-        m = (vectors * inverse) @ vectors.T
+        roots, vectors = self._spectrum(visits)
+        inverse = np.where(roots > 0, 1 / np.where(roots > 0, roots, 1.0), 0.0)
+        m = (vectors * inverse**2) @ vectors.T
         return np.asarray((m + m.T) / 2)
 
     def weights(self, targets: Array, metric: Array) -> Array:
@@ -218,10 +232,11 @@ class LinearGeometry(Geometry):
 
     def cones(self, targets: Array, size: float, visits: Array, pairs: Ints) -> Cones:
         basis = self._span(pairs)  # where nobody ever looks no matrix has an inverse, and the cone no interior
-        known = basis.T @ self.covariance(visits) @ basis
-        values, vectors = np.linalg.eigh((known + known.T) / 2)
-        floor = np.maximum(values, 1e-8 * values[-1]) / size
-        whiten = basis @ (vectors / np.sqrt(floor))  # features @ whiten have covariance near 1
+        rows = np.concatenate([np.sqrt(visits)[:, None] * self.features, self._root, 0 * self.features[:1]])
+        _, roots, vectors = np.linalg.svd(np.linalg.qr(rows @ basis, mode="r"), full_matrices=True)
+        roots = np.pad(roots, (0, basis.shape[1] - len(roots)))
+        floor = np.maximum(roots, 1e-4 * roots[0]) / np.sqrt(size)
+        whiten = basis @ (vectors.T / floor)  # features @ whiten have covariance near 1
         d = whiten.shape[1]
         phi, goals = self.features @ whiten, targets @ whiten
         rows, cols = np.triu_indices(2 * d)
@@ -245,7 +260,7 @@ class LinearGeometry(Geometry):
         return self.offline
 
     def rounding(self, visits: Array) -> float:
-        values, _ = self._spectrum(visits)
-        alive = values[values > 0]
+        roots, _ = self._spectrum(visits)
+        alive = roots[roots > 0]
         condition = float(alive.max() / alive.min()) if alive.size else 1.0
-        return 8 * len(values) ** 2 * EPS * condition
+        return 16 * len(roots) ** 2 * EPS * condition

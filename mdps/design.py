@@ -42,9 +42,11 @@ from numpy.typing import ArrayLike
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.factor import cholesky, solve_factored
-from claimlab.mdps.coverage_geometry import SPAN
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
 from claimlab.native import kernel
+
+
+SPAN = 1e-10  # relative eigenvalues below which a direction counts as never seen
 
 
 class Goals(NamedTuple):
