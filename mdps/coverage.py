@@ -381,10 +381,12 @@ class _Search:
         return _Primal(np.inf, np.inf, policy, occupancy), rows
 
     def _certificate(self, rows: Rows, weights: Array, primal: _Primal, level: float | None) -> _Certificate:
-        metric = self.geometry.metric(primal.occupancy * primal.episodes)
-        bounds = _dual(self.mdp, self.step, self.geometry, rows, weights, metric)
-        lower = bounds.coefficient(primal.episodes) if level is None else bounds.episodes(1 / level)
-        return _Certificate(lower, rows, weights, metric)
+        found = []
+        for metric in self.geometry.metrics(primal.occupancy * primal.episodes, rows.targets):
+            bounds = _dual(self.mdp, self.step, self.geometry, rows, weights, metric)
+            lower = bounds.coefficient(primal.episodes) if level is None else bounds.episodes(1 / level)
+            found.append(_Certificate(lower, rows, weights, metric))
+        return max(found, key=lambda x: x.lower)
 
     def _design(self, primal: _Primal, dual: _Certificate, rounds: int) -> Design:
         shape = self.mdp.r.shape[1:]

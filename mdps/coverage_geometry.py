@@ -21,6 +21,8 @@ from claimlab.mdps.tabular import EPS
 clarabel: Any = _clarabel  # it has no type stubs
 
 SPAN = 1e-7  # relative size below which features count as having no part in a direction
+FLOOR = 1e-10  # relative roots of eigenvalues by which a program is scaled at least
+NEGLIGIBLE = (1e-9, 1e-6, 1e-4)  # parts of squared norms
 UNSEEN = 1e-12  # relative roots of eigenvalues below which a direction counts as never seen
 
 
@@ -91,6 +93,10 @@ class Geometry(ABC):
     @abstractmethod
     def metric(self, visits: Array) -> Array:
         """The inverse covariance, [d] or [d, d]; zero where there is none."""
+
+    def metrics(self, visits: Array, targets: Array) -> list[Array]:
+        """Metrics that a dual may try: any proves something, and rounding decides which of them proves most."""
+        return [self.metric(visits)]
 
     @abstractmethod
     def weights(self, targets: Array, metric: Array) -> Array:
@@ -206,10 +212,20 @@ class LinearGeometry(Geometry):
         return np.where(roots > 0, z, np.where(outside, np.inf, 0.0))
 
     def metric(self, visits: Array) -> Array:
+        return self.metrics(visits, np.zeros((0, self.features.shape[1])))[0]
+
+    def metrics(self, visits: Array, targets: Array) -> list[Array]:
+        """The inverse covariance, also without directions in which hardly a part of the targets' norms lies.
+
+        Where little is known the inverse is large, and so is the rounding of what it makes of next to nothing.
+        """
         roots, vectors = self._spectrum(visits)
-        inverse = np.where(roots > 0, 1 / np.where(roots > 0, roots, 1.0), 0.0)
-        m = (vectors * inverse**2) @ vectors.T
-        return np.asarray((m + m.T) / 2)
+        inverse = np.where(roots > 0, 1 / np.where(roots > 0, roots, 1.0), 0.0) ** 2
+        parts = (targets @ vectors) ** 2 * inverse
+        largest = (parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-300)).max(axis=0, initial=0.0)
+        kept = {tuple(largest >= share) for share in (0.0, *NEGLIGIBLE)} if len(targets) else {(True,) * len(roots)}
+        found = [(vectors * np.where(which, inverse, 0.0)) @ vectors.T for which in sorted(kept, reverse=True)]
+        return [np.asarray((m + m.T) / 2) for m in found]
 
     def weights(self, targets: Array, metric: Array) -> Array:
         return np.asarray(targets @ metric @ self.features.T)
@@ -235,7 +251,7 @@ class LinearGeometry(Geometry):
         rows = np.concatenate([np.sqrt(visits)[:, None] * self.features, self._root, 0 * self.features[:1]])
         _, roots, vectors = np.linalg.svd(np.linalg.qr(rows @ basis, mode="r"), full_matrices=True)
         roots = np.pad(roots, (0, basis.shape[1] - len(roots)))
-        floor = np.maximum(roots, 1e-4 * roots[0]) / np.sqrt(size)
+        floor = np.maximum(roots, FLOOR * roots[0]) / np.sqrt(size)
         whiten = basis @ (vectors.T / floor)  # features @ whiten have covariance near 1
         d = whiten.shape[1]
         phi, goals = self.features @ whiten, targets @ whiten
