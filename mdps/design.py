@@ -45,7 +45,6 @@ from claimlab.factor import cholesky, solve_factored
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
 from claimlab.native import kernel
 
-
 SPAN = 1e-10  # relative eigenvalues below which a direction counts as never seen
 
 
