@@ -188,6 +188,11 @@ class LinearGeometry(Geometry):
         told = values > len(values) * 1e-14 * max(values[-1], 1e-300)
         return np.asarray((vectors[:, told] * np.sqrt(values[told])).T)
 
+    def _rows(self, visits: Array) -> Array:
+        """Rows whose covariance is that with `visits`, and as many of zeros as there are dimensions."""
+        nothing = np.zeros((self.features.shape[1],) * 2)
+        return np.concatenate([np.sqrt(visits)[:, None] * self.features, self._root, nothing])
+
     def _spectrum(self, visits: Array) -> tuple[Array, Array]:
         """Roots of the eigenvalues of the covariance, zero where it has none, and its eigenvectors.
 
@@ -250,9 +255,7 @@ class LinearGeometry(Geometry):
 
     def cones(self, targets: Array, size: float, visits: Array, pairs: Ints) -> Cones:
         basis = self._span(pairs)  # where nobody ever looks no matrix has an inverse, and the cone no interior
-        rows = np.concatenate([np.sqrt(visits)[:, None] * self.features, self._root, 0 * self.features[:1]])
-        _, roots, vectors = np.linalg.svd(np.linalg.qr(rows @ basis, mode="r"), full_matrices=True)
-        roots = np.pad(roots, (0, basis.shape[1] - len(roots)))
+        _, roots, vectors = np.linalg.svd(np.linalg.qr(self._rows(visits) @ basis, mode="r"))
         floor = np.maximum(roots, FLOOR * roots[0]) / np.sqrt(size)
         whiten = basis @ (vectors.T / floor)  # features @ whiten have covariance near 1
         d = whiten.shape[1]
