@@ -172,7 +172,8 @@ def test_certificates_are_tight_whatever_the_scales(seed):
 def test_recorded_seconds_are_few():
     """81 policies in a second and ten thousand in a minute, certified; what is measured is what the record says."""
     rows = {row.what: row for row in time_record.timed() if row.policies == "81"}
-    assert len(rows) == 9 and max(row.wall for row in rows.values()) < 1
+    assert len(rows) == 9
+    assert max(row.wall for row in rows.values()) < 1
     assert max(row.wall for row in time_record.timed() if row.policies == "10 000") < 60
     assert max(row.gap for row in time_record.timed()) < 1e-4
     mdps = [time_record.tabular(time_record.SHAPES["81"], seed) for seed in range(2)]
