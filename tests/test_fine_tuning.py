@@ -11,6 +11,7 @@ from claimlab.experiments.papers.ftpedel import frank_wolfe as designs
 from claimlab.experiments.papers.ftpedel import reuse, separation, time_record
 from claimlab.experiments.papers.ftpedel.coefficient import bandit, bandit_episodes, two_steps
 from claimlab.experiments.papers.ftpedel.figures import exploration
+from claimlab.experiments.papers.ftpedel.learning import CASES, DELTA, EPS, tasks, uniform
 from claimlab.experiments.style import style
 from claimlab.mdps import informative_detour, one_hot, simplex_linear_mdp
 from claimlab.mdps.coverage import Rows, cover, lower_bounds, o2o_coefficient, o2o_episodes
@@ -31,7 +32,7 @@ from claimlab.mdps.logs import Log, draw_log, empty_log, episode_log
 from claimlab.mdps.offline_to_online import offline_to_online
 from claimlab.mdps.policy_classes import deterministic_policies, values
 from claimlab.mdps.prefixes import prefixes
-from claimlab.mdps.staged import staged_occupancy, staged_optimum, staged_value
+from claimlab.mdps.staged import StagedMDP, staged_occupancy, staged_optimum, staged_value
 
 
 def small(seed, S=2, A=2):
@@ -228,6 +229,16 @@ def test_estimates_are_those_of_the_empirical_mdp(explorer):
     guarded = ~np.isnan(found.estimates[-1])
     np.testing.assert_allclose(found.estimates[-1][guarded], plug_in[guarded], atol=1e-9)
     assert staged_optimum(mdp).value - staged_value(mdp, np.eye(2)[found.policy]) < 0.01
+
+
+@pytest.mark.parametrize("which", CASES)
+def test_a_log_that_lies_leads_astray(which):
+    """Each task of the claims on good policies can be failed: a long log with rewards turned round does it."""
+    mdp, rng = tasks()[which].mdp, np.random.default_rng(which)
+    log = draw_log(StagedMDP(mdp.P, 1 - mdp.r, mdp.initial), uniform(mdp), 10**7, rng)
+    found = fine_tune(mdp, Oracle(mdp, EPS, DELTA, log.visits), EPS, DELTA, rng, offline=log)
+    value = staged_value(mdp, np.eye(mdp.n_actions)[found.policy])
+    assert staged_optimum(mdp).value - value > EPS
 
 
 def test_linear_features_explore_less():
