@@ -381,10 +381,12 @@ class _Search:
         return _Primal(np.inf, np.inf, policy, occupancy), rows
 
     def _certificate(self, rows: Rows, weights: Array, primal: _Primal, level: float | None) -> _Certificate:
-        metric = self.geometry.metric(primal.occupancy * primal.episodes)
-        bounds = _dual(self.mdp, self.step, self.geometry, rows, weights, metric)
-        lower = bounds.coefficient(primal.episodes) if level is None else bounds.episodes(1 / level)
-        return _Certificate(lower, rows, weights, metric)
+        found = []
+        for metric in self.geometry.metrics(primal.occupancy * primal.episodes, rows.targets):
+            bounds = _dual(self.mdp, self.step, self.geometry, rows, weights, metric)
+            lower = bounds.coefficient(primal.episodes) if level is None else bounds.episodes(1 / level)
+            found.append(_Certificate(lower, rows, weights, metric))
+        return max(found, key=lambda x: x.lower)
 
     def _design(self, primal: _Primal, dual: _Certificate, rounds: int) -> Design:
         shape = self.mdp.r.shape[1:]
@@ -411,19 +413,29 @@ def score(geometry: Geometry, rows: Rows, visits: Array) -> float:
 
 
 def needed(geometry: Geometry, rows: Rows, occupancy: Array, level: float, precision: float) -> float:
-    """The least T at which T episodes of `occupancy` keep the scores of `rows` below `level`, by bisection from above.
+    """The least T at which T episodes of `occupancy` keep the scores of `rows` below `level`, from above.
 
-    It is infinite where no number of them does.
+    It is infinite where no number of them does.  The bracket is cut where 1 / score, which is linear in T without
+    offline data, would meet 1 / level, a little above and a little below that in turns, and every third time in half.
     """
-    low, high = 0.0, 1.0
-    while score(geometry, rows, occupancy * high) > level:
-        low, high = high, 2 * high
+    low, high, above, below = 0.0, 1.0, np.inf, score(geometry, rows, occupancy)
+    while below > level:
+        low, above = high, below
+        jump = below / level * (1 + precision) if np.isfinite(below) else 1e3  # the score falls no faster than 1 / T
+        high *= max(jump, 2.0)
         if high > HUGE:
             return np.inf
+        below = score(geometry, rows, occupancy * high)
+    cuts = 0
     while high - low > precision * high:
-        middle = (low + high) / 2
-        if score(geometry, rows, occupancy * middle) > level:
-            low = middle
+        middle, cuts = (low + high) / 2, cuts + 1
+        if cuts % 3 and 0 < below < above * (1 - EPS):
+            share = (1 / level - 1 / above) / (1 / below - 1 / above)
+            guess = low + share * (high - low) + (1.5 - cuts % 3) * precision * high
+            middle = guess if low < guess < high else middle
+        now = score(geometry, rows, occupancy * middle)
+        if now > level:
+            low, above = middle, now
         else:
-            high = middle
+            high, below = middle, now
     return high

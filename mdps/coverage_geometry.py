@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import clarabel as _clarabel
@@ -19,7 +20,10 @@ from claimlab.mdps.tabular import EPS
 
 clarabel: Any = _clarabel  # it has no type stubs
 
-SPAN = 1e-10  # relative eigenvalues below which a direction counts as never seen
+SPAN = 1e-7  # relative size below which features count as having no part in a direction
+FLOOR = 1e-10  # relative roots of eigenvalues by which a program is scaled at least
+NEGLIGIBLE = (1e-9, 1e-6, 1e-4)  # parts of squared norms
+UNSEEN = 1e-12  # relative roots of eigenvalues below which a direction counts as never seen
 
 
 class Cones(NamedTuple):
@@ -89,6 +93,10 @@ class Geometry(ABC):
     @abstractmethod
     def metric(self, visits: Array) -> Array:
         """The inverse covariance, [d] or [d, d]; zero where there is none."""
+
+    def metrics(self, visits: Array, targets: Array) -> list[Array]:
+        """Metrics that a dual may try: any proves something, and rounding decides which of them proves most."""
+        return [self.metric(visits)]
 
     @abstractmethod
     def weights(self, targets: Array, metric: Array) -> Array:
@@ -173,29 +181,58 @@ class LinearGeometry(Geometry):
         total = self.offline + (self.features.T * visits) @ self.features
         return np.asarray((total + total.T) / 2)
 
+    @cached_property
+    def _root(self) -> Array:
+        """Rows, [k, d], whose covariance is `offline`, to within the rounding of its entries."""
+        values, vectors = np.linalg.eigh(self.offline)
+        told = values > len(values) * 1e-14 * max(values[-1], 1e-300)
+        return np.asarray((vectors[:, told] * np.sqrt(values[told])).T)
+
+    def _rows(self, visits: Array) -> Array:
+        """Rows whose covariance is that with `visits`, and as many of zeros as there are dimensions."""
+        nothing = np.zeros((self.features.shape[1],) * 2)
+        return np.concatenate([np.sqrt(visits)[:, None] * self.features, self._root, nothing])
+
     def _spectrum(self, visits: Array) -> tuple[Array, Array]:
-        values, vectors = np.linalg.eigh(self.covariance(visits))
-        return np.where(values > len(values) * 1e-14 * max(values[-1], 1e-300), values, 0.0), vectors
+        """Roots of the eigenvalues of the covariance, zero where it has none, and its eigenvectors.
+
+        They are singular values of weighted features: from the covariance itself half of the digits would be lost.
+        """
+        rows = np.concatenate(
+            [np.sqrt(visits)[:, None] * self.features, self._root, 0 * np.eye(self.features.shape[1])]
+        )
+        _, roots, vectors = np.linalg.svd(np.linalg.qr(rows, mode="r"))
+        return np.where(roots > UNSEEN * max(roots[0], 1e-300), roots, 0.0), vectors.T
 
     def _span(self, pairs: Ints) -> Array:
         """An orthonormal basis, [d, k], of the directions that offline data or visits of `pairs` can tell about."""
-        seen, known = self.features[pairs], self.offline
-        values, vectors = np.linalg.eigh(seen.T @ seen + known / max(float(abs(known).max()), 1e-300))
-        return np.asarray(vectors[:, values > SPAN * values[-1]])
+        known = self._root / max(float(np.linalg.norm(self._root, axis=1).max(initial=0.0)), 1e-300)
+        _, roots, vectors = np.linalg.svd(np.concatenate([self.features[pairs], known]), full_matrices=False)
+        return np.asarray(vectors[roots > SPAN * roots[0]].T)
 
     def whitened(self, targets: Array, visits: Array) -> Array:
-        values, vectors = self._spectrum(visits)
+        roots, vectors = self._spectrum(visits)
         along = targets @ vectors
-        outside = abs(along) > 1e-7 * np.linalg.norm(targets, axis=1, keepdims=True)
+        outside = abs(along) > SPAN * np.linalg.norm(targets, axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = along / np.sqrt(values)
-        return np.where(values > 0, z, np.where(outside, np.inf, 0.0))
+            z = along / roots
+        return np.where(roots > 0, z, np.where(outside, np.inf, 0.0))
 
     def metric(self, visits: Array) -> Array:
-        values, vectors = self._spectrum(visits)
-        inverse = np.where(values > 0, 1 / np.where(values > 0, values, 1.0), 0.0)
-        m = (vectors * inverse) @ vectors.T
-        return np.asarray((m + m.T) / 2)
+        return self.metrics(visits, np.zeros((0, self.features.shape[1])))[0]
+
+    def metrics(self, visits: Array, targets: Array) -> list[Array]:
+        """The inverse covariance, also without directions in which hardly a part of the targets' norms lies.
+
+        Where little is known the inverse is large, and so is the rounding of what it makes of next to nothing.
+        """
+        roots, vectors = self._spectrum(visits)
+        inverse = np.where(roots > 0, 1 / np.where(roots > 0, roots, 1.0), 0.0) ** 2
+        parts = (targets @ vectors) ** 2 * inverse
+        largest = (parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-300)).max(axis=0, initial=0.0)
+        kept = {tuple(largest >= share) for share in (0.0, *NEGLIGIBLE)} if len(targets) else {(True,) * len(roots)}
+        found = [(vectors * np.where(which, inverse, 0.0)) @ vectors.T for which in sorted(kept, reverse=True)]
+        return [np.asarray((m + m.T) / 2) for m in found]
 
     def weights(self, targets: Array, metric: Array) -> Array:
         return np.asarray(targets @ metric @ self.features.T)
@@ -218,10 +255,9 @@ class LinearGeometry(Geometry):
 
     def cones(self, targets: Array, size: float, visits: Array, pairs: Ints) -> Cones:
         basis = self._span(pairs)  # where nobody ever looks no matrix has an inverse, and the cone no interior
-        known = basis.T @ self.covariance(visits) @ basis
-        values, vectors = np.linalg.eigh((known + known.T) / 2)
-        floor = np.maximum(values, 1e-8 * values[-1]) / size
-        whiten = basis @ (vectors / np.sqrt(floor))  # features @ whiten have covariance near 1
+        _, roots, vectors = np.linalg.svd(np.linalg.qr(self._rows(visits) @ basis, mode="r"))
+        floor = np.maximum(roots, FLOOR * roots[0]) / np.sqrt(size)
+        whiten = basis @ (vectors.T / floor)  # features @ whiten have covariance near 1
         d = whiten.shape[1]
         phi, goals = self.features @ whiten, targets @ whiten
         rows, cols = np.triu_indices(2 * d)
@@ -245,7 +281,7 @@ class LinearGeometry(Geometry):
         return self.offline
 
     def rounding(self, visits: Array) -> float:
-        values, _ = self._spectrum(visits)
-        alive = values[values > 0]
+        roots, _ = self._spectrum(visits)
+        alive = roots[roots > 0]
         condition = float(alive.max() / alive.min()) if alive.size else 1.0
-        return 8 * len(values) ** 2 * EPS * condition
+        return 16 * len(roots) ** 2 * EPS * condition

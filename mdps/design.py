@@ -42,9 +42,10 @@ from numpy.typing import ArrayLike
 from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.factor import cholesky, solve_factored
-from claimlab.mdps.coverage_geometry import SPAN
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
 from claimlab.native import kernel
+
+SPAN = 1e-10  # relative eigenvalues below which a direction counts as never seen
 
 
 class Goals(NamedTuple):
@@ -65,7 +66,6 @@ class Scratch(NamedTuple):
     z: Array  # [d]
 
 
-@kernel
 def new_scratch(goals: Goals) -> Scratch:
     (n, d), (S, A, _), width = goals.targets.shape, goals.phi.shape, goals.offline.shape[1]
     square = (d, width)
@@ -75,9 +75,18 @@ def new_scratch(goals: Goals) -> Scratch:
 
 
 @kernel
+def largest(x: Array) -> float:
+    """The maximum; numba takes a quarter of a second to compile the method of arrays."""
+    top = x[0]
+    for n in range(1, x.size):
+        top = max(top, x[n])
+    return top
+
+
+@kernel
 def softmax(norms: Array, eta: float, p: Array) -> float:
     r"""Fill `p` with the weights :math:`\propto e^{\eta\,\mathrm{norms}}`; the smoothed maximum."""
-    top, total = norms.max(), 0.0
+    top, total = largest(norms), 0.0
     for n in range(p.size):
         p[n] = exp(eta * (norms[n] - top))
         total += p[n]
@@ -94,16 +103,28 @@ def sharpness(targets: int, steps: int, least: float) -> float:
 
 
 @kernel
-def price(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
-    """Fill norms, p and prices at the occupancy `x`, float[S, A]; the smoothed maximum.
-
-    With an infinite `eta` only the norms are filled, and the maximum is the plain one.
-    """
-    return _price_linear(goals, x, eta, at) if goals.phi.shape[2] > 0 else _price_tabular(goals, x, eta, at)
+def measure(goals: Goals, x: Array, at: Scratch) -> float:
+    """Fill the norms at the occupancy `x`, float[S, A], and what they are made of; the largest norm."""
+    if goals.phi.shape[2] > 0:
+        _measure_linear(goals, x, at)
+    else:
+        _measure_tabular(goals, x, at)
+    return largest(at.norms)
 
 
 @kernel
-def _price_tabular(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
+def price(goals: Goals, eta: float, at: Scratch) -> float:
+    """Fill p and prices where :func:`measure` was called last; the smoothed maximum."""
+    value = softmax(at.norms, eta, at.p)
+    if goals.phi.shape[2] > 0:
+        _price_linear(goals, at)
+    else:
+        _price_tabular(goals, at)
+    return value
+
+
+@kernel
+def _measure_tabular(goals: Goals, x: Array, at: Scratch) -> None:
     n_targets, d = goals.targets.shape
     A = x.shape[1]
     for i in range(d):
@@ -114,10 +135,13 @@ def _price_tabular(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
         for i in range(d):
             if goals.targets[n, i] != 0:
                 at.norms[n] += goals.targets[n, i] * goals.targets[n, i] * at.spread[i, 0]
-    if eta == np.inf:
-        return at.norms.max()
-    value = softmax(at.norms, eta, at.p)
-    for s in range(x.shape[0]):
+
+
+@kernel
+def _price_tabular(goals: Goals, at: Scratch) -> None:
+    n_targets, d = goals.targets.shape
+    S, A = at.prices.shape
+    for s in range(S):
         for a in range(A):
             at.prices[s, a] = 0.0
     for n in range(n_targets):
@@ -125,16 +149,15 @@ def _price_tabular(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
             for i in range(d):
                 if goals.targets[n, i] != 0:
                     at.prices[i // A, i % A] += at.p[n] * (goals.targets[n, i] * at.spread[i, 0]) ** 2
-    return value
 
 
 @kernel
-def _price_linear(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
+def _measure_linear(goals: Goals, x: Array, at: Scratch) -> None:
     n_targets, d = goals.targets.shape
     S, A = x.shape
     for i in range(d):
         for j in range(d):
-            at.known[i, j], at.spread[i, j] = goals.offline[i, j], 0.0
+            at.known[i, j] = goals.offline[i, j]
     for s in range(S):
         for a in range(A):
             if x[s, a] > 0:
@@ -147,9 +170,15 @@ def _price_linear(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
         at.norms[n] = 0.0
         for i in range(d):
             at.norms[n] += goals.targets[n, i] * at.z[i]
-    if eta == np.inf:
-        return at.norms.max()
-    value = softmax(at.norms, eta, at.p)
+
+
+@kernel
+def _price_linear(goals: Goals, at: Scratch) -> None:
+    n_targets, d = goals.targets.shape
+    S, A = at.prices.shape
+    for i in range(d):
+        for j in range(d):
+            at.spread[i, j] = 0.0
     for n in range(n_targets):
         if at.p[n] > 1e-12:
             solve_factored(at.factor, goals.targets[n], at.z)
@@ -162,7 +191,6 @@ def _price_linear(goals: Goals, x: Array, eta: float, at: Scratch) -> float:
             for i in range(d):
                 for j in range(d):
                     at.prices[s, a] += goals.phi[s, a, i] * at.spread[i, j] * goals.phi[s, a, j]
-    return value
 
 
 @kernel
@@ -188,11 +216,16 @@ def collect(mdp: StagedMDP, step: int, prices: Array, v: Array, rule: Ints) -> f
 
 @kernel
 def _move(mdp: StagedMDP, rule: Ints, share: float, flow: Array, law: Array) -> None:
-    """Mix `share` of the occupancies of `rule` into `flow`, float[step + 1, S, A]; `law`, float[2, S], is scratch."""
+    """Mix `share` of the occupancies of `rule` into `flow`, float[step + 1, S, A]; `law`, float[2, S], is scratch.
+
+    Entry by entry: numba takes two seconds to compile the assignment of a row, for the message of its errors.
+    """
     steps, S, A = flow.shape
-    law[0] = mdp.initial
+    for s in range(S):
+        law[0, s] = mdp.initial[s]
     for h in range(steps):
-        law[1, :] = 0.0
+        for s in range(S):
+            law[1, s] = 0.0
         for s in range(S):
             for a in range(A):
                 flow[h, s, a] *= 1 - share
@@ -201,23 +234,27 @@ def _move(mdp: StagedMDP, rule: Ints, share: float, flow: Array, law: Array) -> 
                 flow[h, s, a] += share * law[0, s]
                 for j in range(mdp.degree[h, s, a]):
                     law[1, mdp.targets[h, s, a, j]] += law[0, s] * mdp.weights[h, s, a, j]
-        law[0] = law[1]
+        for s in range(S):
+            law[0, s] = law[1, s]
 
 
 @kernel
-def _frank_wolfe(mdp: StagedMDP, goals: Goals, flow: Array, best: Array, trace: Array) -> None:
+def _frank_wolfe(mdp: StagedMDP, goals: Goals, at: Scratch, flow: Array, best: Array, trace: Array) -> None:
     """Rows of `trace`: largest norm, smoothed, gap, lower bound; `best` is the flow of the least largest norm."""
-    step, (S, _) = flow.shape[0] - 1, flow.shape[1:]
-    at, rule = new_scratch(goals), np.zeros((step + 1, S), np.int64)
-    v, law, least = np.zeros((step + 2, S)), np.zeros((2, S)), np.inf
+    step, S, A = flow.shape[0] - 1, flow.shape[1], flow.shape[2]
+    rule, v, law, least = np.zeros((step + 1, S), np.int64), np.zeros((step + 2, S)), np.zeros((2, S)), np.inf
     for k in range(len(trace)):
-        now = price(goals, flow[step], np.inf, at)
+        now = measure(goals, flow[step], at)
         if now < least:
-            least, best[:] = now, flow
-        trace[k, 1] = price(goals, flow[step], sharpness(len(goals.targets), len(trace), least), at)
+            least = now
+            for h in range(step + 1):
+                for s in range(S):
+                    for a in range(A):
+                        best[h, s, a] = flow[h, s, a]
+        trace[k, 1] = price(goals, sharpness(len(goals.targets), len(trace), least), at)
         most, has, mean = collect(mdp, step, at.prices, v, rule), 0.0, 0.0
         for s in range(S):
-            for a in range(flow.shape[2]):
+            for a in range(A):
                 has += flow[step, s, a] * at.prices[s, a]
         for n in range(at.p.size):
             mean += at.p[n] * at.norms[n]
@@ -276,7 +313,7 @@ def frank_wolfe(
     goals = design_goals(uniform[step] > 0, targets, offline, features)
     count = checks.integer("iterations", iterations, 1)
     best, trace = np.empty(uniform.shape), np.empty((count, 4))
-    _frank_wolfe(mdp, goals, uniform.copy(), best, trace)
+    _frank_wolfe(mdp, goals, new_scratch(goals), uniform.copy(), best, trace)
     if not np.isfinite(trace).all():
         raise ValueError("targets must be expected features of policies: one of them lies where no policy goes.")
     policy = np.full(mdp.r.shape, 1 / mdp.n_actions)
@@ -297,7 +334,7 @@ def design_goals(reached: Bools, targets: ArrayLike, offline: ArrayLike | None, 
         if known.min() < 0:
             raise ValueError(f"offline holds {known.min():.6g}; visits cannot be negative.")
         _dimension(wanted, S * A)
-        return Goals(wanted, np.zeros((S, A, 0)), known.reshape(-1, 1))
+        return read_only_goals(wanted, np.zeros((S, A, 0)), known.reshape(-1, 1))
     phi = checks.array("features", features, ndim=3)
     if phi.shape[:2] != (S, A) or not phi.size:
         raise ValueError(f"features must have shape (S, A, d) with (S, A) = {(S, A)}, got {phi.shape}.")
@@ -312,7 +349,12 @@ def design_goals(reached: Bools, targets: ArrayLike, offline: ArrayLike | None, 
         raise ValueError(
             "targets must be expected features of policies: one of them is no mixture of what can be seen."
         )
-    return Goals(wanted @ basis, phi @ basis, basis.T @ known @ basis)
+    return read_only_goals(wanted @ basis, phi @ basis, basis.T @ known @ basis)
+
+
+def read_only_goals(targets: Array, phi: Array, offline: Array) -> Goals:
+    """Read-only all of them, tabular or not: numba compiles the kernels anew for each mixture of kinds of arrays."""
+    return Goals(*(checks.array(name, x, ndim=x.ndim) for name, x in zip(Goals._fields, (targets, phi, offline))))
 
 
 def _dimension(targets: Array, d: int) -> None:

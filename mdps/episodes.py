@@ -101,7 +101,8 @@ def _run(
         changed = _changed(laws, evaluated)
         if changed > 0:
             value = evaluate_again(mdp, policy, v, (changed - 1) // (S * A) + 1)
-            evaluated[:changed] = laws[:changed]
+            for i in range(changed):  # numba takes a second to compile the assignment of a slice
+                evaluated[i] = laws[i]
         s = draw(mdp.initial, 0, S, rng)
         for h in range(H):
             row = (h * S + s) * A
@@ -120,7 +121,8 @@ def _run(
             trace.violations[checkpoint], trace.reward[checkpoint] = below, earned
             checkpoint += 1
             if checkpoint < times.size:
-                trace.kinds[checkpoint] = trace.kinds[checkpoint - 1]
+                for i in range(H + 2):
+                    trace.kinds[checkpoint, i] = trace.kinds[checkpoint - 1, i]
     held(played)
     return state
 

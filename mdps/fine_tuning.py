@@ -52,6 +52,7 @@ from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.certificates import NotConverged
 from claimlab.mdps.coverage import HUGE, Rows, cover, geometry_of, needed, score
+from claimlab.mdps.design import frank_wolfe
 from claimlab.mdps.logs import Log, draw_log, empty_log
 from claimlab.mdps.policy_classes import checked_policies, first_targets, next_targets, occupancies, values
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
@@ -60,6 +61,7 @@ Beta = Callable[[int, float, float, int], float]  # of the horizon, |Pi|, delta 
 
 SPARE = 1.02  # more episodes than expected to be enough, for counts are random
 TOP_UPS = 100
+DESIGNS, STEPS = 2, 100  # designs of Frank-Wolfe, each for the episodes that the last one needs, and their steps
 LUCK = 5  # batches after which a plan that should have been enough is mended
 FIRST_BATCH = 100.0  # episodes, where no number of them is expected to be enough
 
@@ -184,7 +186,7 @@ class PlugIn(Explorer):
     """The optimal design for the MDP as it is known so far, mixed with uniform play: for those who do not know it.
 
     Unseen pairs are taken to lead anywhere with equal probability.  After every batch the design is made anew from what
-    was seen; that looks at transitions, so the theorem of the module does not cover it.
+    was seen, by Frank-Wolfe; that looks at transitions, so the theorem of the module does not cover it.
 
     Parameters
     ----------
@@ -202,16 +204,30 @@ class PlugIn(Explorer):
     def design(self, task: Task) -> tuple[Array, Array]:
         model = estimated(task.known, self.initial)
         even = np.full(model.r.shape, 1 / model.n_actions)
-        geometry = geometry_of(model, task.offline.visits[task.step], self.features)
-        try:
-            wanted = np.unique(task.targets.round(9), axis=0)
-            found = cover(
-                model, task.step, wanted, task.level, geometry.offline_argument, features=self.features, tol=1e-2
-            ).policy
-        except (NotConverged, ValueError):  # estimates of features need not be features of any policy
-            found = even
-        policy = (1 - self.uniform) * found + self.uniform * even
+        policy = (1 - self.uniform) * self._designed(model, task, even) + self.uniform * even
         return policy, staged_occupancy(model, policy)[task.step]
+
+    def _designed(self, model: StagedMDP, task: Task, even: Array) -> Array:
+        """The design for as many episodes as it needs itself: what the log adds to each depends on their number."""
+        geometry = geometry_of(model, task.offline.visits[task.step], self.features)
+        wanted = np.unique(task.targets.round(9), axis=0)
+        rows, best = Rows(wanted, np.ones(len(wanted))), even
+        least = needed(geometry, rows, staged_occupancy(model, even)[task.step].ravel(), task.level, 0.01)
+        for _ in range(DESIGNS if geometry.offline_argument.any() else 1):
+            if not 0 < least <= HUGE:
+                break
+            try:
+                found = frank_wolfe(
+                    model, task.step, wanted, geometry.offline_argument / least, features=self.features,
+                    iterations=STEPS,
+                )  # fmt: skip
+            except ValueError:  # estimates of features need not be features of any policy
+                break
+            episodes = needed(geometry, rows, found.occupancy.ravel(), task.level, 0.01)
+            if episodes >= least:
+                break
+            least, best = episodes, found.policy
+        return best
 
 
 class FixedPolicy(Explorer):

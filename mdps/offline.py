@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from claimlab import checks
 from claimlab.checks import Array
+from claimlab.factor import cholesky, solve_factored
 from claimlab.mdps.beliefs import transition_counts
 from claimlab.mdps.linear import LinearMDP, Policies, expect_features
 from claimlab.mdps.lsvi import LeastSquares, greedy, new_least_squares, plan_least_squares, set_widths
@@ -55,8 +55,25 @@ def lstd(
     array([1.33333333])
     """
     phi, after, r, gamma = _rows(features, next_features, rewards, gamma)
-    matrix = phi.T @ (phi - gamma * after) + _ridge(ridge) * np.eye(phi.shape[1])
-    return _solved(matrix, phi.T @ r)
+    return solve_least_squares(*_summed(phi, phi - gamma * after, r, _ridge(ridge)))
+
+
+def _summed(phi: Array, other: Array, r: Array, ridge: float) -> tuple[Array, Array]:
+    r""":math:`\sum_i \phi_i x_i^\top + \lambda I`, x the rows of `other`, and :math:`\sum_i \phi_i r_i`."""
+    matrix, right = ridge * np.eye(phi.shape[1]), np.zeros(phi.shape[1])
+    _add_rows(phi, other, r, matrix, right)
+    return matrix, right
+
+
+@kernel
+def _add_rows(phi: Array, other: Array, r: Array, matrix: Array, right: Array) -> None:
+    """An update of rank one for each row."""
+    n, d = phi.shape
+    for row in range(n):
+        for i in range(d):
+            right[i] += phi[row, i] * r[row]
+            for j in range(d):
+                matrix[i, j] += phi[row, i] * other[row, j]
 
 
 @kernel
@@ -106,7 +123,7 @@ def fitted_q_evaluation(
     below 1: realisability and coverage do not ensure it.
     """
     phi, after, r, gamma = _rows(features, next_features, rewards, gamma)
-    return _fitted(phi, r, _ridge(ridge), iterations, lambda w: gamma * (after @ w))
+    return _fit(phi, after[:, None, :], r, gamma, _ridge(ridge), iterations)
 
 
 def fitted_q_iteration(
@@ -122,17 +139,36 @@ def fitted_q_iteration(
     if 0 in after.shape:
         raise ValueError(f"next_features must have shape (n, A, d) without zeros, got {after.shape}.")
     phi, _, r, gamma = _rows(features, after[:, 0], rewards, gamma)
-    return _fitted(phi, r, _ridge(ridge), iterations, lambda w: gamma * (after @ w).max(axis=1))
+    return _fit(phi, after, r, gamma, _ridge(ridge), iterations)
 
 
-def _fitted(phi: Array, r: Array, ridge: float, iterations: int, ahead: Any) -> Array:
-    gram = phi.T @ phi + ridge * np.eye(phi.shape[1])
-    _solved(gram, phi.T @ r)  # refuses features that do not span
-    factor = cho_factor(gram)
+def _fit(phi: Array, after: Array, r: Array, gamma: float, ridge: float, iterations: int) -> Array:
+    """Fitted Q for any number of next actions; evaluation has one."""
     path = np.zeros((checks.integer("iterations", iterations, 1) + 1, phi.shape[1]))
-    for k in range(len(path) - 1):
-        path[k + 1] = cho_solve(factor, phi.T @ (r + ahead(path[k])))
+    gram, right = _summed(phi, phi, r, ridge)
+    solve_least_squares(gram, right)  # refuses features that do not span
+    factor = np.zeros(gram.shape)
+    cholesky(gram, factor)
+    _iterate(phi, after, r, gamma, factor, path)
     return path
+
+
+@kernel
+def _iterate(phi: Array, after: Array, r: Array, gamma: float, factor: Array, path: Array) -> None:
+    (n, A, d), right = after.shape, np.zeros(phi.shape[1])
+    for k in range(path.shape[0] - 1):
+        for i in range(d):
+            right[i] = 0.0
+        for row in range(n):
+            best = -np.inf
+            for a in range(A):
+                q = 0.0
+                for i in range(d):
+                    q += after[row, a, i] * path[k, i]
+                best = max(best, q)
+            for i in range(d):
+                right[i] += phi[row, i] * (r[row] + gamma * best)
+        solve_factored(factor, right, path[k + 1])
 
 
 def _rows(
@@ -150,8 +186,8 @@ def _ridge(ridge: float) -> float:
     return checks.interval("ridge", ridge, 0, np.inf, "[)")
 
 
-def _solved(matrix: Array, right: Array) -> Array:
-    """Solution of a linear system that is refused where it is singular to working precision."""
+def solve_least_squares(matrix: Array, right: Array) -> Array:
+    """Solution of a linear system, float[d, d] and float[d], that is refused where singular to working precision."""
     smallest, largest = np.linalg.svd(matrix, compute_uv=False)[[-1, 0]]
     if smallest <= 16 * len(right) * EPS * largest:
         raise ValueError(
@@ -160,7 +196,7 @@ def _solved(matrix: Array, right: Array) -> Array:
         )
     try:
         return np.asarray(np.linalg.solve(matrix, right), np.float64)
-    except LinAlgError as error:
+    except np.linalg.LinAlgError as error:
         raise ValueError(f"the least-squares matrix is singular: {error}") from None
 
 

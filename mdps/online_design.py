@@ -30,12 +30,13 @@ from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps.certificates import NotConverged
 from claimlab.mdps.coverage import Rows, geometry_of, needed, score
-from claimlab.mdps.design import Goals, design_goals, new_scratch, price, sharpness
-from claimlab.mdps.episodes import play_episodes
+from claimlab.mdps.design import Goals, Scratch, design_goals, measure, new_scratch, price, read_only_goals, sharpness
+from claimlab.mdps.episodes import Learner
 from claimlab.mdps.fine_tuning import Explorer, Task, estimated
 from claimlab.mdps.logs import Log
 from claimlab.mdps.optimistic import UCBVI, KnownRewardBonus
-from claimlab.mdps.staged import StagedMDP, staged_occupancy
+from claimlab.mdps.staged import StagedMDP, draw, staged_occupancy
+from claimlab.native import kernel
 
 LEARNER = UCBVI(KnownRewardBonus(span=1.0), monotone=False)
 
@@ -58,24 +59,45 @@ def regret_frank_wolfe(
     The learner sees `mdp` only by playing in it.  `goals` are those of :func:`~claimlab.mdps.design.design_goals`, with
     what is known beforehand in units of visits.
     """
-    (S, A), total = mdp.r.shape[1:], rounds * batch
     ridge = np.ones_like(goals.offline) if goals.phi.shape[2] == 0 else np.eye(goals.offline.shape[0])
-    known = Goals(goals.targets, goals.phi, (goals.offline + ridge) / total)
-    seen, at, P = np.zeros((step + 1, S, A, S)), new_scratch(known), mdp.P[: step + 1]
-    least = np.inf
-    for t in range(rounds):
-        x = seen[step].sum(axis=2) / max(t * batch, 1)
-        least = min(least, price(known, x, np.inf, at))
-        price(known, x, sharpness(len(goals.targets), rounds, least), at)
-        r = np.zeros((step + 1, S, A))
-        r[step] = at.prices / at.prices.max()
-        paying = StagedMDP(P, r, mdp.initial)
-        record = play_episodes(
-            learner, paying, episodes=batch, runs=1, seed=int(rng.integers(2**63)), checkpoints=1, threads=1,
-            keep_states=True,
-        )  # fmt: skip
-        seen += record.states[0].visits.hits
+    known = read_only_goals(goals.targets, goals.phi, (goals.offline + ridge) / (rounds * batch))
+    seen = np.zeros((step + 1, *mdp.P.shape[1:]))
+    _play_rounds(learner, mdp, known, new_scratch(known), rounds, batch, rng, seen)
     return seen
+
+
+@kernel
+def _play_rounds(
+    learner: Learner, mdp: StagedMDP, goals: Goals, at: Scratch, rounds: int, batch: int, rng: Generator, seen: Array
+) -> None:
+    """One loop for all rounds: they are short, and calling compiled code takes longer than playing one."""
+    steps, S, A = seen.shape[:3]
+    x, least, initial = np.zeros((S, A)), np.inf, mdp.initial
+    for played in range(0, rounds * batch, batch):
+        least = min(least, measure(goals, x, at))
+        price(goals, sharpness(len(goals.targets), rounds, least), at)
+        r, policy, top = np.zeros((steps, S, A)), np.zeros((steps, S, A)), 0.0
+        for s in range(S):
+            for a in range(A):
+                top = max(top, at.prices[s, a])
+        for s in range(S):
+            for a in range(A):
+                r[steps - 1, s, a] = at.prices[s, a] / top
+        state = learner.ready(r, initial, batch)
+        for k in range(batch):
+            learner.plan(state, k, rng, policy)
+            s = draw(initial, 0, S, rng)
+            for h in range(steps):
+                a = draw(policy[h, s], 0, A, rng)
+                t = mdp.targets[h, s, a, draw(mdp.weights[h, s, a], 0, mdp.degree[h, s, a], rng)]
+                learner.watch(state, h, s, a, t)
+                seen[h, s, a, t] += 1
+                s = t
+        for s in range(S):
+            for a in range(A):
+                x[s, a] = 0.0
+                for t in range(S):
+                    x[s, a] += seen[steps - 1, s, a, t] / (played + batch)
 
 
 def collect_covariates(

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from claimlab.theory.evidence import from_json, judge, to_json
-from claimlab.theory.exact_comparisons import bound_comparison, settled, settled_rate, sign_comparison
+from claimlab.theory.exact_comparisons import (
+    bound_comparison,
+    bounded_comparison,
+    settled,
+    settled_rate,
+    sign_comparison,
+    sign_rate,
+)
 
 
 @given(st.lists(st.integers(-3, 3), min_size=10, max_size=40), st.integers(-1, 1))
@@ -32,7 +39,15 @@ def test_the_interval_covers_the_median():
     assert 0 < missed / 2**12 <= 0.05
 
 
-@pytest.mark.parametrize(("low", "high", "share"), [(0.0, 2.0, 0.5), (0.5, 5.5, 0.1), (0.0, 10.0, 0.1)])
+LAWS = [
+    (0.0, 2.0, 0.5),
+    (0.5, 5.5, 0.1),
+    (0.0, 10.0, 0.1),
+    (0.9, 1.9, 0.1),
+]  # two points and the second one's probability
+
+
+@pytest.mark.parametrize(("low", "high", "share"), LAWS)
 @pytest.mark.parametrize("level", [0.5, 0.05, 1e-3])
 def test_the_product_is_a_p_value(low, high, share, level):
     """Two-point laws of mean 1, all outcomes of ten runs: p falls below the level with at most its probability."""
@@ -56,6 +71,42 @@ def test_a_bound_from_above_decides_one_side():
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "share"), [(0.0, 2.0, 0.5), (0.5, 5.5, 0.1), (0.0, 10.0, 0.1), (0.9, 1.9, 0.1)]
+)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("level", [0.5, 0.05, 1e-3])
+def test_both_products_are_p_values(low, high, share, reverse, level):
+    """The same in [0, 10] with the number itself: the mean lies on the edge, so neither side may be excluded often."""
+    assert (1 - share) * low + share * high == pytest.approx(1)
+    chance = np.zeros(2)
+    for k in range(11):
+        found = bounded_comparison([high] * k + [low] * (10 - k), 1.0, most=10.0, reverse=reverse)
+        chance += (np.array(found.p_values) <= level) * comb(10, k) * share**k * (1 - share) ** (10 - k)
+    assert chance.max() <= level
+
+
+def test_a_number_that_the_mean_is_far_from():
+    """(1 / 4)^10 against a mean of at most 1, and ((10 - 5) / (10 - 4))^10 against one of at least 5."""
+    above, below = (bounded_comparison([4.0] * 10, known, most=10.0) for known in (1.0, 5.0))
+    assert (above.p_support, above.p_refute) == (pytest.approx(0.25**10), 1.0)
+    assert (below.p_support, below.p_refute) == (1.0, pytest.approx((5 / 6) ** 10))
+    turned = bounded_comparison([4.0] * 10, 5.0, most=10.0, reverse=True)
+    assert (turned.p_values, turned.difference) == ((below.p_refute, below.p_support), 1.0)
+    assert turned.low <= 1.0 <= turned.high
+
+
+@given(st.lists(st.floats(0.5, 3), min_size=10, max_size=30), st.sampled_from(["at most", "at least"]))
+def test_slopes_are_a_binomial_test(slopes, side):
+    x = np.array([1.0, 2.0, 8.0])
+    found = sign_rate(x, x ** np.array(slopes)[:, None], exponent=1.7, side=side, resolution=0.1)
+    wins = sum(s <= 1.8 if side == "at most" else s >= 1.6 for s in slopes)
+    assert found.p_support == pytest.approx(binomtest(wins, len(slopes), 0.5, alternative="greater").pvalue)
+    assert found.p_refute == pytest.approx(binomtest(wins, len(slopes), 0.5, alternative="less").pvalue)
+    assert found.slope == pytest.approx(np.median(slopes))
+    assert from_json(to_json(found)) == found
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: sign_comparison([1.0] * 9, [0.0] * 9, effect=0.0), "10 pairs at least"),
@@ -63,6 +114,9 @@ def test_a_bound_from_above_decides_one_side():
         (lambda: bound_comparison([1.0, -1.0], 1.0, effect=0.0), r"x\[1\] is -1"),
         (lambda: bound_comparison([1.0], 1.0, effect=1.0, reverse=True), "leave no positive mean"),
         (lambda: bound_comparison([1.0], -1.0, effect=0.0), "most"),
+        (lambda: bounded_comparison([1.0, 3.0], 1.0, most=2.0), r"a\[1\] is 3, more than most = 2"),
+        (lambda: bounded_comparison([1.0], 2.0, most=2.0), "known"),
+        (lambda: sign_rate([1.0, 2.0, 3.0], np.ones((9, 3)), exponent=1.0, side="at most"), "10 runs at least"),
     ],
 )
 def test_bad_calls(call, message):

@@ -168,6 +168,22 @@ def test_fitted_q_iteration_is_value_iteration():
     np.testing.assert_allclose(path[-1].reshape(2, 2), q, rtol=1e-9)
 
 
+@given(seeds(), st.sampled_from([0.0, 0.7]))
+@settings(max_examples=20)
+def test_each_iteration_is_a_regression(seed, ridge):
+    """Against lstsq on the stacked rows, where the ridge is d rows more; with one next action, evaluation."""
+    rng = np.random.default_rng(seed)
+    n, A, d = 12, int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    phi, after, r, w = rng.normal(size=(n, d)), rng.normal(size=(n, A, d)), rng.random(n), np.zeros(d)
+    stacked = np.concatenate([phi, np.sqrt(ridge) * np.eye(d)])
+    path = fitted_q_iteration(phi, after, r, 0.5, iterations=3, ridge=ridge)
+    for k in range(3):
+        np.testing.assert_allclose(path[k], w, rtol=1e-8, atol=1e-10)
+        w = np.linalg.lstsq(stacked, np.append(r + 0.5 * (after @ w).max(axis=1), np.zeros(d)), rcond=None)[0]
+    one = fitted_q_evaluation(phi, after[:, 0], r, 0.5, iterations=3, ridge=ridge)
+    np.testing.assert_array_equal(one, fitted_q_iteration(phi, after[:, :1], r, 0.5, iterations=3, ridge=ridge))
+
+
 def test_fitted_q_evaluation_may_diverge():
     """Tsitsiklis & Van Roy (1997): features 1 and 2, transitions to the second state, no rewards; LSTD is fine."""
     path = fitted_q_evaluation([[1.0], [2.0]], [[2.0], [2.0]], [1.0, 0.0], 0.95, iterations=100)

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from claimlab.experiments.papers import realizability as paper
 from claimlab.mdps import TabularMDP, garnet
+from claimlab.mdps.offline import solve_least_squares
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import Outcome
 from claimlab.theory.offline_estimators import (
@@ -17,7 +18,6 @@ from claimlab.theory.offline_estimators import (
     diagnose,
     diagnose_log,
     draw_sample,
-    lstd,
     minimax,
     sample_moments,
 )
@@ -233,4 +233,4 @@ def test_lstd_on_the_population_is_the_truth():
     chain, phi = drawn(4)
     m, b = sample_moments(chain, phi, draw_sample(chain, 10, np.random.default_rng(0))._replace(
         weight=chain.mu, r=chain.r, P=chain.P))  # fmt: skip
-    np.testing.assert_allclose(phi @ lstd(m, b), chain.q, atol=1e-9)
+    np.testing.assert_allclose(phi @ solve_least_squares(m.A, b), chain.q, atol=1e-9)

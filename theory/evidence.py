@@ -9,12 +9,12 @@ ledger's p-values together (Holm 1979) before it decides.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from fractions import Fraction
 from math import inf, isfinite, isnan, nan, sqrt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -204,6 +204,9 @@ class Statistical(Evidence):
     def lacking(self, level: float) -> str:
         """What a verdict would take."""
         return f"neither side is excluded at level {level:.2g}: more runs would decide."
+
+
+S = TypeVar("S", bound=Statistical)
 
 
 @dataclass(frozen=True)
@@ -423,6 +426,17 @@ def comparison(a: Array, b: Array, *, effect: float, rng: Generator, within: Ran
     differences, largest = a_checked - b_checked, float(np.max(abs(np.array([a_checked, b_checked]))))
     low, high, above, below = _tested(differences, effect, rng, largest, within)
     return Comparison(above, below, float(differences.mean()), low, high, effect, len(differences))
+
+
+def all_of(pieces: Sequence[S]) -> S:
+    """Evidence on a statement that each of `pieces` is a case of.
+
+    It holds only if its least supported case does; it is refuted by its first case alone, the hardest one, which is
+    thus fixed before the run.
+    """
+    worst = max(pieces, key=lambda piece: piece.p_support)
+    shown = pieces[0] if pieces[0].p_support == worst.p_support else worst
+    return replace(shown, p_refute=pieces[0].p_refute)
 
 
 def judge(ledger: Mapping[str, Evidence], level: float = LEVEL) -> dict[str, Verdict]:

@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike
 
 from claimlab import checks
 from claimlab.checks import Array
+from claimlab.mdps.offline import solve_least_squares
 from claimlab.theory.realizability import (
     Moments,
     PairChain,
@@ -93,16 +94,6 @@ def sample_moments(problem: PairChain, features: Array, sample: Sample) -> tuple
     second = (sample.weight @ sample.P * features.T) @ features
     G = A + A.T - weighted.T @ features + problem.gamma**2 * second
     return Moments(weighted.T @ features, A, G, problem.start @ features, problem.gamma), weighted.T @ sample.r
-
-
-def lstd(m: Moments, b: Array) -> Array:
-    r"""Least-squares temporal differences, :math:`\hat w = \hat A^{-1}\hat b`; a clear error where A is singular."""
-    if np.linalg.matrix_rank(m.A) < len(b):
-        raise ValueError(
-            "the matrix of LSTD is singular: the log does not determine the weights (incompleteness 1, or features "
-            "that are dependent on the log)."
-        )
-    return np.asarray(np.linalg.solve(m.A, b), dtype=np.float64)
 
 
 def lstd_radius(m: Moments, n: int, span: float, delta: float) -> float:
@@ -178,7 +169,7 @@ def diagnose_log(
     gamma = checks.interval("gamma", gamma, 0, 1, "[)")
     x = phi - gamma * after
     m = Moments(phi.T @ phi / n, phi.T @ x / n, x.T @ x / n, start.mean(axis=0), gamma)
-    weights = lstd(m, phi.T @ r / n)
+    weights = solve_least_squares(m.A, phi.T @ r / n)  # LSTD
     C = (concentrability(m), concentrability(m._replace(G=projected(m))))
     return Diagnosis(
         incompleteness(m),

@@ -20,3 +20,4 @@ claim = partial(Claim, paper=PAPER)
 TABULAR = "finite states, actions and steps; rewards in [0, 1]; transitions unknown"
 DETERMINISTIC = "the maximum over deterministic policies"
 PAIRED = "in most of the runs, paired (sign test)"
+RUNWISE = "the slope of most of the runs (sign test)"

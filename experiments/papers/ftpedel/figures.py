@@ -145,7 +145,8 @@ def exploration(needs: OnlineNeeds, dataset: Log) -> Figure:
     """
     H, S, A = needs.explore.shape
     fig, axes = plt.subplots(
-        2, H, squeeze=False, sharex=True, sharey=True, figsize=(max(COLUMN, 0.9 + H * (0.5 + 0.22 * A)), 1.4 + 0.36 * S)
+        2, H, squeeze=False, sharex=True, sharey=True, layout="constrained",
+        figsize=(max(COLUMN, 0.9 + H * (0.5 + 0.22 * A)), 1.4 + 0.36 * S),
     )  # fmt: skip
     norm = LogNorm(1, max(float(dataset.visits.max()), float(needs.explore.max()), 10.0))
     for row, visits, title in zip(axes, (dataset.visits, needs.explore), ("the log", "to explore")):
@@ -160,7 +161,7 @@ def exploration(needs: OnlineNeeds, dataset: Log) -> Figure:
         axes[0, h].set_title(f"step {h}")
         axes[1, h].set_xlabel("action")
     fig.colorbar(ScalarMappable(norm), ax=axes, label="visits")
-    alone = f"{needs.verifiable:.3g} and more" if np.isfinite(needs.verifiable) else "none"
+    alone = f"{needs.verifiable:.3g} and more" if needs.verifiable < H else "none"  # H is the largest return
     fig.suptitle(
         f"{needs.episodes:.0f} online episodes for ε = {needs.eps:g}\nε that the log alone verifies: {alone}",
         fontsize=8,

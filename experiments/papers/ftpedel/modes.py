@@ -8,39 +8,26 @@ import numpy as np
 
 from claimlab.experiments.papers.ftpedel.common import TABULAR, claim
 from claimlab.experiments.papers.ftpedel.learning import (
+    BATCH,
+    CASES,
+    CUT,
     DELTA,
     EPS,
+    KINDS,
+    LEARNERS,
+    ROUNDS,
     RUNS,
     SETTING,
-    actions,
+    good_policies,
     scaled_beta,
-    tasks,
     uniform,
 )
 from claimlab.mdps.fine_tuning import Oracle, derived_beta, fine_tune
 from claimlab.mdps.linear import LinearMDP
 from claimlab.mdps.logs import draw_log
-from claimlab.mdps.online_design import RegretDesign
-from claimlab.mdps.staged import staged_occupancy, staged_optimum, staged_value
+from claimlab.mdps.staged import staged_occupancy
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Probability, probability
-
-ROUNDS, BATCH = 8, 128  # of FWRegret, for each epoch and step
-
-
-def _regret_check(budget: Budget, share: float = 1.0) -> Probability:
-    """Runs whose policy is not eps-optimal: four of five on arms with gaps just above eps, the others on a lock."""
-    runs, failures = RUNS[budget.name], 0
-    beta = partial(scaled_beta, share, derived_beta)
-    for run in range(runs):
-        task = tasks()[3 if run % 5 else 2]
-        rng = np.random.default_rng(np.random.SeedSequence([budget.seed, 22, run]))
-        log = draw_log(task.mdp, uniform(task.mdp), task.offline, rng)
-        explorer = RegretDesign(task.mdp, rng, rounds=ROUNDS, batch=BATCH)
-        found = fine_tune(task.mdp, explorer, EPS, DELTA, rng, offline=log, beta=beta)
-        value = staged_value(task.mdp, actions(found.policy, task.mdp.n_actions))
-        failures += int(staged_optimum(task.mdp).value - value > EPS)
-    return probability(failures, runs, DELTA)
 
 
 @lru_cache(maxsize=1)
@@ -78,12 +65,11 @@ CLAIMS = (
             TABULAR,
             f"{ROUNDS} rounds of {BATCH} episodes of UCBVI for each epoch and step, a tenth of uniform play",
             SETTING,
-            "four arms with gaps of 0.22 and more and 20 offline episodes; in a fifth of the runs a lock of two steps "
-            "and 2 000",
+            KINDS,
         ),
-        check=_regret_check,
-        control=partial(_regret_check, share=1 / 2000),
-        control_statement=r"the same with $\beta/2000$.",
+        check=partial(good_policies, explorer=LEARNERS),
+        control=partial(good_policies, explorer=LEARNERS, share=1 / 2000, cases=CASES[:1]),
+        control_statement=CUT,
     ),
     claim(
         id="ftpedel/returns-a-good-policy-linear",

@@ -15,14 +15,15 @@ from numpy.random import Generator
 from scipy.stats import binom
 
 from claimlab.checks import Array
-from claimlab.experiments.papers.ftpedel.common import TABULAR, claim
+from claimlab.experiments.papers.ftpedel.common import RUNWISE, TABULAR, claim
 from claimlab.experiments.papers.ftpedel.learning import DELTA, EPS, ORACLE, SETTING, tasks, uniform
 from claimlab.mdps.fine_tuning import Oracle, derived_beta, epoch_widths, fine_tune
 from claimlab.mdps.logs import Log, draw_log
 from claimlab.mdps.policy_classes import values
 from claimlab.mdps.staged import staged_occupancy
 from claimlab.theory.claims import Budget
-from claimlab.theory.evidence import Probability, Rate, probability, rate
+from claimlab.theory.evidence import Probability, Rate, probability
+from claimlab.theory.exact_comparisons import sign_rate
 
 # The covariance of both ----------------------------------------------------------------------------------------------
 
@@ -128,8 +129,9 @@ def _savings_rate_check(budget: Budget, sizes: tuple[int, ...] = BELOW) -> Rate:
     """What the last epoch saves against no log, over the size of the log."""
     runs = _runs(budget)
     saved = [played(0, runs, budget.seed)[:, -1] - played(n, runs, budget.seed)[:, -1] for n in sizes]
-    return rate(np.array(sizes, dtype=np.float64), np.array(saved).T, exponent=1.0, side="at least", resolution=0.1,
-                rng=budget.rng("bootstrap"))  # fmt: skip
+    return sign_rate(
+        np.array(sizes, dtype=np.float64), np.array(saved).T, exponent=1.0, side="at least", resolution=0.1
+    )
 
 
 def _predicted_check(budget: Budget, forget: bool = False) -> Probability:
@@ -156,6 +158,7 @@ CLAIMS = (
             SETTING,
             "random MDP of 81 policies",
             f"offline episodes {BELOW}: below the floor by the programs, not by runs",
+            RUNWISE,
         ),
         check=_savings_rate_check,
         control=partial(_savings_rate_check, sizes=BEYOND),

@@ -24,9 +24,8 @@ from claimlab.bandits.weights import TsallisINF
 from claimlab.checks import Array, Bools
 from claimlab.experiments.papers.learning_to_relax.cg import LEFT
 from claimlab.experiments.papers.learning_to_relax.common import claim
-from claimlab.experiments.papers.learning_to_relax.learners import all_of
 from claimlab.theory.claims import Budget
-from claimlab.theory.evidence import Comparison, comparison
+from claimlab.theory.evidence import Comparison, all_of, comparison
 from claimlab.theory.relaxation import cg_surrogate, cg_surrogate_cap, repaired_cg_semi_lipschitz
 from claimlab.theory.relaxation_regret import semi_lipschitz
 

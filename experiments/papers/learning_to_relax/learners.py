@@ -18,7 +18,7 @@ from claimlab.checks import Array
 from claimlab.draws import sample
 from claimlab.experiments.papers.learning_to_relax.common import claim
 from claimlab.theory.claims import Budget
-from claimlab.theory.evidence import Comparison, Identity, Outcome, comparison
+from claimlab.theory.evidence import Comparison, Identity, Outcome, all_of, comparison
 from claimlab.theory.relaxation_regret import tsallis_anytime, tsallis_constant_rate, tsallis_printed
 
 EPS = float(np.finfo(np.float64).eps)
@@ -116,17 +116,6 @@ def below(bound: float, regret: Array, budget: Budget, **witness: Any) -> Compar
         "standard error": float(regret.std() / sqrt(len(regret))),
     }
     return replace(found, witness={**witness, **known, "regret / bound": float(regret.mean() / bound)})
-
-
-def all_of(pieces: list[Comparison]) -> Comparison:
-    """Evidence on a statement that each of `pieces` is a case of.
-
-    It holds only if its least supported case does; it is refuted by its first case alone, the hardest one, which is
-    thus fixed before the run.
-    """
-    worst = max(pieces, key=lambda piece: piece.p_support)
-    shown = pieces[0] if pieces[0].p_support == worst.p_support else worst
-    return replace(shown, p_refute=pieces[0].p_refute)
 
 
 # Algorithm 4: the weights -------------------------------------------------------------------------------------------

@@ -21,9 +21,8 @@ from claimlab.bandits.relaxation.matrices import Grid, SPDMatrix
 from claimlab.bandits.relaxation.systems import graph_laplacian, shifted, stiffness
 from claimlab.checks import Array
 from claimlab.experiments.papers.learning_to_relax.common import claim
-from claimlab.experiments.papers.learning_to_relax.learners import all_of
 from claimlab.theory.claims import Budget
-from claimlab.theory.evidence import Comparison, comparison
+from claimlab.theory.evidence import Comparison, all_of, comparison
 from claimlab.theory.exact_comparisons import settled
 
 CAP = 10_000  # iterations, as in the authors' code

@@ -18,10 +18,11 @@ from claimlab.experiments.papers.realizability.common import (
     regular,
     two_states,
 )
+from claimlab.mdps.offline import solve_least_squares
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Identity, Inequality, Outcome
 from claimlab.theory.falsify import Trial, attack, equate
-from claimlab.theory.offline_estimators import draw_sample, lstd, sample_moments
+from claimlab.theory.offline_estimators import draw_sample, sample_moments
 from claimlab.theory.realizability import (
     PairChain,
     amplification,
@@ -136,7 +137,7 @@ def _iteration_check(budget: Budget, share: float = 0.5, direct: bool = False) -
     for _ in range(200):
         w *= 1 - float(m.A[0, 0] / m.sigma[0, 0])
     if direct:
-        w = float(lstd(m, np.zeros(1))[0])
+        w = float(solve_least_squares(m.A, np.zeros(1))[0])
     witness = {"share": share, "A": float(m.A[0, 0]), "weight": w, "beta": incompleteness(m)}
     return Inequality(abs(w), abs(w) - 1.0, 1e-9, 1, 1, 1, 1, witness)
 
@@ -152,7 +153,7 @@ def _fixed_point(P: Array, phi: Array, w: Array, mu: Array, u: Array, gamma: Arr
     m, b = sample_moments(chain, phi, sample)
     if not regular(m.sigma) or abs(np.linalg.det(m.A)) < 1e-3:
         return None
-    f = phi @ (lstd(m, b) + shift)
+    f = phi @ (solve_least_squares(m.A, b) + shift)
     image = sample.r + chain.gamma * sample.P @ f
     weighted = np.sqrt(sample.weight)[:, None] * phi
     fit = np.linalg.lstsq(weighted, np.sqrt(sample.weight) * image, rcond=None)[0]

@@ -10,10 +10,11 @@ from scipy.optimize import root_scalar
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.realizability.common import FINITE, LINEAR, SINGULAR, claim, two_states
+from claimlab.mdps.offline import solve_least_squares
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Probability, Rate, probability, rate
 from claimlab.theory.exact_comparisons import settled_rate
-from claimlab.theory.offline_estimators import draw_sample, lstd, lstd_radius, minimax, sample_moments
+from claimlab.theory.offline_estimators import draw_sample, lstd_radius, minimax, sample_moments
 from claimlab.theory.realizability import (
     PairChain,
     bellman_chain,
@@ -147,7 +148,7 @@ def _interval_check(budget: Budget, share: float = 1.0) -> Probability:
     rng, failures = budget.rng("logs"), 0
     for _ in range(runs):
         m, b = sample_moments(chain, phi, draw_sample(chain, 400, rng, bernoulli=True))
-        value, radius = float(m.start @ lstd(m, b)), lstd_radius(m, 400, 2.0, DELTA)
+        value, radius = float(m.start @ solve_least_squares(m.A, b)), lstd_radius(m, 400, 2.0, DELTA)
         failures += abs(value - float(chain.start @ chain.q)) > share * radius
     return probability(int(failures), runs, DELTA)
 
