@@ -19,7 +19,7 @@ from claimlab.experiments.papers.stepmix.common import (
     long,
     seeds,
 )
-from claimlab.experiments.papers.stepmix.instances import DELTA, minimax_tree, task
+from claimlab.experiments.papers.stepmix.instances import DELTA, Task, cliff_edge, minimax_tree, task
 from claimlab.experiments.papers.stepmix.price import smallest
 from claimlab.mdps.confidence import L1Sets
 from claimlab.mdps.conservative import StepMix
@@ -27,7 +27,7 @@ from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.optimistic import Fixed
 from claimlab.mdps.staged import staged_optimum, staged_value
 from claimlab.theory.claims import Budget
-from claimlab.theory.conservative import conservative_regret
+from claimlab.theory.conservative import conservative_regret, union_log
 from claimlab.theory.evidence import Comparison, Inequality, Rate, comparison, rate
 
 
@@ -67,6 +67,43 @@ def _tree(budget: Budget, scale: float = 1.0) -> Rate:
         learner("StepMix", there), there.mdp, episodes=length, runs=seeds(budget), seed=budget.seed, checkpoints=40
     )
     return _last_decade(record, budget)
+
+
+def _stuck(budget: Budget, scale: float = 0.1) -> Rate:
+    """Mean regret of groups of six runs, as some runs are lucky: where sets are narrow one fall deters for ever."""
+    mdp = cliff_edge(3, success=0.4, safe=0.1)
+    there = Task(mdp, np.eye(2)[np.zeros((3, 3), int)], 0.05).with_scale(scale)
+    record = play_episodes(learner("StepMix", there), mdp, episodes=2**14, runs=60, seed=budget.seed, checkpoints=40)
+    last = record.times >= record.times[-1] / 10
+    x, means = record.times[last].astype(float), record.regret[:, last].reshape(10, 6, -1).mean(axis=1)
+    return rate(x, means, exponent=1.0, side="at least", rng=budget.rng("bootstrap"))
+
+
+TREES = {  # actions, depth, wait, pay
+    "A": ((2, 1, 1, 2), (4, 1, 1, 2), (8, 1, 1, 2)),
+    "S": ((2, 1, 1, 2), (2, 2, 1, 2), (2, 3, 1, 2)),
+    "H": ((2, 1, 1, 1), (2, 1, 2, 2), (2, 1, 4, 4)),
+}
+
+
+def _in_size(budget: Budget, what: str, exponent: float = 1.0) -> Rate:
+    """Regret under the worst of three advantages, against the leading term H(H-1) sqrt(SA L_K)."""
+    K, runs = (2**12, 12) if budget.name == "smoke" else (2**14, 24)
+    leading, columns = [], []
+    for tree in TREES[what]:
+        A, depth, wait, _ = tree
+        H, S, _ = minimax_tree(*tree).r.shape
+        log_term, worst = union_log(S, A, H, K, DELTA), np.zeros(runs)
+        for c in (0.5, 1.0, 2.0):
+            advantage = min(c * sqrt(wait * A**depth * log_term / K), 0.5)
+            there = task(minimax_tree(*tree, advantage), share=0.25)
+            record = play_episodes(
+                learner("StepMix", there), there.mdp, episodes=K, runs=runs, seed=budget.seed, checkpoints=1
+            )
+            worst = max(worst, record.regret[:, -1], key=np.mean)
+        columns.append(worst)
+        leading.append(H * (H - 1) * sqrt(S * A * log_term))
+    return rate(leading, np.array(columns).T, exponent=exponent, side="at most", rng=budget.rng("bootstrap"))
 
 
 def _lower(budget: Budget, informed: bool = False) -> Comparison:
