@@ -1,4 +1,11 @@
-"""Theorem 1, the leading term: how the regret grows with the episodes, and on the instance of the lower bound."""
+r"""Theorem 1, the leading term: how the regret grows with the episodes, and on the instance of the lower bound.
+
+No claim says how it grows with S, A and H.  Along trees of 2, 4 and 8 places regret under the worst advantage grows
+faster than the leading term of the theorem, :math:`H(H-1)\sqrt{SAKL_K}`, also where nearly all episodes are plainly
+optimistic: it is the number of *wrong* places that counts, one less than all, and that is another power law until there
+are many.  From some 16 places on K has to be about :math:`10^5` for the leading term to show, which is beyond the smoke
+budget.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +34,7 @@ from claimlab.mdps.episodes import EpisodeRecord, Learner, play_episodes
 from claimlab.mdps.optimistic import Fixed
 from claimlab.mdps.staged import staged_optimum, staged_value
 from claimlab.theory.claims import Budget
-from claimlab.theory.conservative import conservative_regret, union_log
+from claimlab.theory.conservative import conservative_regret
 from claimlab.theory.evidence import Comparison, Inequality, Rate, comparison, rate
 
 
@@ -69,41 +76,14 @@ def _tree(budget: Budget, scale: float = 1.0) -> Rate:
     return _last_decade(record, budget)
 
 
-def _stuck(budget: Budget, scale: float = 0.1) -> Rate:
-    """Mean regret of groups of six runs, as some runs are lucky: where sets are narrow one fall deters for ever."""
-    mdp = cliff_edge(3, success=0.4, safe=0.1)
-    there = Task(mdp, np.eye(2)[np.zeros((3, 3), int)], 0.05).with_scale(scale)
-    record = play_episodes(learner("StepMix", there), mdp, episodes=2**14, runs=60, seed=budget.seed, checkpoints=40)
+def _stuck(budget: Budget, scale: float = 0.05) -> Rate:
+    """Mean regret of groups of forty runs, as some runs are lucky: where sets are narrow one fall deters for ever."""
+    mdp = cliff_edge(2, success=0.3, safe=0.1)
+    there = Task(mdp, np.eye(2)[np.zeros((2, 3), int)], 0.05).with_scale(scale)
+    record = play_episodes(learner("StepMix", there), mdp, episodes=2**11, runs=800, seed=budget.seed, checkpoints=40)
     last = record.times >= record.times[-1] / 10
-    x, means = record.times[last].astype(float), record.regret[:, last].reshape(10, 6, -1).mean(axis=1)
+    x, means = record.times[last].astype(float), record.regret[:, last].reshape(20, 40, -1).mean(axis=1)
     return rate(x, means, exponent=1.0, side="at least", rng=budget.rng("bootstrap"))
-
-
-TREES = {  # actions, depth, wait, pay
-    "A": ((2, 1, 1, 2), (4, 1, 1, 2), (8, 1, 1, 2)),
-    "S": ((2, 1, 1, 2), (2, 2, 1, 2), (2, 3, 1, 2)),
-    "H": ((2, 1, 1, 1), (2, 1, 2, 2), (2, 1, 4, 4)),
-}
-
-
-def _in_size(budget: Budget, what: str, exponent: float = 1.0) -> Rate:
-    """Regret under the worst of three advantages, against the leading term H(H-1) sqrt(SA L_K)."""
-    K, runs = (2**12, 12) if budget.name == "smoke" else (2**14, 24)
-    leading, columns = [], []
-    for tree in TREES[what]:
-        A, depth, wait, _ = tree
-        H, S, _ = minimax_tree(*tree).r.shape
-        log_term, worst = union_log(S, A, H, K, DELTA), np.zeros(runs)
-        for c in (0.5, 1.0, 2.0):
-            advantage = min(c * sqrt(wait * A**depth * log_term / K), 0.5)
-            there = task(minimax_tree(*tree, advantage), share=0.25)
-            record = play_episodes(
-                learner("StepMix", there), there.mdp, episodes=K, runs=runs, seed=budget.seed, checkpoints=1
-            )
-            worst = max(worst, record.regret[:, -1], key=np.mean)
-        columns.append(worst)
-        leading.append(H * (H - 1) * sqrt(S * A * log_term))
-    return rate(leading, np.array(columns).T, exponent=exponent, side="at most", rng=budget.rng("bootstrap"))
 
 
 def _lower(budget: Budget, informed: bool = False) -> Comparison:
@@ -179,6 +159,24 @@ CLAIMS = (
         check=_tree,
         control=partial(_tree, scale=3.0),
         control_statement="the same with radii three times as wide, where no certificate comes in time.",
+    ),
+    claim(
+        id="stepmix/small-radii-linear",
+        source="ours, what scaled bonuses do to the regret",
+        statement=(
+            r"With radii a twentieth as wide StepMix's regret, averaged over forty runs, grows like $K$ over the last "
+            "decade of episodes."
+        ),
+        kind=Rate,
+        premises=(
+            TABULAR,
+            BASELINE,
+            r"two steps along a cliff where a prize is won with probability 0.3, $\gamma = 0.05$, 2048 episodes",
+            "instance and scale were chosen after a look: elsewhere few runs are stuck",
+        ),
+        check=_stuck,
+        control=partial(_stuck, scale=1.0),
+        control_statement="so it does with the radii of the theorem.",
     ),
     claim(
         id="stepmix/minimax-lower",
