@@ -172,7 +172,7 @@ CLAIMS = (
             TABULAR,
             BASELINE,
             r"two steps along a cliff where a prize is won with probability 0.3, $\gamma = 0.05$, 2048 episodes",
-            "instance, scale and groups were chosen after a look, as few runs are stuck elsewhere; it held at new seeds",
+            "instance, scale and groups were chosen after a look, as few runs stick elsewhere; it held at new seeds",
         ),
         check=_stuck,
         control=partial(_stuck, scale=1.0),
