@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
@@ -12,7 +12,30 @@ from numpy.random import Generator
 from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.average_learning import AverageLearner
-from claimlab.mdps.loop import FiniteLOOP, ModelLOOP, ModelState, least_of
+from claimlab.mdps.loop import FiniteLOOP, ModelLOOP, ModelState
+
+
+class Watcher(AverageLearner):
+    """Plays as `base` does and notes what it chooses; which errors are summed is left to the subclass.
+
+    Its state has the fields `base`, `in_sample`, float[M], and `worst`, in the order of :class:`Watch`.
+    """
+
+    base: FiniteLOOP
+    optimism: Array  # [M], J_f - J*
+
+    def decide(self, state: Any, t: int, s: int, rng: Generator) -> int:
+        chosen, before = state.base.chosen, state.base.chosen.used[1]
+        a = self.base.decide(state.base, t, s, rng)
+        f = chosen.used[0]
+        state.worst[2] = max(state.worst[2], state.in_sample[f])
+        if chosen.used[1] > before:
+            state.worst[1] = max(state.worst[1], state.in_sample[f])
+            state.worst[3] = min(state.worst[3], self.optimism[f])
+        return a
+
+    def switches(self, state: Any) -> int:
+        return self.base.switches(state.base)
 
 
 class AuditState(NamedTuple):
@@ -23,30 +46,21 @@ class AuditState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Audited(AverageLearner):
+class Audited(Watcher):
     """A ModelLOOP that is watched by someone who knows the truth: it plays as `base` does, for :func:`audit`."""
 
     base: ModelLOOP
     truth: int = 0
+    optimism: Array = field(init=False)  # [M]
 
     def __post_init__(self) -> None:
-        self._settle(truth=checks.integer("truth", self.truth, 0, self.base.models.size - 1))
+        truth, gain = checks.integer("truth", self.truth, 0, self.base.models.size - 1), self.base.models.optimal.gain
+        self._settle(truth=truth, optimism=checks.array("optimism", gain - gain[truth], ndim=1))
 
     def fresh(self, r: Array, horizon: int) -> AuditState:
         worst = np.zeros(4)
         worst[3] = inf
         return AuditState(self.base.fresh(r, horizon), np.zeros(self.base.models.P.shape[0]), worst, np.zeros(5))
-
-    def decide(self, state: AuditState, t: int, s: int, rng: Generator) -> int:
-        chosen, before = state.base.chosen, state.base.chosen.used[1]
-        a = self.base.decide(state.base, t, s, rng)
-        f = chosen.used[0]
-        state.worst[2] = max(state.worst[2], state.in_sample[f])
-        if chosen.used[1] > before:
-            state.worst[1] = max(state.worst[1], state.in_sample[f])
-            optimal = self.base.models.optimal
-            state.worst[3] = min(state.worst[3], optimal.gain[f] - optimal.gain[self.truth])
-        return a
 
     def absorb(self, state: AuditState, t: int, s: int, a: int, successor: int) -> None:
         optimal, backed, f = self.base.models.optimal, state.base.backed, state.base.chosen.used[0]
@@ -61,11 +75,7 @@ class Audited(AverageLearner):
         state.sums[3] += optimal.v[f, successor] - optimal.v[f, s]
         state.sums[4] += error * error
         self.base.absorb(state.base, t, s, a, successor)
-        loss = state.base.loss
-        state.worst[0] = max(state.worst[0], loss[self.truth] - least_of(loss))
-
-    def switches(self, state: AuditState) -> int:
-        return self.base.switches(state.base)
+        state.worst[0] = max(state.worst[0], self.base.excess(state.base, self.truth))
 
 
 class Audit(NamedTuple):
@@ -97,7 +107,7 @@ class WatchedState(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Watched(AverageLearner):
+class Watched(Watcher):
     """Any LOOP, watched with a table of the true errors: it plays as `base` does, for :func:`watch`.
 
     Parameters
@@ -128,16 +138,6 @@ class Watched(AverageLearner):
         worst[3] = inf
         return WatchedState(self.base.fresh(r, horizon), np.zeros(self.optimism.size), worst)
 
-    def decide(self, state: WatchedState, t: int, s: int, rng: Generator) -> int:
-        chosen, before = state.base.chosen, state.base.chosen.used[1]
-        a = self.base.decide(state.base, t, s, rng)
-        f = chosen.used[0]
-        state.worst[2] = max(state.worst[2], state.in_sample[f])
-        if chosen.used[1] > before:
-            state.worst[1] = max(state.worst[1], state.in_sample[f])
-            state.worst[3] = min(state.worst[3], self.optimism[f])
-        return a
-
     def absorb(self, state: WatchedState, t: int, s: int, a: int, successor: int) -> None:
         f = state.base.chosen.used[0]
         table = f if self.errors.shape[0] > 1 else 0
@@ -147,9 +147,6 @@ class Watched(AverageLearner):
         state.worst[4] += self.errors[table, s, a, f] ** 2
         self.base.absorb(state.base, t, s, a, successor)
         state.worst[0] = max(state.worst[0], self.base.excess(state.base, self.truth))
-
-    def switches(self, state: WatchedState) -> int:
-        return self.base.switches(state.base)
 
 
 class Watch(NamedTuple):

@@ -190,6 +190,29 @@ def _linear(budget: Budget, better: str, worse: str) -> Comparison:
     return _compare(budget, learners, better, worse, given.world, T, max(20, budget.runs // 500))
 
 
+# without the premise --------------------------------------------------------------------------------------------------
+
+
+def two_doors(leave: float) -> World:
+    """A hall (state 0) whose action 0 leads to a room that pays 1/2, action 1 to one that pays 1 (state 2).
+
+    A room is left for the hall with probability `leave`; at 0 the optimal gain is 1/2 in the poor room and 1 elsewhere.
+    """
+    P, r = np.zeros((3, 2, 3)), np.array([[0.0] * 2, [0.5] * 2, [1.0] * 2])
+    P[0, 0, 1] = P[0, 1, 2] = 1
+    P[1:, :, 0], P[1, :, 1], P[2, :, 2] = leave, 1 - leave, 1 - leave
+    if leave > 0:
+        return world(AverageMDP(P, r, initial=[1, 0, 0]))
+    return World(P.cumsum(axis=2), r, 1.0 - r, np.ones(3), 1.0, 1.0)
+
+
+def _trapped(budget: Budget, leave: float = 0.0) -> Rate:
+    there, horizons, runs = two_doors(leave), tuple(2**k for k in range(10, 15)), 12
+    learner = TabularLOOP(there.span, DELTA)
+    columns = [lives(learner, there, T, runs, seed_of(budget, T)).shortfall[:, -1] for T in horizons]
+    return rate(horizons, np.array(columns).T, exponent=1.0, side="at least", rng=budget.rng("bootstrap"))
+
+
 MIXED = (
     "the truth is model 5 (changed after a look at model 0, whose best action comes first: ties favour whoever takes "
     "the first); which side wins was seen before at other seeds"
@@ -265,6 +288,19 @@ CLAIMS = (
         check=_lscvi_in_horizon,
         control=partial(_lscvi_in_horizon, scale=100.0),
         control_statement="so it does with a bonus 100 times as large.",
+    ),
+    claim(
+        id="loop/one-gain-needed",
+        source="ours, what the premise of one optimal gain is for",
+        statement=(
+            "Where the premise is dropped (two doors to rooms that pay 1/2 and 1 and cannot be left), the regret of "
+            "the ellipsoidal LOOP grows like $T$."
+        ),
+        kind=Rate,
+        premises=("ties favour the first door, behind which is the poor room",),
+        check=_trapped,
+        control=partial(_trapped, leave=0.1),
+        control_statement="so it does where each room is left with probability 0.1.",
     ),
     claim(
         id="loop/beats-ucrl2",

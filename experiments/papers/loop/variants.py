@@ -163,7 +163,7 @@ def _optimism(H: Hypotheses) -> Array:
 def _event(budget: Budget, variant: str, scale: float = 1.0) -> Probability:
     """How often any part of the event fails on each instance, the worst of which is reported."""
     levels, found = LEVELS[variant], []
-    runs = quarter(budget) // (1 if variant == "likelihood" else 2)  # MLE-LOOP's fails in some 2 % of the runs
+    runs = quarter(budget) if variant == "likelihood" else max(500, budget.runs // 8)  # the first's fails in some 2 %
     for name, learner, there, beta in _watched(variant, scale):
         w = watch(lives(learner, there, HORIZON, runs, seed_of(budget, name), keep_states=True).states)
         failed = (w.excess > levels.truth * beta) | (w.optimism < -1e-9)  # gains are solved to some 1e-15
