@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from claimlab.checks import nearest
@@ -94,6 +96,36 @@ PAIRS = (
     ("RED-Drop", "GRPO"),
     ("RED-Weight", "GRPO"),
 )
+
+
+def bnpo(logp: Tensor, batch: Batch) -> Tensor:
+    """BNPO as released: the law of a prompt's mean by its moments over the batch, plain where all means are alike."""
+    p = batch.mean(batch.rewards)
+    m, v = p.mean(), p.var()
+    size = torch.where(v > 0, m * (1 - m) / v - 1, 0.0).clamp(min=0)  # a + b; the released clamp is at zero too
+    return clipped.ppo(logp, batch, signals.beta_normalised(batch, size * m, size * (1 - m)), high=0.28, over="total")
+
+
+def _clip(signal: Callable[[Batch], Tensor], **options: Any) -> Surrogate:
+    return lambda logp, batch: clipped.ppo(logp, batch, signal(batch), **options)
+
+
+def _uniform(batch: Batch) -> Tensor:
+    """BNPO's advantages where the law of a prompt's mean is not known: those of REINFORCE."""
+    return signals.beta_normalised(batch, torch.zeros(()), torch.zeros(()))
+
+
+LOSSES_ARMS: dict[str, Surrogate] = {
+    "REINFORCE": surrogates.reinforce,
+    "BNPO, a = b = 0": _clip(_uniform, over="total"),
+    "BNPO": bnpo,
+    "GRPO": grpo,
+    "Dr. GRPO": _clip(signals.centred, over="constant", budget=tasks.modes().answer_length),
+    "RLOO": _clip(signals.leave_one_out, over="constant", budget=tasks.modes().answer_length),
+    "DAPO": _clip(signals.standardised, high=0.28, over="token"),
+    "CISPO": lambda logp, batch: clipped.cispo(logp, batch, signals.standardised(batch)),
+    "GSPO": lambda logp, batch: clipped.gspo(logp, batch, signals.standardised(batch)),
+}
 RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 
 STALE = Study(
@@ -112,11 +144,9 @@ STALE = Study(
 VARIANTS = replace(
     STALE,
     name="variants",
-    question="Which variants of group-relative REINFORCE stand stale data?  (beside two arms of `stale`)",
-    arms={arm: ARMS[arm] for arm in ARMS if arm not in ALIKE[2:]},
-    data={"stale": 20},
-    pairs=tuple(pair for pair in PAIRS if not {*pair} & {*ALIKE[2:]}),
-    alike=ALIKE[:2],
+    question="Which variants of group-relative REINFORCE stand stale data?",
+    arms=ARMS,
+    pairs=PAIRS,
 )
 SMOKE = replace(
     STALE,
@@ -127,12 +157,22 @@ SMOKE = replace(
     pairs=PAIRS[:1],
     alike=(),
 )
-LONG = replace(
+LOSSES = replace(
     STALE,
+    name="losses",
+    question="Do the losses that came after GRPO beat it, and does BNPO beat REINFORCE?",
+    arms=LOSSES_ARMS,
+    data={"fresh": 1, "stale": 20},
+    pairs=(
+        ("BNPO", "REINFORCE"),
+        *((arm, "GRPO") for arm in ("BNPO", "Dr. GRPO", "RLOO", "DAPO", "CISPO", "GSPO")),
+    ),
+    alike=("REINFORCE", "BNPO, a = b = 0"),
+)
+LONG = replace(
+    VARIANTS,
     name="variants-long",
-    question="All variants on all data: two-digit sums, 240 steps, twenty seeds.",
-    arms=ARMS,
-    pairs=PAIRS,
+    question="The same on two-digit sums: 240 steps, twenty seeds.",
     task=tasks.addition(),
     start=partial(imitate, tasks.addition(), width=96, heads=6, size=256, rate=3e-3),
     settings=Settings(steps=240, prompts=24, group=8, evaluate=40),
@@ -161,7 +201,7 @@ SMOLLM2 = Study(
     rates=(1e-4, 3e-4, 1e-3),
     threads=0,
 )
-STUDIES = (SMOKE, STALE, VARIANTS, LONG, SMOLLM2)
+STUDIES = (SMOKE, STALE, VARIANTS, LOSSES, LONG, SMOLLM2)
 
 
 def named(name: str) -> Study:
