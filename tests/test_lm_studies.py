@@ -279,6 +279,6 @@ def test_designs_name_their_arms():
     with pytest.raises(ValueError, match="small has no arm 'OPMD'"):
         replace(SMALL, pairs=(("OPMD", "REINFORCE"),))
     assert studies.STALE.runs == 3 * 4 * 15
-    assert studies.VARIANTS.runs == 3 * 9 * 15
-    assert studies.LOSSES.runs == 2 * 9 * 15
+    assert studies.VARIANTS.runs == 2 * 7 * 15
+    assert studies.LOSSES.runs == 9 * 15
     assert studies.SMOKE.runs == 30
