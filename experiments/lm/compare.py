@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from claimlab.experiments.lm.rollouts import Reward
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import Diverged, Settings, Surrogate, reinforce
 from claimlab.experiments.lm.transformer import Policy
@@ -30,6 +31,7 @@ class Cell(NamedTuple):
 
 
 Solve = Callable[[Sequence[Cell]], Iterable[pd.DataFrame]]
+Paid = Callable[[int], Reward]  # by the seed of a run
 Progress = Callable[[Mapping[str, float]], None]
 
 
@@ -42,14 +44,18 @@ def compare(
     seeds: int,
     rates: Sequence[float] = (),
     tuning: int = 1,
+    paid: Mapping[str, Paid] | None = None,
     solve: Solve | None = None,
 ) -> pd.DataFrame:
     """A row for each arm, seed and evaluated step: `arm`, `rate`, `seed`, and what `curve` tells.
 
     Every arm has the best of `rates` (that of the settings if there are none) by its mean metric over `tuning` seeds of
-    their own.  A run that diverges scores zero.  `solve` runs cells, in their order, elsewhere or from what is stored.
+    their own.  A run that diverges scores zero.  `paid` are arms that learn from other rewards than the task's, which
+    always scores.  `solve` runs cells, in their order, elsewhere or from what is stored.
     """
-    work: Solve = solve or (lambda cells: [curve(start, task, arms[cell.arm], cell.settings) for cell in cells])
+    work: Solve = solve or (
+        lambda cells: [curve(start, task, arms[c.arm], c.settings, paid=(paid or {}).get(c.arm)) for c in cells]
+    )
     best = dict.fromkeys(arms, rates[0] if rates else settings.rate)
     if len(rates) > 1:
         trials = [
@@ -76,12 +82,16 @@ def curve(
     surrogate: Surrogate,
     settings: Settings,
     *,
+    paid: Paid | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """The rows of `reinforce` where the policy was evaluated; all scores are zero if the run diverges."""
+    reward, model = paid(settings.seed) if paid else task.reward, deepcopy(start)
     try:
-        table = reinforce(deepcopy(start), task, surrogate, settings, folder=folder, progress=progress)
+        table = reinforce(
+            model, task, surrogate, settings, reward=reward, gold=task.reward, folder=folder, progress=progress
+        )
     except Diverged:
         steps = sorted({*range(0, settings.steps + 1, settings.evaluate), settings.steps})
         return pd.DataFrame({"step": steps, "score": np.zeros(len(steps))})

@@ -168,7 +168,8 @@ def _trained(
     progress: Callable[[Mapping[str, float]], None] | None,
 ) -> dict[str, Any]:
     began, state = perf_counter(), path.with_suffix("")
-    table = curve(start, study.task, study.arms[cell.arm], cell.settings, folder=state, progress=progress)
+    paid = study.paid.get(cell.arm)
+    table = curve(start, study.task, study.arms[cell.arm], cell.settings, paid=paid, folder=state, progress=progress)
     rows = [{name: v for name, v in row.items() if v == v} for row in table.to_dict("records")]  # NaN: not measured
     result = {"rows": rows, "seconds": perf_counter() - began, "environment": environment.environment()}
     store.seal(path, key, result)
