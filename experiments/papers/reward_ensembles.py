@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from claimlab.checks import Array, Ints
 from claimlab.experiments.figures import PaperFigure
+from claimlab.experiments.lm import records
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
@@ -268,6 +269,12 @@ FIGURES = (
         r"(left), and does not if they are shared (right).",
         _draw,
     ),
+    PaperFigure(
+        "small-model",
+        "Gold of a small transformer that is paid by merged reward models: mean over ten seeds with 95 % "
+        "intervals.  UWO of weight 0 is the mean.",
+        partial(records.drawn, "reward-ensembles"),
+    ),
 )
 
 CLAIMS = (
@@ -429,5 +436,18 @@ CLAIMS = (
         control=partial(_optima_check, better="mean", worse="single"),
         control_statement="the optimum for the mean has at least 0.1 more than for one model.",
         expected=Outcome.REFUTED,
+    ),
+    claim(
+        id="reward-ensembles/small-model",
+        source="abstract (conservative ensembles in policy optimisation), on a small model (recorded runs)",
+        statement="Paid by the worst of five reward models, a policy earns more gold than paid by one.",
+        kind=Comparison,
+        premises=(
+            *records.premises("writes four letters"),
+            "Bradley-Terry fits to resamples of 200 comparisons, a quarter of them flipped",
+        ),
+        check=partial(records.judged, study="reward-ensembles", data="fresh", better="WCO", worse="one"),
+        control=partial(records.judged, study="reward-ensembles", data="fresh", better="start", worse="WCO"),
+        control_statement="the start earns more.",
     ),
 )
