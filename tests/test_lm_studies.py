@@ -280,5 +280,5 @@ def test_designs_name_their_arms():
         replace(SMALL, pairs=(("OPMD", "REINFORCE"),))
     assert studies.STALE.runs == 3 * 4 * 15
     assert studies.VARIANTS.runs == 2 * 7 * 15
-    assert studies.LOSSES.runs == 7 * 13
+    assert studies.LOSSES.runs == 5 * 13
     assert studies.SMOKE.runs == 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,11 +37,6 @@ def uniform(batch: Batch) -> Tensor:
     return signals.beta_normalised(batch, torch.zeros(()), torch.zeros(()))
 
 
-def cloning(logp: Tensor, batch: Batch) -> Tensor:
-    """The likelihood of all answers: g = 1."""
-    return clipped.add_up(-logp, batch, "total")
-
-
 def weighted_cloning(logp: Tensor, batch: Batch) -> Tensor:
     """The likelihood weighted by the reward: g = r."""
     return clipped.add_up(-batch.rewards[:, None] * logp, batch, "total")
@@ -72,8 +67,8 @@ def sppo(eta: float) -> Surrogate:
     return lambda logp, batch: regressions.sppo(logp, wins(batch), eta) / (2 * eta)
 
 
-def of_best_and_worst(kind: Literal["dpo", "ipo"], beta: float) -> Surrogate:
-    """DPO or IPO on the best and the worst answer of every group; groups without one are left out."""
+def of_best_and_worst(beta: float) -> Surrogate:
+    """DPO on the best and the worst answer of every group; groups without one are left out."""
 
     def loss(logp: Tensor, batch: Batch) -> Tensor:
         r = batch.rewards.view(len(batch.mass), -1)
@@ -83,6 +78,6 @@ def of_best_and_worst(kind: Literal["dpo", "ipo"], beta: float) -> Surrogate:
             return 0 * logp.sum()
         pairs = torch.arange(len(chosen) // 2, device=r.device).repeat_interleave(2)
         part = sampled(batch.old[chosen], batch.rewards[chosen], pairs, batch.tokens[chosen])
-        return regressions.preference(logp[chosen], part, beta, kind)
+        return regressions.preference(logp[chosen], part, beta)
 
     return loss

@@ -119,7 +119,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
             error = np.stack([curve["score"] - curve["low"], curve["high"] - curve["score"]])
             ax.errorbar(near, curve["score"], error, label=arm, lw=0.9, ls="-" if k < 8 else "--", capsize=1)
         ax.set(title=f"{data} data", xlabel="gradient steps")
-    axes[0, 0].set_ylabel("share of right answers")
+    axes[0, 0].set_ylabel("mean score")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=5)
     return fig, pd.concat(parts, ignore_index=True)

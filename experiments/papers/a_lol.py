@@ -311,7 +311,7 @@ CLAIMS = (
             "the value of a prompt is the mean of its answers",
         ),
         check=partial(records.judged, study="a-lol", data="fixed", better="A-LoL", worse="weighted cloning"),
-        control=partial(records.judged, study="a-lol", data="fixed", better="cloning", worse="A-LoL"),
-        control_statement="the likelihood of all answers beats A-LoL.",
+        control=partial(records.judged, study="a-lol", data="fixed", better="start", worse="A-LoL"),
+        control_statement="the start beats A-LoL.",
     ),
 )
