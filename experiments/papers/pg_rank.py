@@ -4,7 +4,8 @@ r"""Neural PG-RANK: policy gradient on rankings drawn from a Plackett-Luce law.
 :math:`\Delta(\sigma)=\sum_i d_i\,g_{\sigma_i}`.  Estimators of :math:`\nabla_s E\Delta`: REINFORCE,
 :math:`\Delta\nabla\log\pi`, with a leave-one-out baseline, and with reward-to-go (the choice at position k is credited
 with the gains from k on).  All rankings of up to four documents are enumerated.  Ranking by an encoder against InfoNCE
-needs a model.
+needs a model; a character model that orders digits gains too little for its arms to differ (``claimlab lm run
+pg-rank``: 0.01 NDCG).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from claimlab.experiments.lm import records
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
-from claimlab.theory.evidence import Comparison, Identity, Inequality, Probability, probability
+from claimlab.theory.evidence import Identity, Inequality, Probability, probability
 from claimlab.theory.falsify import Trial, attack, equate
 from claimlab.theory.spaces import Box, Space
 
@@ -257,8 +258,8 @@ FIGURES = (
     ),
     PaperFigure(
         "small-model",
-        "NDCG of a small transformer that orders four digits: mean over ten seeds with 95 % intervals.  "
-        "Without its clip the loss is provably the same here.",
+        "NDCG of a small transformer that orders four digits, all arms at the highest rate tried: mean over ten seeds "
+        "with 95 % intervals.  Without its clip the loss is provably the same here.",
         partial(records.drawn, "pg-rank"),
     ),
 )
@@ -365,19 +366,5 @@ CLAIMS = (
         check=_paired_check,
         control=partial(_paired_check, least=-1.0),
         control_statement="the same for gains of either sign.",
-    ),
-    claim(
-        id="pg-rank/small-model",
-        source="Section 3 (baseline), on a small model (recorded runs)",
-        statement="With the leave-one-out baseline the NDCG is higher than without a baseline.",
-        kind=Comparison,
-        premises=(
-            *records.premises(
-                "orders four digits, token by token, after demonstrations of which 10 % are right", "five"
-            ),
-        ),
-        check=partial(records.judged, study="pg-rank", data="fresh", better="leave one out", worse="no baseline"),
-        control=partial(records.judged, study="pg-rank", data="fresh", better="no baseline", worse="leave one out"),
-        control_statement="it is lower.",
     ),
 )
