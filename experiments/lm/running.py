@@ -26,6 +26,7 @@ from claimlab.experiments import atomic, environment, store
 from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.lm import records
 from claimlab.experiments.lm.compare import Cell, compare, curve
+from claimlab.experiments.lm.pretrained import LIBRARIES, Pretrained
 from claimlab.experiments.lm.studies import Study, named
 from claimlab.experiments.lm.transformer import Policy, Shape, Transformer
 
@@ -197,6 +198,7 @@ def _record(study: Study, table: pd.DataFrame, desk: _Desk) -> dict[str, Any]:
         {n: round(v, 9) if n in MEASURED else v for n, v in row.items() if v == v} for row in table.to_dict("records")
     ]
     where = environment.environment()
+    libraries = ("torch", *LIBRARIES) if isinstance(desk.start, Pretrained) else ("torch",)
     return {
         "study": study.name,
         "question": study.question,
@@ -214,5 +216,5 @@ def _record(study: Study, table: pd.DataFrame, desk: _Desk) -> dict[str, Any]:
         "diverged": desk.diverged,
         "seconds": desk.seconds,
         "rows": rows,
-        "environment": where | {"packages": where["packages"] | {"torch": version("torch")}},
+        "environment": where | {"packages": where["packages"] | {name: version(name) for name in libraries}},
     }
