@@ -241,6 +241,9 @@ def run_study(
     device: Annotated[str, typer.Option(metavar="DEVICE", help="Of torch: cpu, cuda, cuda:1.")] = "cpu",
     bf16: Annotated[bool, typer.Option("--bf16", help="Passes in bfloat16.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="Training passes through torch.compile.")] = False,
+    together: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Seeds trained at once: 4 on a CPU, else all.")
+    ] = None,
     out: Out = OUT,
 ) -> None:
     """Train all arms of a study, compare them, and draw the learning curves.
@@ -258,7 +261,9 @@ def run_study(
         with nullcontext() if workers == 1 else runner.pool(workers) as executor, _bar(study.runs) as show:
             tell = partial(_tell, show)
             try:
-                record = running.run(study, out, executor=executor, device=device, tell=tell, steps=steps)
+                record = running.run(
+                    study, out, executor=executor, device=device, tell=tell, steps=steps, together=together
+                )
             except (ModuleNotFoundError, MemoryError) as error:
                 raise WrongUsage(str(error)) from None
         _show_study(record)

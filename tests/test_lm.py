@@ -18,10 +18,11 @@ from scipy.stats import beta as beta_law  # noqa: E402
 from claimlab.experiments.lm import clipped, records, regressions, signals, surrogates, tasks  # noqa: E402
 from claimlab.experiments.lm.batch import Batch, enumerated, sampled  # noqa: E402
 from claimlab.experiments.lm.compare import compare  # noqa: E402
+from claimlab.experiments.lm.decode import END  # noqa: E402
 from claimlab.experiments.lm.rollouts import decode, encode, rollout  # noqa: E402
 from claimlab.experiments.lm.tasks import Example  # noqa: E402
 from claimlab.experiments.lm.train import Diverged, Settings, imitate, reinforce  # noqa: E402
-from claimlab.experiments.lm.transformer import END, Shape, Transformer, every_answer  # noqa: E402
+from claimlab.experiments.lm.transformer import Shape, Transformer, every_answer  # noqa: E402
 
 torch.set_num_threads(1)  # tensors are tiny: threads only wait for each other
 SEEDS = st.integers(0, 2**32 - 1)
@@ -268,6 +269,96 @@ def test_preferences_by_hand():
     assert float(regressions.plackett_luce(scores, torch.tensor([[2, 0]]))) == pytest.approx(np.log(1 / 2 * 1 / 3))
 
 
+@POLICIES
+@given(seed=SEEDS, beta=st.floats(0.1, 3), temperature=st.sampled_from([0.0, 0.3, 2.0]))
+@settings(max_examples=4, deadline=None)
+def test_dpo_at_the_reference_is_reinforce_with_chances_to_win(kind, seed, beta, temperature):
+    r"""Its gradient there is :math:`2\beta/(1-\sum_iv_i^2)` times that of the exact chance to beat the policy."""
+    model = kind(seed)
+    batch, logp = whole(model, model, seed)
+    found = flat(regressions.bradley_terry(logp, batch, beta, temperature), model)
+    gap = batch.rewards[:, None] - batch.rewards
+    wins = (gap.sign() + 1) / 2 if temperature == 0 else 1 / (1 + (-gap / temperature).exp())
+    law = torch.where(batch.tokens, model.token_logp(torch.full((len(gap), 2), 2), _said()), 0.0).sum(1).exp()
+    expected = flat((law * (wins @ law.detach())).sum(), model)  # minus the gradient of the chance to beat it
+    scale = 2 * beta / (1 - (batch.weights**2).sum())
+    torch.testing.assert_close(-found, scale * expected, rtol=0, atol=1e-10)
+    assert float(expected.abs().max()) > 1e-6
+
+
+@POLICIES
+@given(seed=SEEDS, beta=st.floats(0.1, 3))
+@settings(max_examples=3, deadline=None)
+def test_dpo_off_the_reference_is_the_derivative_of_its_definition(kind, seed, beta):
+    """The gradient of the sum over all pairs of answers, written out, of a policy that is not the reference."""
+    model = kind(seed)
+    batch, logp = whole(model, kind(seed + 1), seed)
+    found = flat(regressions.bradley_terry(logp, batch, beta), model)
+    batch, logp = whole(model, kind(seed + 1), seed)
+    h = (torch.where(batch.tokens, logp, 0.0) - batch.old).sum(1)
+    i, j = torch.triu_indices(len(h), len(h), 1)
+    p = 1 / (1 + (batch.rewards[j] - batch.rewards[i]).exp())
+    m, v = beta * (h[i] - h[j]), batch.weights[i] * batch.weights[j]
+    loss = p * (1 + (-m).exp()).log() + (1 - p) * (1 + m.exp()).log()
+    torch.testing.assert_close(found, flat((v * loss).sum() / v.sum(), model), rtol=0, atol=1e-10)
+    assert float(found.abs().max()) > 1e-6
+
+
+@given(seed=SEEDS, beta=st.floats(0.1, 2), temperature=st.floats(0.2, 2))
+def test_dpo_rests_at_the_optimum_of_the_reward_with_a_divergence(seed, beta, temperature):
+    rng = np.random.default_rng(seed)
+    law, rewards = torch.tensor(rng.dirichlet(np.full(6, 3.0))), torch.tensor(rng.random(6))
+    batch = enumerated(law, rewards)
+    logits = (law.log() + rewards / (beta * temperature)).requires_grad_()
+    loss = regressions.bradley_terry(logits.log_softmax(0)[:, None], batch, beta, temperature)
+    (slope,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(slope, torch.zeros(6, dtype=torch.float64), rtol=0, atol=1e-12)
+    away = regressions.bradley_terry((logits.detach() * 1.1).log_softmax(0)[:, None], batch, beta, temperature)
+    assert float(away) > float(loss.detach())
+
+
+def test_labels_of_pairs_are_drawn_by_their_rewards():
+    """Frequencies; their mean loss is the exact one; at temperature 0 the better answer wins."""
+    task = tasks.style()
+    paid = [task.reward(Example("1:", ()), said) for said in ("cdcd", "abab", "cdab", "dcdc")]
+    assert paid == [1, 0, 0.5, 1]
+    groups = torch.tensor([0, 1, 2, 0, 1, 2])
+    rewards = torch.tensor([paid[0], paid[1], paid[0], paid[2], paid[2], paid[3]], dtype=torch.float64)
+    logp = -torch.rand(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    batch = sampled(torch.full((6, 2), -0.5, dtype=torch.float64), rewards, groups)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [regressions.labelled(batch, 0.5, generator).rewards for _ in range(4000)]
+    chance = 1 / (1 + np.exp(-np.array([0.5, -0.5, 0]) / 0.5))
+    seen = torch.stack(drawn).mean(0).numpy()
+    assert (np.abs(seen[:3] - chance) < 5 * np.sqrt(chance * (1 - chance) / 4000)).all()
+    assert (seen[:3] + seen[3:]).tolist() == [1, 1, 1]
+    law = {}
+    for labels in np.ndindex(2, 2, 2):
+        first = torch.tensor(labels, dtype=torch.float64)
+        made = Batch(batch.old, torch.cat([first, 1 - first]), groups, batch.weights, batch.tokens)
+        p = np.where(np.array(labels) == 1, chance, 1 - chance).prod()
+        law[labels] = p * float(regressions.preference(logp, made, 0.7))
+    assert sum(law.values()) == pytest.approx(float(regressions.bradley_terry(logp, batch, 0.7, 0.5)), abs=1e-12)
+    sure = regressions.labelled(batch, 0.0).rewards.tolist()
+    assert (sure[0], sure[3], sure[1], sure[4]) == (1, 0, 0, 1)
+    assert {sure[2], sure[5]} == {0, 1}
+    lonely = sampled(torch.zeros(3, 1), torch.tensor([1.0, 0, 1]), torch.tensor([0, 0, 1]))
+    assert float(regressions.bradley_terry(lonely.old, lonely)) == pytest.approx(np.log(2) * 2 / 3)
+
+
+def test_preferences_of_a_style_are_learnt_offline():
+    """DPO against the start, on the start's own pairs; the gold reward must grow."""
+    task = tasks.style(2)
+    model = imitate(task, width=16, steps=60, size=32)
+    plan = Settings(steps=30, prompts=32, group=2, rate=1e-2, sync=0, evaluate=30, scored=256)
+    scores = reinforce(model, task, partial(regressions.dpo, temperature=0.3), plan)["score"].dropna().tolist()
+    assert scores[-1] > scores[0] + 0.1
+
+
+def _said():
+    return every_answer(4, 3).tokens
+
+
 def test_what_the_sampler_says_is_what_the_loss_sees():
     """Cached log-probabilities are those of a pass over all; frequencies are those of the enumeration."""
     model, prompts = transformer(3), torch.tensor([[2, 3], [3, 3]])
@@ -429,6 +520,8 @@ def test_a_reward_and_a_surrogate_of_ones_own_are_learnt():
         (lambda: clipped.add_up(torch.zeros(1, 1), _one(), "mean"), "over must be one of"),
         (lambda: clipped.add_up(torch.zeros(1, 1), _one(), "constant"), "budget must be"),
         (lambda: regressions.pairs(_one()), "groups\\[0\\] has 1 answers"),
+        (lambda: regressions.labelled(_one()), "groups\\[0\\] has 1 answers"),
+        (lambda: regressions.bradley_terry(torch.zeros(1, 1), _one(), temperature=-1.0), "temperature must lie in"),
         (lambda: surrogates.balanced(_unequal()), "equal weight, group 0 has \\[0.25, 0.75\\]"),
         (lambda: signals.leave_one_out(_one()), "groups\\[0\\] has one answer"),
         (lambda: surrogates.reinforce(torch.zeros(2, 1), _one()), "logp must have shape \\(1, 1\\)"),

@@ -182,6 +182,30 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path, caplog):
     assert "cannot be read" in caplog.text
 
 
+def test_seeds_together_are_stored_as_single_ones_are(tmp_path):
+    """The same groups after a stop, and the rows of single trainings."""
+    three = replace(SMALL, seeds=3, rates=(1e-3,))
+    whole = running.run(three, tmp_path / "alone", together=1)
+    heard = []
+
+    def stop(news):
+        heard.append(news)
+        if len(heard) == 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        running.run(three, tmp_path / "cut", tell=stop, steps=True, together=2)
+    steps = [(news.cell.settings.seed, news.note) for news in heard]
+    assert steps[:4] == [(0, "step 1/4"), (1, "step 1/4"), (0, "step 2/4"), (1, "step 2/4")]
+    assert running.stored(three, tmp_path / "cut") == 2
+    again = running.run(three, tmp_path / "cut", together=2)
+    assert running.stored(three, tmp_path / "cut") == 12
+    assert (whole.pop("together"), again.pop("together")) == (1, 2)
+    for row, other in zip(whole["rows"], again["rows"], strict=True):
+        assert row == {k: pytest.approx(v, abs=1e-4) if isinstance(v, float) else v for k, v in other.items()}
+    assert again["sane"]
+
+
 def test_a_diverged_training_is_counted(tmp_path):
     wild = replace(SMALL, arms=SMALL.arms | {"one-side clip": lambda logp, batch: logp.sum() * float("nan")}, alike=())
     record = running.run(wild, tmp_path)

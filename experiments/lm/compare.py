@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from claimlab.experiments.lm.rollouts import Reward
+from claimlab.experiments.lm.seeds import Progress, reinforce_together
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import Diverged, Settings, Surrogate, reinforce
-from claimlab.experiments.lm.transformer import Policy
+from claimlab.experiments.lm.transformer import Policy, Transformer
 
 TUNING = 1_000_000  # seeds of the choice of rates start here
 
@@ -32,7 +34,6 @@ class Cell(NamedTuple):
 
 Solve = Callable[[Sequence[Cell]], Iterable[pd.DataFrame]]
 Paid = Callable[[int], Reward]  # by the seed of a run
-Progress = Callable[[Mapping[str, float]], None]
 
 
 def compare(
@@ -54,7 +55,7 @@ def compare(
     always scores.  `solve` runs cells, in their order, elsewhere or from what is stored.
     """
     work: Solve = solve or (
-        lambda cells: [curve(start, task, arms[c.arm], c.settings, paid=(paid or {}).get(c.arm)) for c in cells]
+        lambda cells: [curves(start, task, arms[c.arm], [c.settings], paid=(paid or {}).get(c.arm))[0] for c in cells]
     )
     best = dict.fromkeys(arms, rates[0] if rates else settings.rate)
     if len(rates) > 1:
@@ -76,24 +77,44 @@ def compare(
     return pd.concat(tables, ignore_index=True)
 
 
-def curve(
+def curves(
     start: Policy,
     task: Task,
     surrogate: Surrogate,
-    settings: Settings,
+    plans: Sequence[Settings],
     *,
     paid: Paid | None = None,
-    folder: Path | None = None,
+    folders: Sequence[Path] = (),
     progress: Progress | None = None,
-) -> pd.DataFrame:
-    """The rows of `reinforce` where the policy was evaluated; all scores are zero if the run diverges."""
-    reward, model = paid(settings.seed) if paid else task.reward, deepcopy(start)
-    try:
-        table = reinforce(
-            model, task, surrogate, settings, reward=reward, gold=task.reward, folder=folder, progress=progress
-        )
-    except Diverged:
-        steps = sorted({*range(0, settings.steps + 1, settings.evaluate), settings.steps})
+) -> list[pd.DataFrame]:
+    """The rows of `reinforce` where the policy was evaluated; all scores are zero if a run diverges.
+
+    For each of `plans`, which differ in the seed; several, of a `Transformer`, are trained at once, but those `paid` by
+    their seed one after the other.  `folders` are as many, or none; `progress` is told the number of the plan and its
+    new row.
+    """
+    models = [deepcopy(start) for _ in plans]
+    if len(plans) > 1 and paid is None:
+        stack, seeds = cast(list[Transformer], models), [plan.seed for plan in plans]
+        found = reinforce_together(stack, task, surrogate, plans[0], seeds, folders=folders, progress=progress)
+        return [_evaluated(table, plans[0]) for table in found]
+    tables: list[pd.DataFrame] = []
+    for k, (model, plan) in enumerate(zip(models, plans)):
+        reward, tell = paid(plan.seed) if paid else task.reward, partial(progress, k) if progress else None
+        folder = folders[k] if folders else None
+        try:
+            table: pd.DataFrame | Diverged = reinforce(
+                model, task, surrogate, plan, reward=reward, gold=task.reward, folder=folder, progress=tell
+            )
+        except Diverged as error:
+            table = error
+        tables.append(_evaluated(table, plan))
+    return tables
+
+
+def _evaluated(table: pd.DataFrame | Diverged, plan: Settings) -> pd.DataFrame:
+    if isinstance(table, Diverged):
+        steps = [step for step in range(plan.steps + 1) if plan.evaluated(step)]
         return pd.DataFrame({"step": steps, "score": np.zeros(len(steps))})
-    evaluated: Any = table[table["score"].notna()]
-    return evaluated.reset_index(drop=True)
+    rows: Any = table[table["score"].notna()]
+    return rows.reset_index(drop=True)

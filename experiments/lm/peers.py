@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from claimlab.experiments.lm.decode import END, PAD
 from claimlab.experiments.lm.pretrained import Pretrained
 from claimlab.experiments.lm.tasks import Task
-from claimlab.experiments.lm.transformer import END, PAD, Transformer
+from claimlab.experiments.lm.transformer import Transformer
 
 START = "^"  # stands before every prompt of a pretrained model, for its own start token
 

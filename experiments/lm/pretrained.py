@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from claimlab.checks import integer, interval
+from claimlab.experiments.lm.decode import PAD, Answers, draw_answers
 from claimlab.experiments.lm.tasks import Task
-from claimlab.experiments.lm.transformer import PAD, Answers, chosen_logp, draw_answers, group_size
+from claimlab.experiments.lm.transformer import chosen_logp, group_size
 
 LIBRARIES = ("transformers", "gguf", "peft")  # of the extra [lm]
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"

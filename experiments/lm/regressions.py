@@ -5,6 +5,7 @@ r"""Losses that fit log-ratios to rewards or preferences: SPPO, REFUEL, DPO, IPO
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import Literal
 
@@ -50,6 +51,55 @@ def preference(logp: Tensor, batch: Batch, beta: float = 0.1, kind: Literal["dpo
         return (batch.mass * (margin - 1 / (2 * beta)) ** 2).sum()
     loss = -F.logsigmoid(beta * margin) if kind == "dpo" else (1 - beta * margin).clamp(min=0)
     return (batch.mass * loss).sum()
+
+
+def labelled(batch: Batch, temperature: float = 1.0, generator: torch.Generator | None = None) -> Batch:
+    r"""Preference pairs from a gold reward: 1 for the winner of every pair and 0 for the loser, drawn anew.
+
+    The first wins with probability :math:`\sigma((r-r')/temperature)` (Bradley and Terry), at temperature 0 the better
+    one, and either of two equals.
+    """
+    first, second = pairs(batch)
+    p = chance_to_win(batch.rewards[first] - batch.rewards[second], temperature)
+    wins = torch.rand(p.shape, dtype=p.dtype, generator=generator).to(p.device) < p
+    rewards = batch.rewards.index_put((first,), wins.to(p.dtype)).index_put((second,), (~wins).to(p.dtype))
+    return replace(batch, rewards=rewards)
+
+
+def dpo(
+    logp: Tensor,
+    batch: Batch,
+    beta: float = 0.1,
+    temperature: float = 1.0,
+    kind: Literal["dpo", "ipo", "hinge"] = "dpo",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """`preference` of pairs that gold rewards label by chance; offline (`Settings.sync` 0) the start is reference."""
+    return preference(logp, labelled(batch, temperature, generator), beta, kind)
+
+
+def bradley_terry(logp: Tensor, batch: Batch, beta: float = 0.1, temperature: float = 1.0) -> Tensor:
+    r"""The mean of `dpo` over labels and over all pairs of different answers in a group, which may have any size.
+
+    Pairs weigh :math:`v_iv_j`, normalised in every group; a group of one counts for nothing.  Where a policy with
+    log-ratios :math:`r/(\beta\,temperature)` up to a constant exists it is the minimiser (Rafailov et al. 2023,
+    Section 4), the optimum of the reward less :math:`\beta\,temperature` times the divergence from the reference.
+    """
+    beta, h = interval("beta", beta, 0, inf, "()"), log_ratio(logp, batch).sum(1)
+    other = batch.groups[:, None] == batch.groups
+    other = other & ~torch.eye(len(h), dtype=torch.bool, device=h.device)
+    share = batch.weights[:, None] * batch.weights * other
+    total = batch.total(share.sum(1)) / 2  # each pair stands there twice
+    share = share * (batch.mass / torch.where(total > 0, total, 1.0))[batch.groups][:, None]
+    p = chance_to_win(batch.rewards[:, None] - batch.rewards, temperature)
+    return -(share * p * F.logsigmoid(beta * (h[:, None] - h))).sum()
+
+
+def chance_to_win(gap: Tensor, temperature: float) -> Tensor:
+    """Of the first of two answers, from the difference of their rewards."""
+    if interval("temperature", temperature, 0, inf, "[)") == 0:
+        return (gap.sign() + 1) / 2
+    return (gap / temperature).sigmoid()
 
 
 def rover(logp: Tensor, batch: Batch, following: Tensor, rho: float = 1.0) -> Tensor:

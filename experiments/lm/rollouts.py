@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from numpy.random import Generator
 from torch import Tensor
 
 from claimlab.experiments.lm.batch import Batch, sampled
+from claimlab.experiments.lm.decode import END, PAD, Answers, Draws, several
 from claimlab.experiments.lm.tasks import Example, Task
-from claimlab.experiments.lm.transformer import END, PAD, Answers, Policy
+from claimlab.experiments.lm.transformer import Policy
 
 Reward = Callable[[Example, str], float]
 
@@ -65,19 +66,22 @@ def answers(
     model: Policy,
     task: Task,
     examples: Sequence[Example],
-    generator: torch.Generator,
+    generator: Draws,
     *,
     group: int = 1,
     greedy: bool = False,
 ) -> tuple[Tensor, Answers, list[str]]:
-    """Prompts, int64[Q, P], with `group` answers to each, and these as texts; tensors are where the generator is."""
-    device = generator.device
+    """Prompts, int64[Q, P], with `group` answers to each, and these as texts; tensors are where the generator is.
+
+    With several generators, for a `stacked` model, the examples are as many equal parts.
+    """
+    device, draws = several(generator)[0].device, cast(torch.Generator, generator)
     prompts = encode([e.prompt for e in examples], task, task.prompt_length).to(device)
     every = [e for e in examples for _ in range(group)]
     parts, texts, repeat = [], [""] * len(every), group
     context = prompts
     for k in range(task.turns):
-        said = _full(model.sample(context, task.answer_length, generator, group=repeat, greedy=greedy), task)
+        said = _full(model.sample(context, task.answer_length, draws, group=repeat, greedy=greedy), task)
         turn = decode(said.tokens, task)
         texts = [a + b for a, b in zip(texts, turn)]
         parts.append(said)
@@ -107,15 +111,33 @@ def rollout(
 
     `part` (r, W) answers the r-th of W equal parts of the prompts alone.
     """
-    rng, (r, W) = np.random.default_rng([*seed, 0]), part
-    examples = [task.draw(rng) for _ in range(prompts)][r * prompts // W : (r + 1) * prompts // W]
-    draws = np.random.default_rng([*seed, 1, r] if r else [*seed, 1])
-    generator = torch.Generator(device_of(model)).manual_seed(int(draws.integers(2**62)))
-    asked, said, texts = answers(model, task, examples, generator, group=group)
+    return rollouts(model, task, reward, [seed], prompts=prompts, group=group, part=part)[0]
+
+
+def rollouts(
+    model: Policy,
+    task: Task,
+    reward: Reward,
+    seeds: Sequence[Sequence[int]],
+    *,
+    prompts: int,
+    group: int,
+    part: tuple[int, int] = (0, 1),
+) -> list[Rollout]:
+    """`rollout` for each seed; `model` is `stacked` of as many as there are seeds, or the only one."""
+    examples: list[Example] = []
+    generators, (r, W) = [], part
+    for seed in seeds:
+        rng = np.random.default_rng([*seed, 0])
+        examples += [task.draw(rng) for _ in range(prompts)][r * prompts // W : (r + 1) * prompts // W]
+        draws = np.random.default_rng([*seed, 1, r] if r else [*seed, 1])
+        generators.append(torch.Generator(device_of(model)).manual_seed(int(draws.integers(2**62))))
+    asked, said, texts = answers(model, task, examples, generators if len(seeds) > 1 else generators[0], group=group)
     paid = [reward(examples[i // group], text) for i, text in enumerate(texts)]
     rewards = torch.tensor(paid, dtype=said.logp.dtype, device=said.logp.device)
-    groups = torch.arange(len(examples), device=said.logp.device).repeat_interleave(group)
-    return Rollout(asked, said.tokens, sampled(said.logp, rewards, groups, said.mask))
+    groups = torch.arange(len(examples) // len(seeds), device=said.logp.device).repeat_interleave(group)
+    parts = zip(*(x.chunk(len(seeds)) for x in (asked, *said, rewards)))
+    return [Rollout(q, tokens, sampled(logp, paid_, groups, mask)) for q, tokens, logp, mask, paid_ in parts]
 
 
 def device_of(model: Policy) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -20,10 +20,11 @@ from torch import Tensor
 from claimlab.checks import integer, interval, nearest
 from claimlab.experiments import atomic
 from claimlab.experiments.lm.batch import Batch
+from claimlab.experiments.lm.decode import END
 from claimlab.experiments.lm.processes import Team, part, summed, together
-from claimlab.experiments.lm.rollouts import Reward, Rollout, answers, demonstrations, device_of, rollout
+from claimlab.experiments.lm.rollouts import Reward, Rollout, answers, demonstrations, device_of, rollouts
 from claimlab.experiments.lm.tasks import Task
-from claimlab.experiments.lm.transformer import END, Policy, Shape, Transformer
+from claimlab.experiments.lm.transformer import Policy, Shape, Transformer
 
 Surrogate = Callable[[Tensor, Batch], Tensor]
 BETAS = (0.9, 0.95)
@@ -81,6 +82,10 @@ class Settings:
             hint = nearest(self.precision, list(PRECISIONS))
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}{hint}; got {self.precision!r}.")
 
+    def evaluated(self, step: int) -> bool:
+        """Whether the policy is evaluated after `step` steps."""
+        return step % self.evaluate == 0 or step == self.steps
+
 
 def imitate(
     task: Task, *, width: int = 64, steps: int = 250, size: int = 128, rate: float = 6e-3, seed: int = 0, heads: int = 4
@@ -94,7 +99,7 @@ def imitate(
         prompts, tokens, spoken = demonstrations(task, size, rng)
         loss = -model.token_logp(prompts, tokens)[spoken].mean()
         torch.autograd.backward(loss)
-        _descend(loss, model, optimiser, 1.0, f"imitating {task.name}, step {step}: lower the rate")
+        _descend(loss.detach(), model, optimiser, 1.0, f"imitating {task.name}, step {step}: lower the rate")
     return model
 
 
@@ -140,32 +145,39 @@ def reinforce(
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, betas=BETAS, weight_decay=0.0, fused=True)
     optimiser.zero_grad()  # whatever was left there
     parts = _Parts(model, deepcopy(model), deepcopy(model))
-    run = json.dumps(asdict(settings) | {"task": task.name, "shape": asdict(model.shape)})
-    rows: list[dict[str, Any]] = _restore(folder, run, parts, optimiser) if folder else []
-    if not rows:
-        rows = [{"step": 0} | _evaluated(model, task, gold, settings)]
+    run = described(settings, task, model)
+    rows, states = restored(folder, run) if folder else ([], {})
+    if rows:
+        for name, of in parts._asdict().items():
+            of.load_state_dict(states[name])
+        set_moments(optimiser, states["moments"])
+    else:
+        rows = [{"step": 0} | evaluated(model, task, gold, settings)[0]]
     token_logp = torch.compile(model.token_logp) if settings.compiled else model.token_logp
     for step in range(rows[-1]["step"], settings.steps):
         where = f"{task.name}, step {step}"
         kept = f"; the last good state is in {folder}" if folder else ""
         if settings.sync and step % settings.sync == 0:
             parts.behind.load_state_dict(model.state_dict())
-        with _memory(f"in {where}: lower prompts ({settings.prompts}) or group ({settings.group}){kept}."):
-            data = _asked(parts.behind, task, paid, settings, step, mine)
-            with _precise(model, settings):
+        with memory(f"in {where}: lower prompts ({settings.prompts}) or group ({settings.group}){kept}."):
+            (data,) = asked(parts.behind, task, paid, [settings], step, mine)
+            with precise(model, settings):
                 logp = token_logp(data.prompts, data.tokens)
-            loss = _backward(logp, data.batch, surrogate, _seed(settings, step), team)
+            loss = _backward(logp, data.batch, surrogate, chance(settings, step), team)
             summed(team, model)
             _descend(loss, model, optimiser, settings.clip_norm, f"{where}: lower the rate{kept}")
-            with _precise(model, settings):
-                rows.append({"step": step + 1} | _metrics(logp.detach(), data))
+            with precise(model, settings):
+                rows.append({"step": step + 1} | metrics(logp.detach(), data))
                 if settings.measured and (step + 1) % settings.measured == 0:
-                    rows[-1] |= {"kl": _divergence(logp.detach(), data, parts.start)}
-            last = (step + 1) % settings.evaluate == 0 or step + 1 == settings.steps
+                    with torch.no_grad():
+                        far = parts.start.token_logp(data.prompts, data.tokens)
+                    rows[-1] |= {"kl": divergence(far, logp.detach(), data)}
+            last = settings.evaluated(step + 1)
             if last:
-                rows[-1] |= _evaluated(model, task, gold, settings)
+                rows[-1] |= evaluated(model, task, gold, settings)[0]
         if last and folder and mine[0] == 0:
-            _keep(folder, run, parts, optimiser, rows)
+            state = {name: of.state_dict() for name, of in parts._asdict().items()}
+            keep(folder, run, state | {"moments": moments(optimiser)}, rows)
         if progress:
             progress(rows[-1])
     return pd.DataFrame(rows)
@@ -173,51 +185,75 @@ def reinforce(
 
 def score(model: Policy, task: Task, reward: Reward, *, count: int = 512, greedy: bool = False) -> float:
     """The mean reward of one answer to each of `count` examples, the same for every model."""
-    return _scored(model, task, reward, count, greedy)[0]
+    return _scored(model, task, reward, count, greedy)[0][0]
 
 
-def _scored(model: Policy, task: Task, reward: Reward, count: int, greedy: bool = False) -> tuple[float, float]:
-    """`score`, and the mean of minus the log-probability of the tokens that were said."""
+def _scored(
+    model: Policy, task: Task, reward: Reward, count: int, greedy: bool = False, parts: int = 1
+) -> list[tuple[float, float]]:
+    """`score`, and the mean of minus the log-probability of the tokens that were said, for each part of a stack."""
     rng = np.random.default_rng([77, count])
-    examples = [task.draw(rng) for _ in range(count)]
-    generator = torch.Generator(device_of(model)).manual_seed(5)
-    _, said, texts = answers(model, task, examples, generator, greedy=greedy)
-    paid = float(np.mean([reward(e, text) for e, text in zip(examples, texts)]))
-    return paid, float(-said.logp[said.mask].mean())
+    examples = [task.draw(rng) for _ in range(count)] * parts
+    draws = [torch.Generator(device_of(model)).manual_seed(5) for _ in range(parts)]
+    _, said, texts = answers(model, task, examples, draws if parts > 1 else draws[0], greedy=greedy)
+    paid = np.reshape([reward(e, text) for e, text in zip(examples, texts)], (parts, count)).mean(1)
+    spoken = zip(said.logp.chunk(parts), said.mask.chunk(parts))
+    return [(float(p), float(-logp[mask].mean())) for p, (logp, mask) in zip(paid, spoken)]
 
 
-def _evaluated(model: Policy, task: Task, reward: Reward, settings: Settings) -> dict[str, float]:
-    with _precise(model, settings):
-        paid, entropy = _scored(model, task, reward, settings.scored)
-    return {"score": paid, "entropy": entropy}
+def evaluated(model: Policy, task: Task, reward: Reward, settings: Settings, parts: int = 1) -> list[dict[str, float]]:
+    """`score` and `entropy` of each part of a stack."""
+    with precise(model, settings):
+        found = _scored(model, task, reward, settings.scored, parts=parts)
+    return [{"score": paid, "entropy": entropy} for paid, entropy in found]
 
 
-def _asked(behind: Policy, task: Task, reward: Reward, settings: Settings, step: int, mine: tuple[int, int]) -> Rollout:
-    """What the answering policy says to this process's prompts."""
-    with _precise(behind, settings):
-        data = rollout(
-            behind, task, reward, (settings.seed, step), prompts=settings.prompts, group=settings.group, part=mine
-        )
-        if settings.precision == "float32":
-            return data
+def asked(
+    behind: Policy,
+    task: Task,
+    reward: Reward,
+    plans: Sequence[Settings],
+    step: int,
+    mine: tuple[int, int] = (0, 1),
+) -> list[Rollout]:
+    """What the answering policy says to this process's prompts; for each of `plans`, which differ in the seed."""
+    first = plans[0]
+    with precise(behind, first):
+        seeds = [(plan.seed, step) for plan in plans]
+        every = rollouts(behind, task, reward, seeds, prompts=first.prompts, group=first.group, part=mine)
+        if first.precision == "float32":
+            return every
         with torch.no_grad():
-            old = torch.where(data.batch.tokens, behind.token_logp(data.prompts, data.tokens), 0.0)
-    return data._replace(batch=replace(data.batch, old=old))
+            old = behind.token_logp(*joined(every)).chunk(len(every))
+    return [
+        data._replace(batch=replace(data.batch, old=torch.where(data.batch.tokens, seen, 0.0)))
+        for data, seen in zip(every, old)
+    ]
+
+
+def joined(every: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
+    """Prompts and tokens of all, one after the other."""
+    return torch.cat([data.prompts for data in every]), torch.cat([data.tokens for data in every])
 
 
 def _backward(logp: Tensor, batch: Batch, surrogate: Surrogate, seed: int, team: Team | None) -> Tensor:
     """The loss of all processes' answers, with its gradient by this process's ones added to the weights'."""
     all_logp, whole, own = together(team, logp.detach(), batch)
-    leaf = all_logp.requires_grad_()
+    loss, slope = slope_of(all_logp, whole, surrogate, seed)
+    torch.autograd.backward(logp, slope[own])
+    return loss
+
+
+def slope_of(logp: Tensor, batch: Batch, surrogate: Surrogate, seed: int) -> tuple[Tensor, Tensor]:
+    """The loss, and its derivative by float[N, T] `logp`."""
+    leaf = logp.detach().requires_grad_()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        loss = surrogate(leaf, whole)
-    (slope,) = torch.autograd.grad(loss, leaf)
-    torch.autograd.backward(logp, slope[own])
-    return loss.detach()
+        loss = surrogate(leaf, batch)
+    return loss.detach(), torch.autograd.grad(loss, leaf)[0]
 
 
-def _metrics(logp: Tensor, data: Rollout) -> dict[str, float]:
+def metrics(logp: Tensor, data: Rollout) -> dict[str, float]:
     said, batch = data.batch.tokens, data.batch
     ratio = (logp - batch.old)[said].exp()
     return {
@@ -227,30 +263,42 @@ def _metrics(logp: Tensor, data: Rollout) -> dict[str, float]:
     }
 
 
-def _divergence(logp: Tensor, data: Rollout, start: Policy) -> float:
-    with torch.no_grad():
-        gap = (start.token_logp(data.prompts, data.tokens) - logp)[data.batch.tokens]
+def divergence(start: Tensor, logp: Tensor, data: Rollout) -> float:
+    """k3 a token, from log-probabilities under the start and under the policy."""
+    gap = (start - logp)[data.batch.tokens]
     return float((gap.exp() - 1 - gap).mean())
 
 
-def _seed(settings: Settings, step: int) -> int:
+def described(settings: Settings, task: Task, model: Policy) -> str:
+    """What a kept state belongs to."""
+    return json.dumps(asdict(settings) | {"task": task.name, "shape": asdict(model.shape)})
+
+
+def chance(settings: Settings, step: int) -> int:
+    """The seed of a surrogate's own chance."""
     return int(np.random.default_rng([settings.seed, step, 2]).integers(2**62))
 
 
-def _precise(model: Policy, settings: Settings) -> Any:
+def precise(model: Policy, settings: Settings) -> Any:
     return torch.autocast(device_of(model).type, torch.bfloat16, enabled=settings.precision == "bfloat16")
 
 
 @contextmanager
-def _memory(where: str) -> Iterator[None]:
+def memory(where: str) -> Iterator[None]:
     """Out of memory, which torch calls by several names, becomes `OutOfMemory`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
-        if not known:
+        cause: BaseException | None = error
+        while cause is not None and not _is_full(cause):  # a capture that is cut short complains about itself
+            cause = cause.__context__
+        if cause is None:
             raise
         raise OutOfMemory(f"out of memory {where}") from error
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
 def _descend(loss: Tensor, model: Policy, optimiser: torch.optim.Optimizer, norm: float, where: str) -> None:
@@ -258,36 +306,50 @@ def _descend(loss: Tensor, model: Policy, optimiser: torch.optim.Optimizer, norm
     length = torch.nn.utils.clip_grad_norm_(model.parameters(), norm)
     if not (bool(loss.isfinite()) and bool(length.isfinite())):
         optimiser.zero_grad()
-        raise Diverged(f"loss {float(loss.detach()):g} with gradient {float(length):g} in {where}.")
+        raise lost(loss, length, where)
     optimiser.step()
     optimiser.zero_grad()
 
 
-def _keep(folder: Path, run: str, parts: _Parts, optimiser: Any, rows: list[dict[str, Any]]) -> None:
+def lost(loss: Tensor, length: Tensor, where: str) -> Diverged:
+    return Diverged(f"loss {float(loss):g} with gradient {float(length):g} in {where}.")
+
+
+State = Mapping[str, Mapping[str, Tensor]]  # of the policies and the optimiser, by their names
+
+
+def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of `optimiser`, by "number of the weight/name"."""
+    return {f"{i}/{key}": v for i, of in optimiser.state_dict()["state"].items() for key, v in of.items()}
+
+
+def set_moments(optimiser: torch.optim.Optimizer, found: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in found.items():
+        i, what = key.split("/")
+        state.setdefault(int(i), {})[what] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def keep(folder: Path, run: str, state: State, rows: list[dict[str, Any]]) -> None:
     """All of the state in one file, so that it cannot be half of one step and half of another."""
-    tensors = {f"{name}/{key}": v for name, of in parts._asdict().items() for key, v in of.state_dict().items()}
-    for i, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"moments/{i}/{key}": v for key, v in moments.items()}
+    tensors = {f"{name}/{key}": v for name, of in state.items() for key, v in of.items()}
     atomic.write(folder / "state.safetensors", save(tensors, {"run": run, "rows": json.dumps(rows)}))
 
 
-def _restore(folder: Path, run: str, parts: _Parts, optimiser: Any) -> list[dict[str, Any]]:
+def restored(folder: Path, run: str) -> tuple[list[dict[str, Any]], State]:
+    """Rows and state of a run that was stopped; none of one that was not begun."""
     atomic.require_writable(folder)
     path = folder / "state.safetensors"
     if not path.exists():
-        return []
+        return [], {}
     content = path.read_bytes()
     head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     if head["run"] != run:
         raise ValueError(f"{path} is of another run: {head['run']}; choose another folder for {run}.")
-    tensors = load(content)
-    for name, of in parts._asdict().items():
-        of.load_state_dict({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("moments/"):
-            _, i, what = key.split("/")
-            state.setdefault(int(i), {})[what] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    state: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in load(content).items():
+        part_, _, key = name.partition("/")
+        state.setdefault(part_, {})[key] = tensor
     rows: list[dict[str, Any]] = json.loads(head["rows"])
-    return rows
+    return rows, state

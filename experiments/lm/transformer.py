@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from claimlab.checks import integer
-
-PAD, END = 0, 1  # the first two tokens of every vocabulary; a padded place of a prompt is read like any other
+from claimlab.experiments.lm.decode import END, PAD, Answers, Cache, Draws, draw_answers, draw_fixed
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,6 @@ class Shape:
             integer(name, getattr(self, name), least)
         if self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of 2 * heads = {2 * self.heads}, got {self.width}.")
-
-
-class Answers(NamedTuple):
-    """What was drawn: int64 `tokens`, `logp` under the law that drew them and bool `mask`, each [N, T].
-
-    The mask ends with the first end token; what follows is padding.
-    """
-
-    tokens: Tensor
-    logp: Tensor
-    mask: Tensor
 
 
 class Policy(Protocol):
@@ -65,9 +54,6 @@ class Policy(Protocol):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
 
 
-Cache = list[tuple[Tensor, Tensor]]  # keys and values of every block, [N, heads, context, width / heads]
-
-
 class Block(nn.Module):
     """Attention and a gated layer, each added to what came in."""
 
@@ -84,16 +70,20 @@ class Block(nn.Module):
         cos: Tensor,
         sin: Tensor,
         cache: tuple[Tensor, Tensor] | None,
-        start: int,
+        start: int | Tensor,
         visible: Tensor | None,
     ) -> Tensor:
+        """`start` as a tensor is the place of a single token that looks at the whole cache, as far as `visible`."""
         N, T, d = x.shape
         q, k, v = self.qkv(self.before_attention(x)).view(N, T, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
         if cache is not None:
             keys, values = cache
-            keys[:, :, start : start + T], values[:, :, start : start + T] = k, v
-            k, v = keys[:, :, : start + T], values[:, :, : start + T]
+            if isinstance(start, Tensor):
+                k, v = keys.index_copy_(2, start, k.to(keys.dtype)), values.index_copy_(2, start, v.to(values.dtype))
+            else:
+                keys[:, :, start : start + T], values[:, :, start : start + T] = k, v
+                k, v = keys[:, :, : start + T], values[:, :, : start + T]
         k, v = k.to(q.dtype), v.to(q.dtype)  # under autocast they may differ
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=visible is None and T > 1)
         x = x + self.out(mixed.transpose(1, 2).reshape(N, T, d))
@@ -135,7 +125,15 @@ class Transformer(nn.Module):
         for i, block in enumerate(self.blocks):
             near = None if cache is None else cache[i]
             x = block(x, self.cos[start:stop], self.sin[start:stop], near, start, visible)
-        return F.linear(self.norm(x), self.embedding.weight)
+        return _product(self.norm(x), self.embedding.weight)
+
+    def step(self, tokens: Tensor, cache: Cache, place: Tensor) -> Tensor:
+        """Logits, float[N, V], after int64[N] `tokens` at int64[1] `place`, in operations whose shapes never change."""
+        x, cos, sin = self.embedding(tokens[:, None]), self.cos[place], self.sin[place]
+        visible = (torch.arange(cache[0][0].shape[2], device=place.device) <= place)[None]
+        for block, near in zip(self.blocks, cache):
+            x = block(x, cos, sin, near, place, visible)
+        return _product(self.norm(x), self.embedding.weight)[:, -1]
 
     def read(self, prompts: Tensor, length: int, group: int) -> tuple[Tensor, Cache]:
         """Logits, float[N, V], of what follows each of int64[Q, P] prompts, and a cache with `length` places more.
@@ -164,9 +162,14 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
+        self, prompts: Tensor, length: int, generator: Draws, *, group: int = 1, greedy: bool = False
     ) -> Answers:
-        """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours."""
+        """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours.
+
+        On a GPU a step is a captured graph (`decode.Fixed`).
+        """
+        if prompts.device.type == "cuda":
+            return draw_fixed(self, prompts, length, generator, group=group, greedy=greedy)
         logits, cache = self.read(prompts, length, group)
 
         def following(tokens: Tensor, t: int) -> Tensor:
@@ -187,28 +190,6 @@ def chosen_logp(logits: Tensor, tokens: Tensor) -> Tensor:
     return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
 
 
-def draw_answers(
-    logits: Tensor,
-    following: Callable[[Tensor, int], Tensor],
-    length: int,
-    generator: torch.Generator,
-    *,
-    greedy: bool = False,
-) -> Answers:
-    """Answers of at most `length` tokens from float[N, V] `logits` of the first and those `following` token t."""
-    done, drawn = torch.zeros(len(logits), dtype=torch.bool, device=logits.device), []
-    for t in range(length):
-        law = logits.log_softmax(-1)
-        chosen = law.argmax(-1) if greedy else torch.multinomial(law.exp(), 1, generator=generator)[:, 0]
-        drawn.append((torch.where(done, PAD, chosen), law.gather(1, chosen[:, None])[:, 0], ~done))
-        done = done | (chosen == END)
-        if t == length - 1 or bool(done.all()):
-            break
-        logits = following(drawn[-1][0], t)
-    tokens, logp, mask = (torch.stack(column, 1) for column in zip(*drawn))
-    return Answers(tokens, torch.where(mask, logp, 0.0), mask)
-
-
 def every_answer(vocabulary: int, length: int) -> Answers:
     """All answers of at most `length` tokens that end, or have full length: for exact expectations; `logp` is zero."""
     rows: list[list[int]] = [[]]
@@ -222,3 +203,58 @@ def every_answer(vocabulary: int, length: int) -> Answers:
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """float[N, T, o] from float[N, T, i] and float[o, i]; from float[S, o, i] where the rows are S equal parts."""
+    if weight.ndim == 2:
+        return F.linear(x, weight)
+    return torch.bmm(x.reshape(len(weight), -1, x.shape[-1]), weight.mT).view(*x.shape[:-1], weight.shape[1])
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        S, V, d = self.weight.shape
+        first = V * torch.arange(S, device=tokens.device).repeat_interleave(len(tokens) // S)
+        return F.embedding(tokens + first[:, None], self.weight.view(S * V, d))
+
+
+class _Linears(nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _product(x, self.weight)
+
+
+class _Norms(nn.Module):
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(weight), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        S, d = self.weight.shape
+        flat = F.rms_norm(x, (d,), None, self.eps).view(S, -1, d)
+        return (flat * self.weight[:, None]).view(x.shape)
+
+
+def stacked(models: Sequence[Transformer]) -> Transformer:
+    """One transformer whose weights are those of S `models` of one shape, with a leading axis, [S, ...].
+
+    Its rows are S equal parts, each for one of the models, and results are theirs to rounding; generators are S.
+    """
+    if not models or any(model.shape != models[0].shape for model in models):
+        raise ValueError(f"models must be one or more of one shape, got {[model.shape for model in models]}.")
+    whole = deepcopy(models[0])
+    for name, module in list(whole.named_modules()):
+        if not isinstance(module, (nn.Embedding, nn.Linear, nn.RMSNorm)):
+            continue
+        weight = torch.stack([cast(Tensor, model.get_submodule(name).weight).detach() for model in models])
+        made = {nn.Embedding: _Embeddings, nn.Linear: _Linears}.get(type(module))
+        whole.set_submodule(name, made(weight) if made else _Norms(weight, 1e-5))
+    return whole
