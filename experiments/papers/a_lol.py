@@ -17,11 +17,10 @@ from matplotlib.figure import Figure
 
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
-from claimlab.experiments.lm import records
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
-from claimlab.theory.evidence import Comparison, Identity, Inequality, Outcome
+from claimlab.theory.evidence import Identity, Inequality, Outcome
 from claimlab.theory.falsify import Trial, Trials, attack, equate
 from claimlab.theory.spaces import Box, Simplex, Space
 
@@ -210,12 +209,6 @@ FIGURES = (
         r"variants but the exact importance ratio end inside the simplex. Right: over the clip.",
         _draw,
     ),
-    PaperFigure(
-        "small-model",
-        "A small transformer on answers of its own, fresh, or of the start (fixed): mean score over ten seeds"
-        " with 95 % intervals.  On fresh data A-LoL is provably its form without ratio.",
-        partial(records.drawn, "a-lol"),
-    ),
 )
 
 CLAIMS = (
@@ -300,18 +293,5 @@ CLAIMS = (
         check=_flips_check,
         control=partial(_flips_check, share=0.5),
         control_statement=r"only for those with $|A|\le|\delta|/2$.",
-    ),
-    claim(
-        id="a-lol/small-model",
-        source="abstract (A-LoL beats offline baselines), on a small model (recorded runs)",
-        statement="On answers of the start A-LoL beats the likelihood weighted by the reward.",
-        kind=Comparison,
-        premises=(
-            *records.premises("sorts three digits, after demonstrations of which 15 % sort"),
-            "the value of a prompt is the mean of its answers",
-        ),
-        check=partial(records.judged, study="a-lol", data="fixed", better="A-LoL", worse="weighted cloning"),
-        control=partial(records.judged, study="a-lol", data="fixed", better="start", worse="A-LoL"),
-        control_statement="the start beats A-LoL.",
     ),
 )

@@ -21,11 +21,10 @@ from scipy.optimize import linprog, root_scalar
 
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
-from claimlab.experiments.lm import records
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
-from claimlab.theory.evidence import Comparison, Identity, Inequality, Outcome, Rate, rate
+from claimlab.theory.evidence import Identity, Inequality, Outcome, Rate, rate
 from claimlab.theory.falsify import Trial, Trials, attack, equate
 from claimlab.theory.spaces import Box, Simplex, Space
 
@@ -386,12 +385,6 @@ FIGURES = (
         r"released $\eta=1000$.",
         _draw,
     ),
-    PaperFigure(
-        "small-model",
-        "A small transformer that writes four letters, on fresh data and in three rounds: mean score over ten"
-        " seeds with 95 % intervals.  On fresh data SPPO is provably REINFORCE on the chance to win.",
-        partial(records.drawn, "sppo"),
-    ),
 )
 
 CLAIMS = (
@@ -538,18 +531,5 @@ CLAIMS = (
         control=partial(_dpo_check, table=True),
         control_statement="the same on a table of logits.",
         expected=Outcome.REFUTED,
-    ),
-    claim(
-        id="sppo/small-model",
-        source="abstract (SPPO beats iterative DPO), on a small model (recorded runs)",
-        statement="In three rounds SPPO beats DPO on the best and the worst of eight answers.",
-        kind=Comparison,
-        premises=(
-            *records.premises("writes four letters"),
-            r"preferences $\sigma(4(r-r'))$; $\eta=1000$, DPO's $\beta=0.1$",
-        ),
-        check=partial(records.judged, study="sppo", data="rounds", better="SPPO", worse="DPO"),
-        control=partial(records.judged, study="sppo", data="rounds", better="start", worse="SPPO"),
-        control_statement="the start beats SPPO.",
     ),
 )
