@@ -249,6 +249,14 @@ def test_the_command_trains_compares_and_draws(claimlab):
     assert claimlab("run", "small").output.splitlines()[0].endswith("(stored)")
 
 
+def test_an_interval_without_end_is_shown(capsys):
+    """Nine of ten pairs alike: the bootstrap has no lower end, and a record holds infinity as text."""
+    found = {"data": "fresh", "better": "a", "worse": "b", "difference": -0.1, "low": "-inf", "high": 0.2}
+    record = {"findings": [found], "effect": 0.02, "metric": "m", "edges": [], "diverged": 0}
+    cli._show_study(record)
+    assert "[-inf, +0.200]" in capsys.readouterr().out
+
+
 def test_arms_that_should_agree_and_do_not_end_with_1(claimlab, monkeypatch):
     off = replace(SMALL, arms=SMALL.arms | {"one-side clip": lambda x, b: -surrogates.reinforce(x, b)}, rates=(3e-2,))
     monkeypatch.setattr(studies, "STUDIES", (off,))
