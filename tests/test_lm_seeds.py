@@ -1,7 +1,9 @@
 """Seeds trained at once are the single runs, and fixed shapes draw what growing ones draw."""
 
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +14,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from claimlab.experiments.lm import surrogates  # noqa: E402
-from claimlab.experiments.lm.decode import END, draw_answers, draw_fixed  # noqa: E402
+from claimlab.experiments.lm.decode import END, Fixed, draw_answers, draw_fixed  # noqa: E402
 from claimlab.experiments.lm.seeds import reinforce_together  # noqa: E402
 from claimlab.experiments.lm.tasks import lookup, modes  # noqa: E402
 from claimlab.experiments.lm.train import Diverged, OutOfMemory, Settings, imitate, reinforce  # noqa: E402
@@ -62,6 +64,64 @@ def test_fixed_shapes_draw_what_growing_ones_draw(seed, prompts, length, group, 
     torch.testing.assert_close(grown.logp, fixed.logp[:, :stop], rtol=0, atol=1e-12)
     again = model.token_logp(asked, fixed.tokens).detach()
     torch.testing.assert_close(torch.where(fixed.mask, again, 0.0), fixed.logp, rtol=0, atol=1e-12)
+
+
+def test_fixed_shapes_in_half_precision():
+    """Buffers have the precisions of autocast; what is said is what a pass in half precision says, to its rounding."""
+    model = stacked([Transformer(SHAPE, seed) for seed in SEEDS])
+    asked = torch.randint(2, 6, (6, 4), generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        said = draw_fixed(model, asked, 5, generators(*SEEDS), group=4)
+        again = model.token_logp(asked, said.tokens).detach()
+        grown = model.sample(asked, 5, generators(*SEEDS), group=4)
+    assert said.logp.dtype == grown.logp.dtype
+    torch.testing.assert_close(torch.where(said.mask, again, 0.0), said.logp.float(), rtol=0, atol=0.05)
+
+
+def test_a_capture_leaves_no_trace(monkeypatch):
+    """With stand-ins for torch's streams and graphs: what warm-up and capture write is gone when answers are drawn."""
+    told, waits = [], SimpleNamespace(wait_stream=lambda _: told.append("wait"))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: waits)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: waits)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", lambda _: nullcontext(told.append("capture")))
+    model, asked = sharp(1), torch.randint(2, 6, (3, 4), generator=torch.Generator().manual_seed(0))
+    logits, cache = model.read(asked, 2, 1)
+    with torch.no_grad():
+        fixed = Fixed(model, logits, cache, 2, greedy=False)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=fixed._step))
+        fixed.replay = fixed._captured(torch.device("cpu"))
+        assert told == ["wait", "wait", "capture"]
+        for seed in range(5):
+            found = fixed.sample(logits, cache, 4, generators(seed)[0])
+            expected = model.sample(asked, 2, generators(seed)[0])
+            assert torch.equal(found.tokens[:, : expected.tokens.shape[1]], expected.tokens)
+            torch.testing.assert_close(found.logp[:, : expected.logp.shape[1]], expected.logp, rtol=0, atol=1e-12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("models", [1, 3])
+def test_a_captured_step_is_the_step(models, half):
+    """Replayed for new prompts, and after the weights have changed where they lie or have been moved."""
+    own = [Transformer(SHAPE, seed) for seed in SEEDS[:models]]
+    model = (own[0] if models == 1 else stacked(own)).cuda()
+    for turn in range(4):
+        asked = torch.randint(2, 6, (2 * models, 4), device="cuda")
+        draws = [[torch.Generator("cuda").manual_seed(10 * turn + k) for k in range(models)] for _ in range(2)]
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            said = draw_fixed(model, asked, 5, draws[0], group=4)
+            again = model.token_logp(asked, said.tokens).detach()
+            with torch.no_grad():
+                logits, cache = model.read(asked, 5, 4)
+                fixed = Fixed(model, logits, cache, 1, greedy=False).sample(logits, cache, 4, draws[1])
+        assert torch.equal(said.tokens[:, :1], fixed.tokens)
+        torch.testing.assert_close(torch.where(said.mask, again, 0.0), said.logp, rtol=0, atol=0.05 if half else 1e-4)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight += 0.1 * torch.randn_like(weight)
+        model = model.cpu().cuda() if turn == 2 else model
 
 
 @given(seed=st.integers(0, 2**31), length=st.integers(1, 6))

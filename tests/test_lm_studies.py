@@ -218,10 +218,11 @@ def test_a_diverged_training_is_counted(tmp_path):
 def test_other_processes_find_a_study_by_its_name(tmp_path, monkeypatch):
     from .test_cli import threads
 
-    monkeypatch.setattr(studies, "STUDIES", (SMALL,))
+    study = replace(SMALL, seeds=3, rates=(1e-3,))
+    monkeypatch.setattr(studies, "STUDIES", (study,))
     with threads(2) as executor:
-        record = running.run(SMALL, tmp_path / "pool", executor=executor)
-    assert record["rows"] == running.run(SMALL, tmp_path / "here")["rows"]
+        record = running.run(study, tmp_path / "pool", executor=executor, together=2)
+    assert record["rows"] == running.run(study, tmp_path / "here", together=2)["rows"]
 
 
 @pytest.fixture
@@ -282,8 +283,15 @@ def interrupted(logp, batch):
     [
         (SMALL, ["smal"], 2, "unknown study 'smal'. Did you mean small?"),
         (SMALL, ["small", "--device", "cuda:77"], 2, "no device 'cuda:77'"),
+        (SMALL, ["small", "--together", "0"], 2, "--together"),
         (replace(SMALL, start=missing), ["small"], 2, "SmolLM2 needs peft: pip install 'claimlab[lm]'."),
         (replace(SMALL, arms={"REINFORCE": full}, pairs=(), alike=()), ["small"], 2, "lower prompts (2) or group (4)"),
+        (
+            replace(SMALL, arms={"REINFORCE": full}, pairs=(), alike=(), seeds=3, rates=(1e-3,)),
+            ["small", "--together", "2"],
+            2,
+            "group (4) or the number of seeds at once (2)",
+        ),
         (
             replace(SMALL, arms={"REINFORCE": interrupted}, pairs=(), alike=()),
             ["small"],

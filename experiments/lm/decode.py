@@ -1,7 +1,7 @@
 """Drawing answers token by token; on a GPU with fixed shapes, the step captured as a CUDA graph and replayed.
 
-A step of a small model takes a GPU less time than it takes Python to launch: the captured step is one launch.  On a CPU
-nothing is gained, since attention over all places of the cache costs more than over those that are filled.
+A step is some hundred operations, each launched by Python; the captured step is one launch.  On a CPU fixed shapes cost
+more than growing ones, since attention is over all places of the cache, filled or not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def draw_answers(
     """
     generators, drawn = several(draws), []
     done = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-    noise, open_ = torch.ones_like(logits), [True] * len(generators)
+    noise, open_ = torch.ones_like(logits.log_softmax(-1)), [True] * len(generators)  # autocast: in single precision
     for t in range(length):
         if not greedy:
             _fill(noise, generators, open_)
@@ -86,7 +86,8 @@ class Fixed:
     """Buffers of one shape, and the step that reads the token last drawn and draws the next; all that changes is in it.
 
     On CUDA the step is captured when the object is made, and `sample` replays it: no answer ends early, and nothing is
-    copied to the CPU before the last token.  Elsewhere the same step runs as it stands.
+    copied to the CPU before the last token.  Elsewhere the same step runs as it stands.  The captured path is written
+    from torch's documentation and has not run on a GPU yet.
 
     Args:
         model: whose weights are read where they lie: they may change, but not move.
@@ -98,14 +99,14 @@ class Fixed:
     def __init__(self, model: Stepping, logits: Tensor, cache: Cache, length: int, greedy: bool) -> None:
         rows, device = len(logits), logits.device
         self.model, self.greedy, self.length = model, greedy, length
-        self.logits, self.noise = torch.zeros_like(logits), torch.ones_like(logits)
+        self.logits, self.noise = torch.zeros_like(logits), torch.ones_like(logits.log_softmax(-1))
         self.cache = [(torch.zeros_like(k), torch.zeros_like(v)) for k, v in cache]
         self.place, self.t = torch.zeros(2, 1, dtype=torch.int64, device=device)
         self.done = torch.zeros(rows, dtype=torch.bool, device=device)
         self.chosen = torch.zeros(rows, dtype=torch.int64, device=device)
         self.said = Answers(
             torch.zeros(rows, length, dtype=torch.int64, device=device),
-            torch.zeros(rows, length, dtype=logits.dtype, device=device),
+            torch.zeros(rows, length, dtype=self.noise.dtype, device=device),
             torch.zeros(rows, length, dtype=torch.bool, device=device),
         )
         self.replay: Callable[[], None] = self._step
@@ -136,8 +137,8 @@ class Fixed:
 
     def _draw(self) -> None:
         logp, chosen = _choose(self.logits, self.noise, self.greedy)
-        self.chosen.copy_(torch.where(self.done, PAD, chosen))
-        now = (self.chosen, torch.where(self.done, 0.0, logp), ~self.done)
+        self.chosen.copy_(chosen.masked_fill(self.done, PAD))
+        now = (self.chosen, logp.masked_fill(self.done, 0.0), ~self.done)
         for whole, column in zip(self.said, now):
             whole.index_copy_(1, self.t, column[:, None])
         self.done.logical_or_(chosen == END)

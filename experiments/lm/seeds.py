@@ -1,6 +1,6 @@
 """Several seeds of one run trained at once: weights with a leading axis, prompts and chance of each seed its own.
 
-A step of a small transformer is bound by the number of operations, not by their size; here S seeds take those of one.
+The smaller the model, the more of a step is the cost of single operations, which S seeds share here.
 """
 
 from __future__ import annotations

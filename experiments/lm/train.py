@@ -146,7 +146,10 @@ def reinforce(
     optimiser.zero_grad()  # whatever was left there
     parts = _Parts(model, deepcopy(model), deepcopy(model))
     run = described(settings, task, model)
-    rows, states = restored(folder, run) if folder else ([], {})
+    rows: list[dict[str, Any]] = []
+    states: State = {}
+    if folder:
+        rows, states = restored(folder, run)
     if rows:
         for name, of in parts._asdict().items():
             of.load_state_dict(states[name])

@@ -219,8 +219,8 @@ class _Embeddings(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         S, V, d = self.weight.shape
-        first = V * torch.arange(S, device=tokens.device).repeat_interleave(len(tokens) // S)
-        return F.embedding(tokens + first[:, None], self.weight.view(S * V, d))
+        rows = tokens.reshape(S, -1) + V * torch.arange(S, device=tokens.device)[:, None]
+        return F.embedding(rows, self.weight.view(S * V, d)).view(*tokens.shape, d)
 
 
 class _Linears(nn.Module):
