@@ -296,7 +296,7 @@ def _tell(show: Callable[[int, str, str], None], news: Any) -> None:
 def _show_study(record: dict[str, Any]) -> None:
     table = _table("data", "better", "worse", "difference", "95 % interval", "p")
     for found in record["findings"]:
-        interval = f"[{found['low']:+.3f}, {found['high']:+.3f}]" if "low" in found else ""
+        interval = f"[{float(found['low']):+.3f}, {float(found['high']):+.3f}]" if "low" in found else ""
         p = f"{found['p_support']:.1g}" if "p_support" in found else ""
         table.add_row(found["data"], found["better"], found["worse"], f"{found['difference']:+.3f}", interval, p)
     _console().print(table)

@@ -83,7 +83,7 @@ def test_curves_are_means_with_intervals_of_t():
     assert row["seeds"] == 12
 
 
-@pytest.mark.parametrize("name", ["stale", "variants"])
+@pytest.mark.parametrize("name", ["stale", "variants", "losses", "reward-ensembles", "pg-rank", "smollm2-smoke"])
 def test_a_packaged_record_holds_its_design(name):
     record = records.packaged(name)
     made = records.table_of(record)
@@ -250,6 +250,14 @@ def test_the_command_trains_compares_and_draws(claimlab):
     assert claimlab("run", "small").output.splitlines()[0].endswith("(stored)")
 
 
+def test_an_interval_without_end_is_shown(capsys):
+    """Nine of ten pairs alike: the bootstrap has no lower end, and a record holds infinity as text."""
+    found = {"data": "fresh", "better": "a", "worse": "b", "difference": -0.1, "low": "-inf", "high": 0.2}
+    record = {"findings": [found], "effect": 0.02, "metric": "m", "edges": [], "diverged": 0}
+    cli._show_study(record)
+    assert "[-inf, +0.200]" in capsys.readouterr().out
+
+
 def test_arms_that_should_agree_and_do_not_end_with_1(claimlab, monkeypatch):
     off = replace(SMALL, arms=SMALL.arms | {"one-side clip": lambda x, b: -surrogates.reinforce(x, b)}, rates=(3e-2,))
     monkeypatch.setattr(studies, "STUDIES", (off,))
@@ -311,5 +319,6 @@ def test_designs_name_their_arms():
     with pytest.raises(ValueError, match="small has no arm 'OPMD'"):
         replace(SMALL, pairs=(("OPMD", "REINFORCE"),))
     assert studies.STALE.runs == 3 * 4 * 15
-    assert studies.VARIANTS.runs == 7 * 15
+    assert studies.VARIANTS.runs == 2 * 7 * 15
+    assert studies.LOSSES.runs == 5 * 13
     assert studies.SMOKE.runs == 30

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
+from claimlab.experiments.lm.rollouts import Reward
 from claimlab.experiments.lm.seeds import Progress, reinforce_together
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import Diverged, Settings, Surrogate, reinforce
@@ -32,6 +33,7 @@ class Cell(NamedTuple):
 
 
 Solve = Callable[[Sequence[Cell]], Iterable[pd.DataFrame]]
+Paid = Callable[[int], Reward]  # by the seed of a run
 
 
 def compare(
@@ -43,14 +45,18 @@ def compare(
     seeds: int,
     rates: Sequence[float] = (),
     tuning: int = 1,
+    paid: Mapping[str, Paid] | None = None,
     solve: Solve | None = None,
 ) -> pd.DataFrame:
     """A row for each arm, seed and evaluated step: `arm`, `rate`, `seed`, and what `curve` tells.
 
     Every arm has the best of `rates` (that of the settings if there are none) by its mean metric over `tuning` seeds of
-    their own.  A run that diverges scores zero.  `solve` runs cells, in their order, elsewhere or from what is stored.
+    their own.  A run that diverges scores zero.  `paid` are arms that learn from other rewards than the task's, which
+    always scores.  `solve` runs cells, in their order, elsewhere or from what is stored.
     """
-    work: Solve = solve or (lambda cells: [curves(start, task, arms[cell.arm], [cell.settings])[0] for cell in cells])
+    work: Solve = solve or (
+        lambda cells: [curves(start, task, arms[c.arm], [c.settings], paid=(paid or {}).get(c.arm))[0] for c in cells]
+    )
     best = dict.fromkeys(arms, rates[0] if rates else settings.rate)
     if len(rates) > 1:
         trials = [
@@ -77,26 +83,33 @@ def curves(
     surrogate: Surrogate,
     plans: Sequence[Settings],
     *,
+    paid: Paid | None = None,
     folders: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> list[pd.DataFrame]:
     """The rows of `reinforce` where the policy was evaluated; all scores are zero if a run diverges.
 
-    For each of `plans`, which differ in the seed; several, of a `Transformer`, are trained at once.  `folders` are as
-    many, or none; `progress` is told the number of the plan and its new row.
+    For each of `plans`, which differ in the seed; several, of a `Transformer`, are trained at once, but those `paid` by
+    their seed one after the other.  `folders` are as many, or none; `progress` is told the number of the plan and its
+    new row.
     """
-    models, found = [deepcopy(start) for _ in plans], list[pd.DataFrame | Diverged]()
-    if len(plans) > 1:
+    models = [deepcopy(start) for _ in plans]
+    if len(plans) > 1 and paid is None:
         stack, seeds = cast(list[Transformer], models), [plan.seed for plan in plans]
         found = reinforce_together(stack, task, surrogate, plans[0], seeds, folders=folders, progress=progress)
-    else:
-        tell = partial(progress, 0) if progress else None
+        return [_evaluated(table, plans[0]) for table in found]
+    tables: list[pd.DataFrame] = []
+    for k, (model, plan) in enumerate(zip(models, plans)):
+        reward, tell = paid(plan.seed) if paid else task.reward, partial(progress, k) if progress else None
+        folder = folders[k] if folders else None
         try:
-            folder = folders[0] if folders else None
-            found = [reinforce(models[0], task, surrogate, plans[0], folder=folder, progress=tell)]
+            table: pd.DataFrame | Diverged = reinforce(
+                model, task, surrogate, plan, reward=reward, gold=task.reward, folder=folder, progress=tell
+            )
         except Diverged as error:
-            found = [error]
-    return [_evaluated(table, plans[0]) for table in found]
+            table = error
+        tables.append(_evaluated(table, plan))
+    return tables
 
 
 def _evaluated(table: pd.DataFrame | Diverged, plan: Settings) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from scipy import stats
 
 from claimlab.checks import Array
 from claimlab.experiments.style import PAGE
+from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, comparison, to_json
 
 Pairs = Sequence[Sequence[str]]  # the first of each is claimed to be better
@@ -51,6 +52,25 @@ def difference(table: pd.DataFrame, data: str, better: str, worse: str, effect: 
     part: Any = table[table["data"] == data]
     a, b = _sides(part, better, worse)
     return comparison(a, b, effect=effect, rng=np.random.default_rng(0))
+
+
+def judged(_: Budget, study: str, data: str, better: str, worse: str) -> Comparison:
+    """`difference` of the packaged record of `study`, whatever the budget: a claim's check.
+
+    With the sides reversed it is the control.
+    """
+    record = packaged(study)
+    return difference(table_of(record), data, better, worse, record["effect"])
+
+
+def premises(task: str, rates: str = "three") -> tuple[str, ...]:
+    """Of a claim on a study with the settings of `stale`; `task` says what the transformer does."""
+    return (
+        f"recorded runs: a transformer of 8e4 parameters {task}",
+        "60 steps of 16 prompts with 8 answers, AdamW, "
+        f"each arm at the best of {rates} rates on another seed, 10 paired seeds",
+        "metric: the mean score over the evaluations after the start; smallest effect 0.02",
+    )
 
 
 def findings(table: pd.DataFrame, pairs: Pairs, effect: float) -> list[dict[str, Any]]:
@@ -87,22 +107,27 @@ def edges(table: pd.DataFrame, rates: Sequence[float]) -> list[dict[str, Any]]:
 
 def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Learning curves: the mean over seeds with 95 % intervals (t), a panel for each kind of data."""
-    kinds, drawn = list(table["data"].unique()), []
+    kinds, parts = list(table["data"].unique()), []
     fig, axes = plt.subplots(1, len(kinds), figsize=(PAGE, 2.9), sharey=True, squeeze=False)
     for ax, data in zip(axes[0], kinds):
         part: Any = table[table["data"] == data]
         arms = list(part["arm"].unique())
         for k, arm in enumerate(arms):
             curve = _interval(part[part["arm"] == arm]).assign(data=data, arm=arm)
-            drawn.append(curve)
+            parts.append(curve)
             near = curve["step"] + (k / len(arms) - 0.5) * 0.03 * curve["step"].max()  # side by side
             error = np.stack([curve["score"] - curve["low"], curve["high"] - curve["score"]])
             ax.errorbar(near, curve["score"], error, label=arm, lw=0.9, ls="-" if k < 8 else "--", capsize=1)
         ax.set(title=f"{data} data", xlabel="gradient steps")
-    axes[0, 0].set_ylabel("share of right answers")
+    axes[0, 0].set_ylabel("mean score")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=5)
-    return fig, pd.concat(drawn, ignore_index=True)
+    return fig, pd.concat(parts, ignore_index=True)
+
+
+def drawn(study: str) -> tuple[Figure, pd.DataFrame]:
+    """The learning curves of the packaged record of `study`."""
+    return draw(table_of(packaged(study)))
 
 
 def _interval(curve: pd.DataFrame) -> pd.DataFrame:

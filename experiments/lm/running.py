@@ -27,6 +27,7 @@ from claimlab.experiments import atomic, environment, store
 from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.lm import records
 from claimlab.experiments.lm.compare import Cell, compare, curves
+from claimlab.experiments.lm.pretrained import LIBRARIES, Pretrained
 from claimlab.experiments.lm.seeds import Progress
 from claimlab.experiments.lm.studies import Study, named
 from claimlab.experiments.lm.transformer import Policy, Shape, Transformer
@@ -204,7 +205,8 @@ def _trained(study: Study, start: Policy, todo: Sequence[_Job], progress: Progre
     """Cells that differ in the seed, trained at once and stored; each has its share of the seconds."""
     began, arm, plans = perf_counter(), study.arms[todo[0].cell.arm], [job.cell.settings for job in todo]
     folders = [job.path.with_suffix("") for job in todo]
-    tables = curves(start, study.task, arm, plans, folders=folders, progress=progress)
+    paid = study.paid.get(todo[0].cell.arm)
+    tables = curves(start, study.task, arm, plans, paid=paid, folders=folders, progress=progress)
     where, seconds, results = environment.environment(), (perf_counter() - began) / len(todo), []
     for job, folder, table in zip(todo, folders, tables):
         rows = [{name: v for name, v in row.items() if v == v} for row in table.to_dict("records")]  # NaN: not measured
@@ -235,6 +237,7 @@ def _record(study: Study, table: pd.DataFrame, desk: _Desk) -> dict[str, Any]:
         {n: round(v, 9) if n in MEASURED else v for n, v in row.items() if v == v} for row in table.to_dict("records")
     ]
     where = environment.environment()
+    libraries = ("torch", *LIBRARIES) if isinstance(desk.start, Pretrained) else ("torch",)
     return {
         "study": study.name,
         "question": study.question,
@@ -253,5 +256,5 @@ def _record(study: Study, table: pd.DataFrame, desk: _Desk) -> dict[str, Any]:
         "together": desk.together,
         "seconds": desk.seconds,
         "rows": rows,
-        "environment": where | {"packages": where["packages"] | {"torch": version("torch")}},
+        "environment": where | {"packages": where["packages"] | {name: version(name) for name in libraries}},
     }

@@ -2,21 +2,20 @@
 
 `stale` and `variants` ask what Yao et al. (2025) ask of fresh, stale and fixed data, in small.  The metric is the mean
 score over the evaluations of a run, the smallest effect 0.02, seeds are paired, and each arm has the best of five rates
-on another seed.
+on another seed.  The studies named after a paper ask what it says of its method, on tasks of a few characters, with the
+best of three or five rates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-
-from torch import Tensor
 
 from claimlab.checks import nearest
 from claimlab.experiments.errors import WrongUsage
-from claimlab.experiments.lm import clipped, signals, surrogates, tasks
-from claimlab.experiments.lm.batch import Batch
+from claimlab.experiments.lm import arms, clipped, reward_models, signals, surrogates, tasks
+from claimlab.experiments.lm.compare import Paid
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import Settings, Surrogate, imitate
 from claimlab.experiments.lm.transformer import Policy
@@ -37,6 +36,7 @@ class Study:
         settings: of a run; rate, seed and sync are the comparison's.
         seeds, rates: paired seeds, and the rates among which each arm has the best.
         effect: the smallest difference of interest.
+        paid: the arms that learn from other rewards than the task's, by the seed; the task always scores.
         threads: of a process; a small model is fastest on one, 0 is all.
     """
 
@@ -52,10 +52,11 @@ class Study:
     seeds: int
     rates: tuple[float, ...]
     effect: float = 0.02
+    paid: Mapping[str, Paid] = field(default_factory=dict)
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for arm in (*self.alike, *(arm for pair in self.pairs for arm in pair)):
+        for arm in (*self.alike, *self.paid, *(arm for pair in self.pairs for arm in pair)):
             if arm not in self.arms:
                 raise ValueError(f"{self.name} has no arm {arm!r}{nearest(arm, list(self.arms))}.")
 
@@ -66,17 +67,12 @@ class Study:
         return len(self.data) * len(self.arms) * (tried + self.seeds)
 
 
-def grpo(logp: Tensor, batch: Batch) -> Tensor:
-    """GRPO: standardised advantages, clipped ratios, the mean over answers of their tokens' means."""
-    return clipped.ppo(logp, batch, signals.standardised(batch))
-
-
 ARMS: dict[str, Surrogate] = {
     "REINFORCE": surrogates.reinforce,
     "one-side clip": surrogates.rec,
     "one-side clip, IS": partial(surrogates.rec, importance=True),
     "two-side clip": partial(surrogates.rec, mask="two-side"),
-    "GRPO": grpo,
+    "GRPO": arms.grpo,
     "OPMD": surrogates.opmd,
     "AsymRE": surrogates.asymre,
     "RED-Drop": surrogates.red_drop,
@@ -94,7 +90,15 @@ PAIRS = (
     ("RED-Drop", "GRPO"),
     ("RED-Weight", "GRPO"),
 )
+LOSSES_ARMS: dict[str, Surrogate] = {
+    "REINFORCE": surrogates.reinforce,
+    "BNPO, a = b = 0": arms.clip(arms.uniform, over="total"),
+    "BNPO": arms.bnpo,
+    "GRPO": arms.grpo,
+    "GSPO": lambda logp, batch: clipped.gspo(logp, batch, signals.standardised(batch)),
+}
 RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+THREE = (3e-4, 1e-3, 3e-3)
 
 STALE = Study(
     "stale",
@@ -114,7 +118,7 @@ VARIANTS = replace(
     name="variants",
     question="Which variants of group-relative REINFORCE stand stale data?  (beside two arms of `stale`)",
     arms={arm: ARMS[arm] for arm in ARMS if arm not in ALIKE[2:]},
-    data={"stale": 20},
+    data={"fresh": 1, "stale": 20},
     pairs=tuple(pair for pair in PAIRS if not {*pair} & {*ALIKE[2:]}),
     alike=ALIKE[:2],
 )
@@ -127,6 +131,19 @@ SMOKE = replace(
     pairs=PAIRS[:1],
     alike=(),
 )
+LOSSES = replace(
+    STALE,
+    name="losses",
+    question="Do BNPO and GSPO beat GRPO, and does BNPO beat REINFORCE?",
+    arms=LOSSES_ARMS,
+    data={"fresh": 1},
+    pairs=(
+        ("BNPO", "REINFORCE"),
+        *((arm, "GRPO") for arm in ("BNPO", "GSPO")),
+    ),
+    alike=("REINFORCE", "BNPO, a = b = 0"),
+    rates=THREE,
+)
 LONG = replace(
     STALE,
     name="variants-long",
@@ -137,6 +154,69 @@ LONG = replace(
     start=partial(imitate, tasks.addition(), width=96, heads=6, size=256, rate=3e-3),
     settings=Settings(steps=240, prompts=24, group=8, evaluate=40),
     seeds=20,
+)
+OFFLINE = replace(
+    STALE,
+    name="a-lol",
+    question="On answers of the start: does A-LoL beat imitation of the right ones?",
+    arms={
+        "A-LoL": arms.a_lol(clip=0.9),
+        "A-LoL, no ratio": arms.a_lol(clip=0.0),
+        "weighted cloning": arms.weighted_cloning,
+    },
+    data={"fresh": 1, "fixed": 0},
+    pairs=(
+        ("A-LoL", "weighted cloning"),
+        ("A-LoL", "A-LoL, no ratio"),
+    ),
+    alike=("A-LoL", "A-LoL, no ratio"),
+    rates=THREE,
+)
+PREFERENCES = replace(
+    STALE,
+    name="sppo",
+    question="In three rounds of twenty steps, does SPPO beat DPO on the best and worst of eight answers?",
+    task=tasks.style(),
+    start=partial(imitate, tasks.style()),
+    arms={
+        "REINFORCE": arms.won,
+        "SPPO": arms.sppo(eta=1000.0),
+        "DPO": arms.of_best_and_worst(beta=0.1),
+    },
+    data={"fresh": 1, "rounds": 20},
+    pairs=(("SPPO", "DPO"), ("SPPO", "REINFORCE")),
+    alike=("REINFORCE", "SPPO"),
+    rates=THREE,
+)
+ENSEMBLES = replace(
+    STALE,
+    name="reward-ensembles",
+    question="Does a conservative ensemble of reward models earn more gold than one model, or than their mean?",
+    task=tasks.style(),
+    start=partial(imitate, tasks.style()),
+    arms=dict.fromkeys(reward_models.MERGES, surrogates.reinforce),
+    paid=reward_models.PAID,
+    data={"fresh": 1},
+    pairs=(("mean", "one"), ("WCO", "one"), ("UWO", "one"), ("WCO", "mean"), ("UWO", "mean")),
+    alike=("mean", "UWO, weight 0"),
+    rates=THREE,
+)
+RANKING = replace(
+    STALE,
+    name="pg-rank",
+    question="Does a leave-one-out baseline help a policy that is trained on the NDCG of its rankings?",
+    task=tasks.ranking(),
+    start=partial(imitate, tasks.ranking()),
+    arms={
+        "leave one out": arms.clip(signals.leave_one_out, over="total"),
+        "leave one out, no clip": lambda logp, batch: clipped.cispo(
+            logp, batch, signals.leave_one_out(batch), over="total"
+        ),
+        "no baseline": arms.clip(lambda batch: batch.rewards, over="total"),
+    },
+    data={"fresh": 1},
+    pairs=(("leave one out", "no baseline"),),
+    alike=("leave one out", "leave one out, no clip"),
 )
 SHOTS = "2*3=6\n7*8=56\n4*4=16\n9*5=45\n"
 
@@ -161,7 +241,18 @@ SMOLLM2 = Study(
     rates=(1e-4, 3e-4, 1e-3),
     threads=0,
 )
-STUDIES = (SMOKE, STALE, VARIANTS, LONG, SMOLLM2)
+SMOLLM2_SMOKE = replace(
+    SMOLLM2,
+    name="smollm2-smoke",
+    question="Does a step of SmolLM2-135M with LoRA run here, and do two arms that are one agree?  (some minutes)",
+    arms={arm: ARMS[arm] for arm in ALIKE[:2]},
+    data={"fresh": 1},
+    settings=Settings(steps=4, prompts=2, group=8, evaluate=4, scored=20),
+    seeds=1,
+    rates=(3e-4,),
+    threads=1,
+)
+STUDIES = (SMOKE, STALE, VARIANTS, LOSSES, OFFLINE, PREFERENCES, ENSEMBLES, RANKING, LONG, SMOLLM2_SMOKE, SMOLLM2)
 
 
 def named(name: str) -> Study:

@@ -118,6 +118,7 @@ def reinforce(
     settings: Settings,
     *,
     reward: Reward | None = None,
+    gold: Reward | None = None,
     folder: Path | None = None,
     progress: Callable[[Mapping[str, float]], None] | None = None,
     team: Team | None = None,
@@ -125,7 +126,8 @@ def reinforce(
     """Train `model` in place; a row of metrics for every step.
 
     `reward` of the batch; `kl` to the start (k3) and `nll` a token; `clip`, the share of ratios outside 1 -+ 0.2; and
-    where it was evaluated, `score` (see `score`) and `entropy`, of the policy's own answers, a token.  `progress` is
+    where it was evaluated, `score` (see `score`) and `entropy`, of the policy's own answers, a token.  Answers are paid
+    by `reward`, that of the task if there is none, and scored by `gold`, what pays if there is none.  `progress` is
     called with every new row.
 
     With a `folder` the whole state is written there at every evaluation, and a stopped run goes on from it; its
@@ -139,6 +141,7 @@ def reinforce(
         ValueError: `folder` holds another run, or the prompts do not divide among the processes.
     """
     paid, mine = task.reward if reward is None else reward, part(team, settings.prompts)
+    gold = paid if gold is None else gold
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, betas=BETAS, weight_decay=0.0, fused=True)
     optimiser.zero_grad()  # whatever was left there
     parts = _Parts(model, deepcopy(model), deepcopy(model))
@@ -152,7 +155,7 @@ def reinforce(
             of.load_state_dict(states[name])
         set_moments(optimiser, states["moments"])
     else:
-        rows = [{"step": 0} | evaluated(model, task, paid, settings)[0]]
+        rows = [{"step": 0} | evaluated(model, task, gold, settings)[0]]
     token_logp = torch.compile(model.token_logp) if settings.compiled else model.token_logp
     for step in range(rows[-1]["step"], settings.steps):
         where = f"{task.name}, step {step}"
@@ -174,7 +177,7 @@ def reinforce(
                     rows[-1] |= {"kl": divergence(far, logp.detach(), data)}
             last = settings.evaluated(step + 1)
             if last:
-                rows[-1] |= evaluated(model, task, paid, settings)[0]
+                rows[-1] |= evaluated(model, task, gold, settings)[0]
         if last and folder and mine[0] == 0:
             state = {name: of.state_dict() for name, of in parts._asdict().items()}
             keep(folder, run, state | {"moments": moments(optimiser)}, rows)

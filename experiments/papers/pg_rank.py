@@ -4,7 +4,8 @@ r"""Neural PG-RANK: policy gradient on rankings drawn from a Plackett-Luce law.
 :math:`\Delta(\sigma)=\sum_i d_i\,g_{\sigma_i}`.  Estimators of :math:`\nabla_s E\Delta`: REINFORCE,
 :math:`\Delta\nabla\log\pi`, with a leave-one-out baseline, and with reward-to-go (the choice at position k is credited
 with the gains from k on).  All rankings of up to four documents are enumerated.  Ranking by an encoder against InfoNCE
-needs a model.
+needs a model; a character model that orders digits gains too little for its arms to differ (``claimlab lm run
+pg-rank``: 0.01 NDCG).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 
 from claimlab.checks import Array, Ints
 from claimlab.experiments.figures import PaperFigure
+from claimlab.experiments.lm import records
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
@@ -253,6 +255,12 @@ FIGURES = (
         r"scores and "
         r"gains of four documents, exactly: a baseline brings more than reward-to-go.",
         _draw,
+    ),
+    PaperFigure(
+        "small-model",
+        "NDCG of a small transformer that orders four digits, all arms at the highest rate tried: mean over ten seeds "
+        "with 95 % intervals.  Without its clip the loss is provably the same here.",
+        partial(records.drawn, "pg-rank"),
     ),
 )
 
