@@ -112,6 +112,8 @@ def settled_rate(x: ArrayLike, y: ArrayLike, *, exponent: float, side: str, reso
     threshold = growth_threshold(exponent, side, resolution)
     holds = slope <= threshold if side == "at most" else slope >= threshold
     return Rate(float(not holds), float(holds), slope, slope, slope, exponent, side, resolution, 1)
+
+
 def bounded_comparison(a: ArrayLike, known: float, *, most: float, reverse: bool = False) -> Comparison:
     r"""Evidence on "the mean of A exceeds the number `known`", or with `reverse` falls below it, for A in [0, `most`].
 
