@@ -21,7 +21,7 @@ class Watcher(AverageLearner):
     Its state has the fields `base`, `in_sample`, float[M], and `worst`, in the order of :class:`Watch`.
     """
 
-    base: FiniteLOOP
+    base: Any  # a FiniteLOOP, or one of its subclasses
     optimism: Array  # [M], J_f - J*
 
     def decide(self, state: Any, t: int, s: int, rng: Generator) -> int:
