@@ -198,10 +198,7 @@ class LinearGeometry(Geometry):
 
         They are singular values of weighted features: from the covariance itself half of the digits would be lost.
         """
-        rows = np.concatenate(
-            [np.sqrt(visits)[:, None] * self.features, self._root, 0 * np.eye(self.features.shape[1])]
-        )
-        _, roots, vectors = np.linalg.svd(np.linalg.qr(rows, mode="r"))
+        _, roots, vectors = np.linalg.svd(np.linalg.qr(self._rows(visits), mode="r"))
         return np.where(roots > UNSEEN * max(roots[0], 1e-300), roots, 0.0), vectors.T
 
     def _span(self, pairs: Ints) -> Array:
