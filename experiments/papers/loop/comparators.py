@@ -39,6 +39,7 @@ from claimlab.theory.evidence import (
     probability,
     rate,
 )
+from claimlab.theory.exact_comparisons import settled_rate
 
 # optimism of the discounted surrogates --------------------------------------------------------------------------------
 
@@ -207,9 +208,12 @@ def two_doors(leave: float) -> World:
 
 
 def _trapped(budget: Budget, leave: float = 0.0) -> Rate:
-    there, horizons, runs = two_doors(leave), tuple(2**k for k in range(10, 15)), 12
+    """Where no room is left neither the world nor the learner draws anything."""
+    there, horizons, runs = two_doors(leave), tuple(2**k for k in range(10, 15)), 12 if leave > 0 else 1
     learner = TabularLOOP(there.span, DELTA)
     columns = [lives(learner, there, T, runs, seed_of(budget, T)).shortfall[:, -1] for T in horizons]
+    if leave == 0:
+        return settled_rate(horizons, np.concatenate(columns), exponent=1.0, side="at least")
     return rate(horizons, np.array(columns).T, exponent=1.0, side="at least", rng=budget.rng("bootstrap"))
 
 
