@@ -138,7 +138,7 @@ def betting_p_value(x: ArrayLike, mean: float, low: float) -> float:
     :math:`((m - low)/(v - low))^n`; so large must n be.
 
     >>> f"{betting_p_value([1.0] * 10, 0.5, 0.0):.2g}"  # about 4 / 2^10
-    '0.0038'
+    '0.0037'
     """
     values = checks.array("x", x, ndim=1)
     bad = np.flatnonzero(values < low)
