@@ -15,6 +15,7 @@ def test_a_mean_and_its_standard_error(terms):
     assert found == pytest.approx((np.mean(terms), stats.sem(terms)), rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("error")
 def test_one_term_has_no_standard_error():
     assert mean_of(np.array([3.0])).value == 3
     assert np.isnan(mean_of(np.array([3.0])).stderr)

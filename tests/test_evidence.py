@@ -259,6 +259,31 @@ def test_the_bootstrap_of_two_values_by_enumeration(n, k, threshold):
         assert abs(p - exact) < 5 * sqrt(exact * (1 - exact) / evidence.RESAMPLES) + 2e-5
 
 
+def test_the_bootstrap_t_step_by_step():
+    """The same resamples, by the formulas of Efron (1981): the interval, and p-values that count to the last one."""
+    x = np.random.default_rng(1).exponential(size=12)
+    found = comparison(x, np.zeros(12), effect=0.9, rng=np.random.default_rng(2))
+    drawn = x[np.random.default_rng(2).integers(0, 12, (evidence.RESAMPLES, 12))]
+    t = (drawn.mean(axis=1) - x.mean()) / stats.sem(drawn, axis=1)
+    left, right = np.sort(t)[[round(0.025 * (len(t) - 1)), round(0.975 * (len(t) - 1))]]
+    ends = x.mean() - right * stats.sem(x), x.mean() - left * stats.sem(x)
+    np.testing.assert_allclose((found.low, found.high), ends, rtol=1e-9)
+    own = (x.mean() - 0.9) / stats.sem(x)
+    assert found.p_values == ((1 + (t >= own).sum()) / (1 + len(t)), (1 + (t <= own).sum()) / (1 + len(t)))
+
+
+@pytest.mark.parametrize(("equal", "known"), [(17, False), (16, True)])  # 0.85^20 = 0.039 and 0.8^20 = 0.012
+def test_there_is_an_interval_once_equal_runs_alone_are_rarer_than_its_error(equal, known):
+    x = np.r_[np.ones(equal), np.linspace(2, 3, 20 - equal)]
+    found = comparison(x, np.zeros(20), effect=0.5, rng=np.random.default_rng(0))
+    assert np.isfinite([found.low, found.high]).all() == known
+
+
+def test_equality_is_to_the_largest_of_the_numbers_compared():
+    a = 1e9 + np.linspace(0, 0.1, 12)
+    assert comparison(a, np.zeros(12), effect=0.5, rng=np.random.default_rng(0)).low == -inf
+
+
 @pytest.mark.parametrize(("n", "most"), [(10, 0.0056), (20, 0.0429), (40, 0.0576)])
 def test_the_level_over_all_laws_of_two_values(n, most):
     """The error on the threshold, enumerated over q, as :func:`claimlab.theory.evidence._bootstrap` states it."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from claimlab.theory.concentration import betting_interval, betting_lower
 from claimlab.theory.evidence import from_json, judge, to_json
 from claimlab.theory.exact_comparisons import (
     bound_comparison,
@@ -141,3 +142,16 @@ def test_a_slope_without_noise_is_decided_beyond_its_resolution(slope, exponent,
     if abs(beyond - 0.1) > 1e-9:
         assert found.p_values == (float(beyond > 0.1), float(beyond < 0.1))
     assert found.slope == pytest.approx(slope, abs=1e-9)
+
+
+def test_intervals_are_those_of_the_mean_less_what_is_known():
+    """Either way round; and what is known may be any positive number."""
+    x = [0.25, 0.75] * 30
+    mean = betting_interval(x, 0.0, 2.0)
+    forward, back = (bounded_comparison(x, 0.4, most=2.0, reverse=reverse) for reverse in (False, True))
+    np.testing.assert_allclose((forward.low, forward.high), (mean.low - 0.4, mean.high - 0.4))
+    np.testing.assert_allclose((back.low, back.high), (-forward.high, -forward.low))
+    least = betting_lower(x)
+    above, below = (bound_comparison(x, 0.4, effect=0.1, reverse=reverse) for reverse in (False, True))
+    np.testing.assert_allclose((above.low, above.high), (least - 0.4, np.inf))
+    np.testing.assert_allclose((below.low, below.high), (-np.inf, 0.4 - least))

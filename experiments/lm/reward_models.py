@@ -54,7 +54,7 @@ def ensemble(
 
 
 def bradley_terry(pairs: Array, ridge: float = 1.0, steps: int = 12) -> Array:
-    """float[d] w that minimises -sum log sigmoid(pairs @ w) + ridge/2 |w|^2, by Newton's method."""
+    """float[d] w that minimises ``-sum(log(sigmoid(pairs @ w))) + ridge / 2 * w @ w``, by Newton's method."""
     w = np.zeros(pairs.shape[1])
     for _ in range(steps):
         lost = expit(-pairs @ w)
