@@ -16,6 +16,7 @@ from claimlab.theory.evidence import (
     Outcome,
     Probability,
     Rate,
+    all_of,
     comparison,
     from_json,
     judge,
@@ -329,3 +330,32 @@ def test_false_verdicts_on_a_probability_are_rarer_than_the_level():
     found = [probability(int(k), 100, 0.1) for k in rng.binomial(100, 0.1, 400)]
     false = sum(map(falsely_decided, found))
     assert false <= stats.binom.ppf(0.999, len(found), LEVEL)
+
+
+def test_a_range_holds_up_to_rounding():
+    x, rng = np.r_[-1e-12, np.linspace(0, 2, 19)], np.random.default_rng(0)
+    assert np.isfinite(comparison(x, np.zeros(20), effect=0.5, rng=rng, within=(0.0, 2.0 - 1e-12)).difference)
+    for outside in ((1e-3, inf), (-inf, 2.0 - 1e-3)):
+        with pytest.raises(ValueError, match="outside the range"):
+            comparison(x, np.zeros(20), effect=0.5, rng=rng, within=outside)
+
+
+def test_slopes_near_zero_are_equal_to_an_absolute_tolerance():
+    jitter = np.linspace(-1, 1, 20)[:, None]
+    for size, equal in ((1e-10, True), (1e-7, False)):
+        y = np.exp(size * jitter * np.log([1.0, 10.0, 100.0]))
+        found = rate([1, 10, 100], y, exponent=0.5, side="at most", rng=np.random.default_rng(0))
+        assert (found.low == -inf) == equal
+
+
+def test_one_measurement_without_a_logarithm_is_refused():
+    y = np.ones((10, 3))
+    y[4, 1] = 0.0
+    with pytest.raises(ValueError, match="positive"):
+        rate([1, 2, 3], y, exponent=1, side="at most", rng=np.random.default_rng(0))
+
+
+def test_of_cases_the_least_supported_is_shown_and_the_first_refutes():
+    first, other = (probability(failures, 1000, 0.1) for failures in (60, 80))
+    assert all_of([first, other]) == replace(other, p_refute=first.p_refute)
+    assert all_of([other, first]) == other
