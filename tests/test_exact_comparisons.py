@@ -151,6 +151,7 @@ def test_intervals_are_those_of_the_mean_less_what_is_known():
     forward, back = (bounded_comparison(x, 0.4, most=2.0, reverse=reverse) for reverse in (False, True))
     np.testing.assert_allclose((forward.low, forward.high), (mean.low - 0.4, mean.high - 0.4))
     np.testing.assert_allclose((back.low, back.high), (-forward.high, -forward.low))
+    assert (forward.effect, back.effect) == (0, 0)
     least = betting_lower(x)
     above, below = (bound_comparison(x, 0.4, effect=0.1, reverse=reverse) for reverse in (False, True))
     np.testing.assert_allclose((above.low, above.high), (least - 0.4, np.inf))
