@@ -33,6 +33,7 @@ from claimlab.experiments.papers import (
     spo,
     sppo,
     stepmix,
+    submodular_rl,
     treepo,
 )
 
@@ -66,4 +67,5 @@ PAPERS: tuple[ModuleType, ...] = (
     dpo_implicit_reward,
     group_relative_reinforce,
     policy_smoothing,
+    submodular_rl,
 )
