@@ -6,6 +6,7 @@ from types import ModuleType
 
 from claimlab.experiments.papers import (
     a_lol,
+    beer,
     bnpo,
     campo,
     classic_bandits,
@@ -68,4 +69,5 @@ PAPERS: tuple[ModuleType, ...] = (
     group_relative_reinforce,
     policy_smoothing,
     submodular_rl,
+    beer,
 )
