@@ -24,6 +24,7 @@ from claimlab.experiments.papers import (
     pav,
     pg_rank,
     policy_cliff,
+    policy_guided_diffusion,
     policy_smoothing,
     props,
     ps_grpo,
@@ -70,4 +71,5 @@ PAPERS: tuple[ModuleType, ...] = (
     policy_smoothing,
     submodular_rl,
     beer,
+    policy_guided_diffusion,
 )
