@@ -3,9 +3,9 @@ r"""Policy-guided diffusion: trajectories of a behaviour model, moved towards a 
 The law that is meant is :math:`q(\tau)\propto p_\beta(\tau)\prod_h\pi(a_h|s_h)^\lambda`.  On finite processes it is
 enumerated.  How far guided sampling is from it is settled for one Gaussian action, :math:`N(0,1)` under behaviour and
 :math:`N(\mu,s^2)` under the target, whose probability flow :math:`dx/d\sigma=-\sigma\,\nabla\log p_\sigma(x)` is linear
-and has a closed form.  With :math:`\kappa=\lambda/s^2` the law that is meant has variance :math:`1/(1+\kappa)`; guidance adds
-:math:`\lambda\nabla\log\pi` to the score of :math:`N(0,1+\sigma^2)`, and from :math:`N(0,1+\sigma_0^2)` at the largest
-noise leads (ours, by integration of the linear equation) to the variance
+and has a closed form.  With :math:`\kappa=\lambda/s^2` the law that is meant has variance :math:`1/(1+\kappa)`;
+guidance adds :math:`\lambda\nabla\log\pi` to the score of :math:`N(0,1+\sigma^2)`, and from :math:`N(0,1+\sigma_0^2)`
+at the largest noise leads (ours, by integration of the linear equation) to the variance
 
 * :math:`e^{-\kappa\sigma_0^2}`, where the gradient is taken at the noisy action;
 * :math:`(1+\sigma_0^2)^{-\kappa}`, at the denoised action :math:`x/(1+\sigma^2)`;
@@ -126,9 +126,9 @@ def _narrow_check(budget: Budget, share: float = 1.0) -> Inequality:
 
 VARIANTS = (
     ("exact", "meant"),
-    ("derivative", "at the denoised action, with the derivative"),
-    ("denoised", "at the denoised action"),
-    ("noisy", "at the noisy action"),
+    ("derivative", "denoised, with derivative"),
+    ("denoised", "denoised action"),
+    ("noisy", "noisy action"),
 )
 
 
