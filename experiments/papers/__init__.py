@@ -6,6 +6,7 @@ from types import ModuleType
 
 from claimlab.experiments.papers import (
     a_lol,
+    adversarial_policies,
     beer,
     bnpo,
     campo,
@@ -72,4 +73,5 @@ PAPERS: tuple[ModuleType, ...] = (
     submodular_rl,
     beer,
     policy_guided_diffusion,
+    adversarial_policies,
 )
