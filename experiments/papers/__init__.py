@@ -9,6 +9,7 @@ from claimlab.experiments.papers import (
     adversarial_policies,
     beer,
     bnpo,
+    c_morl,
     campo,
     classic_bandits,
     dialtree,
@@ -74,4 +75,5 @@ PAPERS: tuple[ModuleType, ...] = (
     beer,
     policy_guided_diffusion,
     adversarial_policies,
+    c_morl,
 )
