@@ -34,6 +34,7 @@ from claimlab.experiments.papers import (
     refuel,
     reward_ensembles,
     rover,
+    scattering,
     spo,
     sppo,
     stepmix,
@@ -76,4 +77,5 @@ PAPERS: tuple[ModuleType, ...] = (
     policy_guided_diffusion,
     adversarial_policies,
     c_morl,
+    scattering,
 )
