@@ -145,3 +145,19 @@ def test_verdicts_at_another_seed(claim):
     assert claim.check(budget).rule(0.05)[0] is claim.expected
     control = Outcome.SUPPORTED if claim.expected is Outcome.REFUTED else Outcome.REFUTED
     assert claim.control(budget).rule(0.05)[0] is control
+
+
+def test_a_process_is_checked_before_it_is_used():
+    P, cover = np.tile(np.eye(2), (2, 2, 1, 1)), np.zeros((3, 2, 1))
+    with pytest.raises(ValueError, match=r"w\[0\] is -1; weights cannot be negative"):
+        submodular.SubmodularMDP(P, cover, [-1.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match=r"cover\[1, 0, 0\] is 0\.5; entries must be 0 or 1"):
+        submodular.SubmodularMDP(P, cover + np.eye(3)[1][:, None, None] * [[0.5], [0]], [1.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match=r"P\[0, 0, 0\] sums to 2"):
+        submodular.SubmodularMDP(P * 2, cover, [1.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match=r"paths; at most 1000000"):
+        submodular.SubmodularMDP(np.full((20, 2, 1, 2), 0.5), np.zeros((21, 2, 1)), [1.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match=r"rho must have shape"):
+        submodular.SubmodularMDP(P, cover, [1.0], [1.0])
+    with pytest.raises(ValueError, match=r"policy must have shape"):
+        submodular.SubmodularMDP(P, cover, [1.0], [1.0, 0.0]).reward(np.full((1, 2, 2), 0.5))

@@ -8,9 +8,89 @@ time, ``P[H, S, A, S]``; policies are ``policy[H, S, A]``.  All arrays below tha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
+from claimlab import checks
 from claimlab.checks import Array, Ints
+
+MANY = 1_000_000  # paths at most: all of them are gone through
+
+
+@dataclass(frozen=True)
+class SubmodularMDP:
+    """A process that is paid for what its path covers.
+
+    Parameters
+    ----------
+    P : float[H, S, A, S]
+        ``P[h, s, a, t]`` is the probability of moving from `s` to `t` under `a` at step `h`.
+    cover : float[H + 1, S, U]
+        One where being in `s` at time `h` covers the item `u`, else zero.
+    w : float[U]
+        Weights of the items, none negative.
+    rho : float[S]
+        Law of the first state.
+
+    Examples
+    --------
+    Two steps to two places; the second time in the first place brings nothing.
+
+    >>> P = np.tile(np.eye(2), (2, 2, 1, 1))  # each action leads to the place of its name
+    >>> cover = np.concatenate([np.zeros((1, 2, 2)), np.tile(np.eye(2), (2, 1, 1))])
+    >>> mdp = SubmodularMDP(P, cover, w=[1.0, 0.5], rho=[1.0, 0.0])
+    >>> mdp.best, mdp.curvature
+    (1.5, 1.0)
+    >>> float(mdp.reward(np.full((2, 2, 2), 0.5)))  # 3/4 of the first item and 3/4 of the second
+    1.125
+    """
+
+    P: Array
+    cover: Array
+    w: Array
+    rho: Array
+
+    def __post_init__(self) -> None:
+        P, rho = checks.distributions("P", self.P, ndim=4), checks.distributions("rho", self.rho, ndim=1)
+        H, S, A, _ = P.shape
+        if 0 in (H, S, A) or P.shape[3] != S:
+            raise ValueError(f"P must have shape (H, S, A, S), none of them 0; got {P.shape}.")
+        if S ** (H + 1) > MANY:
+            raise ValueError(f"P has {S} states and {H} steps: {S ** (H + 1)} paths; at most {MANY} are gone through.")
+        if rho.shape != (S,):
+            raise ValueError(f"rho must have shape (S,) = ({S},), got {rho.shape}.")
+        w = checks.array("w", self.w, ndim=1)
+        if len(bad := np.flatnonzero(w < 0)):
+            raise ValueError(f"w[{bad[0]}] is {w[bad[0]]:.6g}; weights cannot be negative.")
+        cover = checks.shaped("cover", self.cover, (H + 1, S, w.size), "(H + 1, S, U)")
+        if len(odd := np.argwhere((cover != 0) & (cover != 1))):
+            raise ValueError(f"cover{odd[0].tolist()} is {cover[tuple(odd[0])]:.6g}; entries must be 0 or 1.")
+        for name, value in (("P", P), ("cover", cover), ("w", w), ("rho", rho)):
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def values(self) -> Array:
+        """F of each prefix of each path, float[N, H + 1]."""
+        return prefix_values(self.cover, self.w)
+
+    @cached_property
+    def curvature(self) -> float:
+        """The curvature of F over all pairs of time and state."""
+        return curvature(self.cover, self.w)
+
+    @cached_property
+    def best(self) -> float:
+        """The largest expected reward of any policy, which may look at all that was visited."""
+        return history_optimum(self.rho, self.P, self.values[:, -1])
+
+    def reward(self, policy: Array) -> Array:
+        """The expected reward of a policy of time and state, float[..., H, S, A]."""
+        given = checks.distributions("policy", policy, ndim=np.ndim(policy))
+        if given.shape[-3:] != self.P.shape[:3]:
+            raise ValueError(f"policy must have shape (..., H, S, A) = (..., {self.P.shape[:3]}), got {given.shape}.")
+        return objective(self.rho, self.P, given, self.values[:, -1])
 
 
 def paths(n_states: int, horizon: int) -> Ints:
