@@ -8,8 +8,8 @@ With weight λ of the on-policy loss, Lemma 5 bounds the critic's errors by
 
 and the regret is :math:`O(\sqrt T)` where :math:`T\sqrt{\Delta}` is.  The proof takes :math:`\lambda=1` if the
 inherent Bellman error :math:`\varepsilon_{be}` is at most 1/T, and :math:`\lambda=T/2-1` if not; the learner does not
-know which.  Constants are those of the text as a program converted it.  Runs of the algorithm could hardly exceed a bound that says
-nothing below :math:`10^4` rounds; rates are judged on the bounds, and its experiments not at all.
+know which.  Constants are those of the text as a program converted it.  Runs of the algorithm could hardly exceed a
+bound that says nothing below :math:`10^4` rounds; rates are judged on the bounds, and its experiments not at all.
 """
 
 from __future__ import annotations
