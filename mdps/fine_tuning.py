@@ -375,6 +375,8 @@ class _Epoch:
             policy, occupancy = self.explorer.design(task)
             more = needed(geometry, rows, occupancy.reshape(-1), self.level, 1e-3)
             more = min(more, max(2.0 * (played.episodes + self.offline.episodes), FIRST_BATCH)) if more > HUGE else more
+            if batch >= LUCK:  # some pair is hardly ever reached, and a small part of a visit would be enough
+                more = max(more, played.episodes)
             if played.episodes + more > self.limit:
                 raise NotConverged(f"epoch {self.epoch}, step {h}: more than {self.limit:.3g} episodes wanted.", played)
             new = draw_log(self.mdp, policy, ceil(SPARE * more) + 1, rng)
