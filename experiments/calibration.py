@@ -8,8 +8,7 @@ A cell is a law of statements with one truth.  Each replicate draws one, collect
 :func:`~claimlab.theory.evidence.judge` decide.  Wrong is a false statement that comes out supported, a true one that
 comes out refuted, and, on the threshold itself, either: both say that what is the case was excluded.  Inconclusive is
 not wrong.  Fixed before the run, and not changed after it: the cells, `REPLICATES`, the seed, and what the rules
-promise.  (In the record the clock ended some cells before they had all their replicates, whatever their outcomes; each
-row says how many it has.)  The promises are:
+promise.  The promises are:
 
 * statistical evidence errs with probability at most `LEVEL`, a whole ledger together as well as a statement alone;
 * deterministic evidence never refutes what is true;
@@ -18,7 +17,8 @@ row says how many it has.)  The promises are:
   beyond the sizes that were run.
 
 The laws of rare differences were measured anew, and those in noise and of known range added, when samples of equal runs
-had ceased to decide; the record says which rows and in what environment.
+had ceased to decide.  The clock had ended the two cells of whole ledgers after 60 and 20 replicates, whatever their
+outcomes; they have all 300 since.  The record says which rows were measured later and in what environment.
 """
 
 from __future__ import annotations
@@ -280,21 +280,27 @@ def record(path: Path, pattern: str = "*") -> None:
     if pattern != "*":
         before = json.loads(path.read_text())
     rows: dict[str, dict[str, Any]] = {row["name"]: row for row in before["rows"]}
-    later = []
+    redone: list[str] = []
     gc.freeze()  # `judge` collects garbage, through statsmodels: without this it spends most of the time on modules
     for cell in cells():
         if not fnmatchcase(cell.name, pattern):
             continue
         rows[cell.name] = measured(cell, replicates(cell))
-        later.append(cell.name)
+        redone.append(cell.name)
         print({name: rows[cell.name][name] for name in ("name", "wrong", "replicates")}, flush=True)
         known = [rows[cell.name] for cell in cells() if cell.name in rows]
         kept = {name: f"{verdict.outcome}: {verdict.reason}" for name, verdict in verdicts(known).items()}
         what = "rates of wrong verdicts on statements whose truth is known; see claimlab.experiments.calibration"
         found = {"what": what, "environment": before["environment"], "rows": known, "promises": kept}
         if pattern != "*":
-            found["later"] = {"cells": later, "environment": environment()}
+            found["later"] = _later(before.get("later", []), redone)
         atomic.write_json(path, found)
+
+
+def _later(before: list[dict[str, Any]], redone: list[str]) -> list[dict[str, Any]]:
+    """The runs that measured cells after the first one, each with those that no later run replaced."""
+    kept = [run | {"cells": [name for name in run["cells"] if name not in redone]} for run in before]
+    return [*(run for run in kept if run["cells"]), {"cells": redone, "environment": environment()}]
 
 
 def recorded() -> pd.DataFrame:

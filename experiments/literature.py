@@ -30,11 +30,12 @@ class Reach(StrEnum):
 class Listed(NamedTuple):
     """An entry of the catalogue; `claim` is the statement most worth checking, in our words.
 
-    `reason` says why a paper out of reach is; it is empty for all others.
+    `reason` says why a paper out of reach is, or what of a paper without claims was not at hand; it may be empty.
     """
 
     slug: str
     title: str
+    arxiv: str
     reach: Reach
     claim: str
     reason: str
@@ -45,4 +46,6 @@ def listed() -> tuple[Listed, ...]:
     """The catalogue, in its order."""
     text = resources.files("claimlab.experiments").joinpath("catalogue.toml").read_text(encoding="utf-8")
     entries = tomllib.loads(text)["paper"]
-    return tuple(Listed(e["slug"], e["title"], Reach(e["reach"]), e["claim"], e.get("reason", "")) for e in entries)
+    return tuple(
+        Listed(e["slug"], e["title"], e["arxiv"], Reach(e["reach"]), e["claim"], e.get("reason", "")) for e in entries
+    )

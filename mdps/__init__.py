@@ -77,7 +77,7 @@ from claimlab.mdps.linear_instances import (
 from claimlab.mdps.linear_program import LPSolution, flow_residual, solve_lp
 from claimlab.mdps.logs import Log, draw_log, episode_log
 from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP
-from claimlab.mdps.loop_audit import Audited, audit
+from claimlab.mdps.loop_audit import Watched, watch
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture
 from claimlab.mdps.loop_tabular import TabularLOOP, ellipsoidal_plan
 from claimlab.mdps.lsvi import LSVIUCB
@@ -167,7 +167,6 @@ __all__ = [
     "UCBVI",
     "UCLKC",
     "UCRL2",
-    "Audited",
     "AverageEvaluation",
     "AverageLearner",
     "AverageMDP",
@@ -239,8 +238,8 @@ __all__ = [
     "TotalVariation",
     "TransitionLog",
     "ValueLOOP",
+    "Watched",
     "action_values",
-    "audit",
     "average_river_swim",
     "backward_induction",
     "bellman",
@@ -351,6 +350,7 @@ __all__ = [
     "transition_data",
     "two_states",
     "value_iteration",
+    "watch",
     "with_optimal_values",
     "worst_transitions",
 ]

@@ -244,7 +244,10 @@ def solve(batch: MDPBatch, tol: float = 1e-9, *, threads: int | None = None, dev
 
 
 def _iterate(batch: MDPBatch, start: int, stop: int, found: Solutions) -> None:
-    """Policy iteration on instances from `start` to `stop - 1`, by the kernel that is faster at their size."""
+    """Policy iteration on instances from `start` to `stop - 1`, by the kernel that is faster at their size.
+
+    Their number does not matter: the kernels round differently, and no solution may depend on the company.
+    """
     if batch.P[0].size <= LANES:
         batched_lanes.policy_iteration(*batch.arrays, start, stop, *found)
     else:

@@ -369,12 +369,15 @@ class _Epoch:
         played, rows = empty_log(self.mdp), Rows(targets, np.ones(len(targets)))
         for batch in range(TOP_UPS):
             geometry = geometry_of(self.mdp, self.offline.visits[h] + played.visits[h], self.features)
-            if score(geometry, rows, np.zeros(played.visits[h].size)) <= self.level:
+            worst = score(geometry, rows, np.zeros(played.visits[h].size))
+            if worst <= self.level:
                 return self.offline + played
             task = Task(self.epoch, h, batch, targets, self.level, self.offline + played, self.seen)
             policy, occupancy = self.explorer.design(task)
             more = needed(geometry, rows, occupancy.reshape(-1), self.level, 1e-3)
             more = min(more, max(2.0 * (played.episodes + self.offline.episodes), FIRST_BATCH)) if more > HUGE else more
+            if batch >= TOP_UPS // 2 and worst == np.inf:  # a pair was never seen, and part of a visit is enough
+                more = max(more, played.episodes)
             if played.episodes + more > self.limit:
                 raise NotConverged(f"epoch {self.epoch}, step {h}: more than {self.limit:.3g} episodes wanted.", played)
             new = draw_log(self.mdp, policy, ceil(SPARE * more) + 1, rng)

@@ -17,7 +17,7 @@ from claimlab.mdps.average_optimism import KLUCRL, UCRL2, ReverseKL, begin_epoch
 from claimlab.mdps.balls import L1
 from claimlab.mdps.hypotheses import closure, models
 from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP
-from claimlab.mdps.loop_audit import Audited, Watched
+from claimlab.mdps.loop_audit import Watched
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture, mixture_models
 from claimlab.mdps.loop_tabular import TabularLOOP
 from claimlab.theory.strategies import average_mdps, seeds, simplices
@@ -31,11 +31,11 @@ LEARNERS = [
     ModelLOOP(MIXTURE, 2.0, trigger=0.0),
     MLELOOP(MIXTURE, 1.0),
     ValueLOOP(MIXTURE.optimal, closure(MIXTURE.optimal, MIXTURE.mdp(0)), 2.0),
-    Audited(ModelLOOP(MIXTURE, 1.0), truth=1),
+    Watched(ModelLOOP(MIXTURE, 1.0), MIXTURE, truth=1),
     MixtureLOOP(THETA, BASIS, REWARD, 0.5),
     LinearLOOP(MIXTURE.optimal, PAIRS, 0.5),
-    Watched(MixtureLOOP(THETA, BASIS, REWARD, 0.5), np.ones((4, 2, 4, 4)), np.zeros(4)),
-    Watched(MLELOOP(MIXTURE, 1.0), np.ones((1, 2, 4, 4)), np.zeros(4)),
+    Watched(MixtureLOOP(THETA, BASIS, REWARD, 0.5), MIXTURE, errors=np.ones((4, 2, 4, 4))),
+    Watched(MLELOOP(MIXTURE, 1.0), MIXTURE, errors=np.ones((1, 2, 4, 4))),
     TabularLOOP(SPAN, scale=0.1),
     UCRL2(),
     KLUCRL(),

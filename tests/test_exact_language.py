@@ -94,7 +94,7 @@ def test_greedy_play_is_the_worst_over_all_ways_to_break_ties(data):
 
 
 def test_trees_stack():
-    leaf, exists = rover.didactic()
+    leaf, exists = rover.sampler.didactic()
     twice = np.stack([leaf, 1 - leaf])
     masks = [np.stack([mask, mask]) for mask in exists]
     both = value(twice, uniform(masks))
@@ -106,12 +106,12 @@ def test_trees_stack():
 
 def test_the_didactic_tree_has_the_values_that_the_paper_shows():
     """Q of 0.06, 0.25 and 1.00 (the paper's figure); at temperature one the sampler succeeds in 14 % of its answers."""
-    leaf, exists = rover.didactic()
+    leaf, exists = rover.sampler.didactic()
     q = action_values(leaf, uniform(exists))
     assert q[0] == pytest.approx(np.full(4, 1 / 16))
     assert sorted(set(q[1].ravel())) == [0, 0.25]
-    assert rover.sampler_success(1.0) == pytest.approx(0.142479, abs=1e-6)
-    assert rover.sampler_success(0.03) > 0.999
+    assert rover.sampler.sampler_success(1.0) == pytest.approx(0.142479, abs=1e-6)
+    assert rover.sampler.sampler_success(0.03) > 0.999
 
 
 def test_three_rewards_by_hand():
@@ -125,9 +125,9 @@ def test_three_rewards_by_hand():
 def test_complex_steps_are_the_gradient(seed, rho):
     rng = np.random.default_rng(seed)
     x, y, r = rng.normal(size=2), rng.normal(size=(2, 3)), rng.random(3)
-    s = rover._Sampled(x, y, r, rng.random(3), rng.random(3))
+    s = rover.loss._Sampled(x, y, r, rng.random(3), rng.random(3))
     new_x, new_y = x + rng.normal(size=2) / 4, y + rng.normal(size=(2, 3)) / 4
-    found, h = rover._loss_gradient(s, new_x, new_y, rho), 1e-6
+    found, h = rover.loss._loss_gradient(s, new_x, new_y, rho), 1e-6
     _, _, bootstrap = s.ratios(new_x, new_y)
 
     def loss(theta):
@@ -147,17 +147,17 @@ def test_costs_by_hand():
     assert (got, optimal_value(reward, exists)) == (0.7, 0.9)
     length, cost = np.array([[[1.0], [1.0]], [[3.0], [3.0]]]), np.array([0.1])
     won = np.array([[[1.0], [0.0]], [[1.0], [1.0]]])
-    trials = rover._costs(np.ones((1, 2)), np.ones((1, 2, 2)), np.ones((1, 2, 2, 1)), won[None], length[None], cost,
-                          paid=True)  # fmt: skip
+    exists = np.ones((1, 2)), np.ones((1, 2, 2)), np.ones((1, 2, 2, 1))
+    trials = rover.greedy._costs(*exists, won[None], length[None], cost, paid=True)
     assert (float(trials.value[0]), float(trials.bound[0])) == pytest.approx((0.9, 0.7))
 
 
 def test_cycles_by_hand():
     """A node with an action that stays and one that wins: both are worth 1, or 0.82 and 1 with a discount."""
     to = np.array([[0.0, 0.4]])
-    assert rover._cycles(to, gamma=1.0).value == 1
-    assert rover._cycles(to, gamma=0.9).value == 0
-    assert rover._cycles(np.array([[0.0, 0.99]]), gamma=1.0) is None  # nothing to be reached
+    assert rover.greedy._cycles(to, gamma=1.0).value == 1
+    assert rover.greedy._cycles(to, gamma=0.9).value == 0
+    assert rover.greedy._cycles(np.array([[0.0, 0.99]]), gamma=1.0) is None  # nothing to be reached
 
 
 def test_merging_prefixes_by_unrolling():
@@ -169,7 +169,9 @@ def test_merging_prefixes_by_unrolling():
         leaf = np.array([[won[to[1][to[0][0, a], b]] for b in range(2)] for a in range(2)])
         exists = [np.ones(leaf.shape[: d + 1]) for d in range(3)]
         unrolled = worst_value(leaf, greedy(action_values(leaf, uniform(exists)), exists))
-        trials = rover._merged(*(x[None] / 3 + 0.1 for x in to), won[None], np.zeros(1), np.zeros(1), binary=True)
+        trials = rover.greedy._merged(
+            *(x[None] / 3 + 0.1 for x in to), won[None], np.zeros(1), np.zeros(1), binary=True
+        )
         assert float(trials.bound[0]) - 4 == pytest.approx(unrolled)
 
 
@@ -180,12 +182,12 @@ def test_group_means_by_hand():
     """Two answers, p = 1/2: r - mean is 0, 0, 1/2, -1/2, so the variance is 1/8 = (1 - 1/2)/4, not 3/8."""
     centred = [Fraction(r) - Fraction(r + s, 2) for r, s in product((0, 1), repeat=2)]
     assert sum(c * c for c in centred) / 4 == Fraction(1, 8)
-    assert spo._inflation_check(BUDGET.of("x"), baseline="own", factor="1+1/G").rule(0.05)[0] is Outcome.REFUTED
+    assert spo.groups._inflation_check(BUDGET.of("x"), baseline="own", factor="1+1/G").rule(0.05)[0] is Outcome.REFUTED
 
 
 def test_the_tracker_by_hand():
-    assert spo.tracker((1,), Fraction(1, 2)) == 1
-    assert spo.tracker((1, 0), Fraction(1, 2)) == Fraction(1, 3)  # (1/2) / (1/2 + 1)
+    assert spo.tracker.tracker((1,), Fraction(1, 2)) == 1
+    assert spo.tracker.tracker((1, 0), Fraction(1, 2)) == Fraction(1, 3)  # (1/2) / (1/2 + 1)
 
 
 def test_the_criterion_of_bnpo_by_quadrature():
@@ -219,18 +221,18 @@ def test_signal_to_noise_by_simulation(a, plain, normalised):
 def test_one_answer_can_miss_the_change():
     """A third each to a third, two thirds and almost none: the first answer did not move at all, the KL is 1.1."""
     case = {"old": np.full((1, 3), 1 / 3), "new": np.array([[1 / 3, 2 / 3, 0.0]]), "at": np.zeros(1)}
-    trials = spo._change(**case, stored=True)
+    trials = spo.tracker._change(**case, stored=True)
     assert float(trials.bound[0]) == pytest.approx(0, abs=1e-12)
     assert float(trials.value[0]) > 1
-    assert spo.forgetting(0.0) == 0.96
-    assert spo.forgetting(1.0) == 0.875
+    assert spo.tracker.forgetting(0.0) == 0.96
+    assert spo.tracker.forgetting(1.0) == 0.875
 
 
 def test_priorities_by_hand():
     """Two prompts, tracked at 1/2 and 0: weights 0.55 and 0.05 of 0.6, so the second prompt counts a twelfth."""
     pi, r, v = np.full((2, 2), 0.5), np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0.5, 0.0])
-    assert spo._priority(pi, r, v, importance=False, stated="weighted").value == 0
-    off = spo._priority(pi, r, v, importance=False, stated="uniform").value
+    assert spo.baselines._priority(pi, r, v, importance=False, stated="weighted").value == 0
+    off = spo.baselines._priority(pi, r, v, importance=False, stated="uniform").value
     assert off == pytest.approx((11 / 12 - 1 / 2) * 0.25)
 
 
@@ -303,10 +305,10 @@ def test_the_chosen_answer_may_fall():
 def test_two_children_by_hand():
     """Var(A^mu) = 1/4 at the root, the gain is 2 eps (1 - eps): every constant is too large for some eps."""
     for eps in (0.1, 0.01, 0.001):
-        case = {name: x[None] for name, x in pav.two_children(eps).items()}
-        policy, prover = [case[n] for n in pav.LAWS], [case[n] for n in pav.PROVER]
-        gain = pav.slope(case["leaf"], policy, prover, np.ones(1))[0]
-        printed = pav._printed(case["leaf"], policy, prover, policy)[0]
+        case = {name: x[None] for name, x in pav.theorem.two_children(eps).items()}
+        policy, prover = [case[n] for n in pav.common.LAWS], [case[n] for n in pav.common.PROVER]
+        gain = pav.common.slope(case["leaf"], policy, prover, np.ones(1))[0]
+        printed = pav.theorem.printed_gain(case["leaf"], policy, prover, policy)[0]
         assert printed >= 0.25
         assert gain == pytest.approx(2 * eps * (1 - eps))
 
@@ -318,31 +320,31 @@ def test_the_slope_is_the_derivative(seed):
     policy = [rng.dirichlet(np.ones(2), size=s[:-1])[None] for s in shapes.values()]
     prover = [rng.dirichlet(np.ones(2), size=s[:-1])[None] for s in shapes.values()]
     leaf, alpha, h = rng.random((1, 2, 2, 2)), np.array([rng.random() * 3]), 1e-5
-    up, down = (value(leaf, pav.step(leaf, policy, prover, alpha, np.array([g]))) for g in (h, -h))
-    assert pav.slope(leaf, policy, prover, alpha) == pytest.approx((up - down) / (2 * h), abs=1e-8)
+    up, down = (value(leaf, pav.common.step(leaf, policy, prover, alpha, np.array([g]))) for g in (h, -h))
+    assert pav.common.slope(leaf, policy, prover, alpha) == pytest.approx((up - down) / (2 * h), abs=1e-8)
 
 
 def test_a_prover_that_harms_by_hand():
     """Values 1 and 0 of two actions, halves: Var(A^pi) is 1/4; the opposite prover's A^mu is -A^pi: (1 - alpha)/4."""
-    case = {name: x[None] for name, x in pav.opposite().items()}
-    policy, prover = [case[n] for n in pav.LAWS], [case[n] for n in pav.PROVER]
+    case = {name: x[None] for name, x in pav.provers.opposite().items()}
+    policy, prover = [case[n] for n in pav.common.LAWS], [case[n] for n in pav.common.PROVER]
     for alpha in (0.5, 1.0, 5.0):
-        assert pav.slope(case["leaf"], policy, prover, np.array([alpha]))[0] == pytest.approx((1 - alpha) / 4)
+        assert pav.common.slope(case["leaf"], policy, prover, np.array([alpha]))[0] == pytest.approx((1 - alpha) / 4)
 
 
 def test_planted_symbols_by_enumeration():
     """The chance that a uniform policy plants all symbols: at least 5 of 10 throws of a 15-sided die."""
     from scipy.stats import binom
 
-    success, _ = pav._planted_values(np.full((pav.HORIZON, pav.LENGTH), 1 / pav.SYMBOLS))
-    assert success == pytest.approx(binom.sf(pav.LENGTH - 1, pav.HORIZON, 1 / pav.SYMBOLS))
-    assert pav.planted_steps(1.0, 0.0) > 10 * pav.planted_steps(8.0)
+    success, _ = pav.search._planted_values(np.full((pav.search.HORIZON, pav.search.LENGTH), 1 / pav.search.SYMBOLS))
+    assert success == pytest.approx(binom.sf(pav.search.LENGTH - 1, pav.search.HORIZON, 1 / pav.search.SYMBOLS))
+    assert pav.search.planted_steps(1.0, 0.0) > 10 * pav.search.planted_steps(8.0)
 
 
 def test_the_planted_gradient_by_differences():
-    x, h = np.random.default_rng(0).normal(size=(pav.HORIZON, pav.LENGTH)), 1e-5
-    success = lambda y: pav._planted_values(1 / (1 + np.exp(-y)))[0]  # noqa: E731
-    found = pav.planted_gradient(x, np.zeros(x.shape))[1]
+    x, h = np.random.default_rng(0).normal(size=(pav.search.HORIZON, pav.search.LENGTH)), 1e-5
+    success = lambda y: pav.search._planted_values(1 / (1 + np.exp(-y)))[0]  # noqa: E731
+    found = pav.search.planted_gradient(x, np.zeros(x.shape))[1]
     for at in ((0, 0), (3, 2), (9, 4), (5, 0)):
         e = np.zeros(x.shape)
         e[at] = h

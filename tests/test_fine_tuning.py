@@ -14,6 +14,7 @@ from claimlab.experiments.papers.ftpedel.figures import exploration
 from claimlab.experiments.papers.ftpedel.learning import CASES, DELTA, EPS, tasks, uniform
 from claimlab.experiments.style import style
 from claimlab.mdps import informative_detour, one_hot, simplex_linear_mdp
+from claimlab.mdps.certificates import NotConverged
 from claimlab.mdps.coverage import Rows, cover, lower_bounds, o2o_coefficient, o2o_episodes
 from claimlab.mdps.design import frank_wolfe
 from claimlab.mdps.fine_tuning import (
@@ -229,6 +230,19 @@ def test_estimates_are_those_of_the_empirical_mdp(explorer):
     guarded = ~np.isnan(found.estimates[-1])
     np.testing.assert_allclose(found.estimates[-1][guarded], plug_in[guarded], atol=1e-9)
     assert staged_optimum(mdp).value - staged_value(mdp, np.eye(2)[found.policy]) < 0.01
+
+
+def test_a_rare_start_is_waited_for():
+    """With a tiny beta less than one visit is enough for the design; but what was never visited is not covered."""
+    P, r = np.ones((1, 2, 2, 2)) / 2, np.array([[[0.9, 0.1], [0.2, 0.8]]])
+    beta, rng = lambda *_: 1e-9, np.random.default_rng(0)
+    mdp = StagedMDP(P, r, [0.999, 0.001])
+    found = fine_tune(mdp, Oracle(mdp, 0.4, 0.1, beta=beta), 0.4, 0.1, rng, beta=beta)
+    assert found.played.max() > 100  # a start that comes once in a thousand
+    assert np.isfinite(found.estimates[:, found.active]).all()
+    never = StagedMDP(P, r, [1 - 1e-9, 1e-9])
+    with pytest.raises(NotConverged, match=r"epoch 0, step 0: more than 1e\+06 episodes wanted"):
+        fine_tune(never, Oracle(never, 0.4, 0.1, beta=beta), 0.4, 0.1, rng, beta=beta, limit=1e6)
 
 
 @pytest.mark.parametrize("which", CASES)

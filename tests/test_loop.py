@@ -22,7 +22,7 @@ from claimlab.mdps.average import gain_and_bias
 from claimlab.mdps.average_learning import learn_average, world
 from claimlab.mdps.hypotheses import Hypotheses, Models, bellman_targets, closure, models
 from claimlab.mdps.loop import MLELOOP, ModelLOOP, ValueLOOP, published_width
-from claimlab.mdps.loop_audit import Audited, Watched, audit, watch
+from claimlab.mdps.loop_audit import Watched, watch
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture, mixture_models
 from claimlab.mdps.loop_tabular import (
     TabularLOOP,
@@ -142,10 +142,10 @@ def test_linear_and_mixture_excess_is_that_of_ridge_regression(seed, ridge):
 
 @given(seed=seeds(), scale=st.sampled_from([0.3, 3.0]))
 @settings(max_examples=10)
-def test_an_audit_sees_what_happened(seed, scale):
+def test_who_watches_sees_what_happened(seed, scale):
     seen, _ = recorded(ModelLOOP(CLASS, scale), CLASS.mdp(0), seed)
-    record = learn_average(Audited(ModelLOOP(CLASS, scale)), CLASS.mdp(0), seed=seed, **LIMIT)
-    a, optimal = audit(record.states), CLASS.optimal
+    record = learn_average(Watched(ModelLOOP(CLASS, scale), CLASS), CLASS.mdp(0), seed=seed, **LIMIT)
+    a, optimal = watch(record.states), CLASS.optimal
     s, act, successor, f = seen.T
     v, P = optimal.v[f], CLASS.P
     at = np.arange(len(seen))
@@ -168,18 +168,6 @@ def test_an_audit_sees_what_happened(seed, scale):
         "distinct": chosen.sum(),
     }.items():
         np.testing.assert_allclose(getattr(a, name)[0], value, rtol=1e-9, atol=1e-9, err_msg=name)
-
-
-@given(seed=seeds(), scale=st.sampled_from([0.3, 3.0]))
-@settings(max_examples=10)
-def test_a_table_of_errors_watches_as_well_as_an_audit(seed, scale):
-    """ModelLOOP both ways: errors from a table, and those that the audit works out."""
-    base, there, optimal = ModelLOOP(CLASS, scale), CLASS.mdp(0), CLASS.optimal
-    table = np.einsum("gsat,ft->fsag", CLASS.P - CLASS.P[:1], optimal.v)
-    seen = watch(learn_average(Watched(base, table, optimal.gain - optimal.gain[0]), there, seed=seed, **LIMIT).states)
-    told = audit(learn_average(Audited(base), there, seed=seed, **LIMIT).states)
-    for name in seen._fields:
-        np.testing.assert_allclose(getattr(seen, name), getattr(told, name), rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 @given(seed=seeds(), truth=st.integers(0, 5))
@@ -419,7 +407,7 @@ Q = np.zeros((2, 2, 2))
         (lambda: ModelLOOP(CLASS, 0.0), r"beta must lie in \(0, inf\)"),
         (lambda: ModelLOOP(CLASS, 1.0, trigger=-1.0), "trigger must lie in"),
         (lambda: ValueLOOP(CLASS.optimal, np.zeros((1, 2, 2)), 1.0), r"targets must have shape \(K, S, A\)"),
-        (lambda: Audited(ModelLOOP(CLASS, 1.0), truth=6), r"truth must be in 0\.\.5"),
+        (lambda: Watched(ModelLOOP(CLASS, 1.0), CLASS, truth=6), r"truth must be in 0\.\.5"),
         (lambda: LinearLOOP(CLASS.optimal, np.ones((2, 3, 1)), 1.0), r"q\[0\] is not linear in the features"),
         (lambda: hard_linear_mixture(1, 0.2, 0.1), "d must be at least 2"),
         (lambda: hard_linear_mixture(3, 0.2, 0.3), r"gap must lie in \(0, 0.2\]"),
@@ -438,12 +426,8 @@ Q = np.zeros((2, 2, 2))
         (lambda: linear_sequence(np.zeros((2, 2)), np.zeros((2, 3))), "must have one shape"),
         (lambda: class_sequence(np.zeros((2, 2)), [0, 2]), r"used must be int\[T\] in 0\.\.1"),
         (
-            lambda: Watched(ModelLOOP(CLASS, 1.0), np.zeros((2, 2, 3, 6)), np.zeros(6)),
-            r"errors must have shape \(1 or M, S, A, M\) with M = 6",
-        ),
-        (
-            lambda: Watched(ModelLOOP(CLASS, 1.0), np.zeros((1, 2, 3, 6)), np.zeros(6), truth=6),
-            r"truth must be in 0\.\.5",
+            lambda: Watched(ModelLOOP(CLASS, 1.0), CLASS, errors=np.zeros((2, 2, 3, 6))),
+            r"errors must have shape \(1 or M, S, A, M\) with S, A, M = \(2, 3, 6\)",
         ),
     ],
 )

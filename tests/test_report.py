@@ -18,7 +18,7 @@ from claimlab.theory.evidence import Inequality, Outcome
 
 from .sample_claims import CLAIMS, FIGURES
 
-ARXIV = ("https://arxiv.org/abs/", "https://arxiv.org/search/?searchtype=title&query=")
+ARXIV = "https://arxiv.org/abs/"
 VOID = {"meta", "input", "img", "br", "link", "hr"}
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">\'"&amp;'
 SQUARE, NORMS, HALF = CLAIMS[:3]
@@ -151,7 +151,7 @@ def test_what_a_user_wrote_never_becomes_markup(tmp_path):
     hostile = {"paper": paper, "source": HOSTILE, "statement": words, "premises": (words,), "control_statement": words}
     claims = [replace(HALF, check=hostile_check, **hostile), replace(NORMS, check=raising, **hostile)]
     pages, _ = write(claims, tmp_path, [("sample", PaperFigure("f", words, hostile_draw))])
-    ours = ("#", "papers/sample.html", "../index.html#", *ARXIV)
+    ours = ("#", "papers/sample.html", "../index.html#", ARXIV)
     for name, scripts in (("index.html", 1), ("papers/sample.html", 0)):  # our own
         page = pages[name]
         assert len(page.all("script")) == scripts
@@ -293,19 +293,23 @@ def test_all_papers_of_the_catalogue_are_listed(index):
     entries = listed()
     assert len(entries) == len({entry.slug for entry in entries}) == 82
     assert sum(entry.reach == Reach.NONE for entry in entries) == 14
-    assert all(bool(entry.reason) == (entry.reach == Reach.NONE) for entry in entries)
+    assert all(entry.reason for entry in entries if entry.reach == Reach.NONE)
+    assert len({entry.arxiv for entry in entries}) == 82
+    assert all(re.fullmatch(r"\d{4}\.\d{4,5}", entry.arxiv) for entry in entries)
     for entry in entries:
         assert entry.title in index.text
-        assert entry.reason in index.text
+        assert f"arXiv:{entry.arxiv}" in index.text
+    assert all(entry.reason in index.text for entry in entries if entry.reach == Reach.NONE)
     assert index.text.count("not honestly checkable.") == 14
 
 
 def test_the_modules_speak_of_papers_as_the_catalogue_does():
-    titles = {entry.slug: entry.title for entry in listed()}
-    ours = {module.CLAIMS[0].paper.slug: module.CLAIMS[0].paper.title for module in catalogue.papers()}
-    both = ours.keys() & titles
+    theirs = {entry.slug: (entry.title, entry.arxiv) for entry in listed()}
+    papers = [module.CLAIMS[0].paper for module in catalogue.papers()]
+    ours = {paper.slug: (paper.title, paper.arxiv) for paper in papers}
+    both = ours.keys() & theirs
     assert len(both) > 20
-    assert {slug: ours[slug] for slug in both} == {slug: titles[slug] for slug in both}
+    assert {slug: ours[slug] for slug in both} == {slug: theirs[slug] for slug in both}
     assert not {entry.slug for entry in listed() if entry.reach == Reach.NONE} & ours.keys()
 
 

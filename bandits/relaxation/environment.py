@@ -297,8 +297,22 @@ class RelaxationBandit(Environment):
         return _reward(self.systems, state, self.omegas[arm], self.cap, rng)
 
 
+class Tuning(ContextualEnvironment):
+    r"""The arms are values of :math:`\omega`, the context is one number."""
+
+    omegas: Array
+
+    @property
+    def n_arms(self) -> int:  # type: ignore[override]
+        return self.omegas.size
+
+    @property
+    def dim(self) -> int:  # type: ignore[override]
+        return 1
+
+
 @dataclass(frozen=True, eq=False)
-class ShiftedRelaxationBandit(ContextualEnvironment):
+class ShiftedRelaxationBandit(Tuning):
     r"""The shift is the context, float[1].
 
     Parameters
@@ -330,14 +344,6 @@ class ShiftedRelaxationBandit(ContextualEnvironment):
             costs=checks.shaped("costs", self.costs, (shifts.size, omegas.size), "(S, K)"),
             rival=checks.integer("rival", self.rival, -1, omegas.size - 1),
         )
-
-    @property
-    def n_arms(self) -> int:  # type: ignore[override]
-        return self.omegas.size
-
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        return 1
 
     def begin(self, horizon: int, rng: Generator) -> World:
         return _world(self.systems)

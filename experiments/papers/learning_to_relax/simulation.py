@@ -21,9 +21,9 @@ from numpy.random import Generator
 from scipy.fft import dstn
 
 from claimlab import checks
-from claimlab.bandits.contextual import ContextualAlgorithm, ContextualEnvironment, play_contextual
+from claimlab.bandits.contextual import ContextualAlgorithm, play_contextual
 from claimlab.bandits.interval_contextual import AdaptiveChebCB, TsallisCB
-from claimlab.bandits.relaxation.environment import iterations
+from claimlab.bandits.relaxation.environment import Tuning, iterations
 from claimlab.bandits.relaxation.matrices import SPDMatrix
 from claimlab.bandits.relaxation.sweeps import ssor_cg
 from claimlab.bandits.relaxation.systems import laplacian
@@ -73,7 +73,7 @@ class Field(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Heat(ContextualEnvironment):
+class Heat(Tuning):
     r"""A simulation of the heat equation; the reward of a step is :math:`1 - (k-1)/10^4` for `k` iterations.
 
     Regret is not reckoned: the next system depends on the last solution, up to its tolerance.
@@ -119,14 +119,6 @@ class Heat(ContextualEnvironment):
             A=SPDMatrix(laplacian(np.ones((side, side), dtype=np.bool_))),
             times=checks.array("times", STEP * np.r_[0, np.cumsum(steps)[:-1]], ndim=1),
         )
-
-    @property
-    def n_arms(self) -> int:  # type: ignore[override]
-        return self.omegas.size
-
-    @property
-    def dim(self) -> int:  # type: ignore[override]
-        return 1
 
     def begin(self, horizon: int, rng: Generator) -> Field:
         if horizon > self.lengths.size:

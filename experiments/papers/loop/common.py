@@ -13,7 +13,7 @@ from claimlab.mdps.average_learning import AverageLearner, AverageRecord, World,
 from claimlab.mdps.hypotheses import Models, models
 from claimlab.mdps.instances import average_river_swim, jao
 from claimlab.mdps.loop import TRIGGER, ModelLOOP
-from claimlab.mdps.loop_audit import Audit, Audited, audit
+from claimlab.mdps.loop_audit import Watch, Watched, watch
 from claimlab.mdps.tabular import AverageMDP
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.loop import model_width
@@ -111,11 +111,11 @@ CLASSES: dict[str, Callable[[], Class]] = {"JAO": near_ties, "RiverSwim": partia
 
 def watched(
     given: Class, horizon: int, runs: int, seed: int, *, scale: float = 1.0, trigger: float = TRIGGER
-) -> tuple[Audit, AverageRecord]:
+) -> tuple[Watch, AverageRecord]:
     """Runs of LOOP with the width of the theorem times `scale`, and what happened in them."""
-    learner = Audited(ModelLOOP(given.models, scale * given.width(horizon), trigger))
+    learner = Watched(ModelLOOP(given.models, scale * given.width(horizon), trigger), given.models)
     record = lives(learner, given.world, horizon, runs, seed, keep_states=True)
-    return audit(record.states), record
+    return watch(record.states), record
 
 
 def lives(

@@ -27,7 +27,7 @@ from claimlab.experiments.papers.loop.common import (
     seed_of,
 )
 from claimlab.mdps.average_learning import World, world
-from claimlab.mdps.hypotheses import Hypotheses, bellman_targets, closure
+from claimlab.mdps.hypotheses import bellman_targets, closure
 from claimlab.mdps.loop import MLELOOP, FiniteLOOP, ValueLOOP
 from claimlab.mdps.loop_audit import Watched, watch
 from claimlab.mdps.loop_linear import LinearLOOP, MixtureLOOP, hard_linear_mixture, mixture_models
@@ -139,7 +139,7 @@ def _watched(variant: str, scale: float) -> Iterator[tuple[str, Watched, World, 
         m = mixture(4, 0.2, 0.1, truth=5)
         errors = m.features @ (m.theta - m.theta[0]).T
         base = mixture_loop(m, HORIZON, DELTA, scale)
-        yield "hard mixture", Watched(base, errors, _optimism(m.given.models.optimal)), m.given.world, base.beta
+        yield "hard mixture", Watched(base, m.given.models, errors=errors), m.given.world, base.beta
         return
     for name, make in CLASSES.items():
         given = make()
@@ -153,11 +153,7 @@ def _watched(variant: str, scale: float) -> Iterator[tuple[str, Watched, World, 
         else:
             learner = MLELOOP(given.models, scale * likelihood_width(H.size, DELTA))
             table = np.sqrt(np.maximum(1 - np.moveaxis(np.sqrt(P * P[:1]).sum(axis=3), 0, -1), 0.0))
-        yield name, Watched(learner, table[None], _optimism(H)), given.world, learner.beta
-
-
-def _optimism(H: Hypotheses) -> Array:
-    return H.gain - H.gain[0]
+        yield name, Watched(learner, given.models, errors=table[None]), given.world, learner.beta
 
 
 def _event(budget: Budget, variant: str, scale: float = 1.0) -> Probability:
