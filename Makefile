@@ -25,7 +25,7 @@ check: $(VENV)/.installed-dev
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 --dist worksteal  # neighbours share fixtures and compiled code
 
-docs: $(VENV)/.installed-dev $(VENV)/.installed-docs  # the reference imports every module, those that need torch too
+docs: $(VENV)/.installed-docs  # the reference imports every module, those that need torch too
 	$(BIN)/sphinx-build -q -W --keep-going -j auto docs $(OUT)/docs
 	@echo "documentation: $(OUT)/docs/index.html"
 
@@ -45,6 +45,6 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	touch $@ $(VENV)/.installed
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
+	touch $@ $(VENV)/.installed $(VENV)/.installed-dev

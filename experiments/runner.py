@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import multiprocessing
@@ -9,10 +10,11 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Thread
 from time import perf_counter
 from typing import NamedTuple
@@ -28,6 +30,7 @@ from claimlab.theory.evidence import LEVEL, to_json
 log = logging.getLogger(__name__)
 
 Unit = tuple[str, str]  # claim id and role
+Task = Sequence[Unit]
 TASKS = 5_000  # at most about so many are given to an executor, however many units there are: a task costs some ms
 PATIENCE = "20s"  # for a Dask scheduler to answer, and to come back if it is restarted
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -132,6 +135,14 @@ def perform(units: Sequence[Unit], budget: Budget, files: Mapping[str, Path], co
     return [attempt(catalogue.lookup(id, files.get(id)), role, budget, files.get(id)) for id, role in units]
 
 
+class _Pool(ProcessPoolExecutor):
+    """Processes of this machine, which get their next task when they are free."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+        self.workers = workers
+
+
 @contextmanager
 def pool(workers: int) -> Iterator[Executor]:
     """A pool of processes, each with one thread for linear algebra and kernels.  They end with this process.
@@ -140,8 +151,7 @@ def pool(workers: int) -> Iterator[Executor]:
     """
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))  # children read them when they import numpy
-    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    others, executor = multiprocessing.active_children(), _Pool(workers)
     try:
         yield executor
         executor.shutdown()
@@ -193,6 +203,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _start_worker() -> None:
+    gc.set_threshold(50_000, 20, 20)  # compiling makes many objects, and looking for garbage among them took its tenth
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     parent = multiprocessing.parent_process()
 
@@ -213,20 +224,22 @@ def _distributed(
     taken apart, so that one unit does not cost the others their results.  Tasks that nobody knows of any more, as the
     scheduler was restarted, are submitted again.
     """
+
+    def submit(task: Task) -> Future[list[Result]]:
+        own = {id: files[id] for id, _ in task if id in files}
+        try:
+            with _uninterrupted():
+                return executor.submit(perform, task, budget, own, {id: code[id] for id, _ in task})
+        except BrokenExecutor as broken:  # an earlier unit took its process down
+            lost = Future[list[Result]]()
+            lost.set_exception(broken)
+            return lost
+
     size = -(-len(units) // TASKS) if units else 1
-    waiting = [units[start : start + size] for start in range(0, len(units), size)]
+    waiting: list[Task] = [units[start : start + size] for start in range(0, len(units), size)]
     while waiting:
         tasks, waiting = waiting, []
-        futures: dict[Future[list[Result]], Sequence[Unit]] = {}
-        for task in tasks:
-            own = {id: files[id] for id, _ in task if id in files}
-            try:
-                with _uninterrupted():
-                    futures[executor.submit(perform, task, budget, own, {id: code[id] for id, _ in task})] = task
-            except BrokenExecutor as broken:  # an earlier unit took its process down
-                yield from ((unit, _lost(broken)) for unit in task)
-        for future in as_completed(list(futures)):
-            task = futures.pop(future)  # a result that was handed on is kept by nobody else
+        for task, future in _ended(tasks, submit, executor.workers if isinstance(executor, _Pool) else len(tasks)):
             if future.cancelled():
                 waiting.append(task)
                 continue
@@ -237,6 +250,31 @@ def _distributed(
                 yield task[0], _lost(error)
             else:
                 waiting += [[unit] for unit in task]
+
+
+def _ended(
+    tasks: list[Task], submit: Callable[[Task], Future[list[Result]]], width: int
+) -> Iterator[tuple[Task, Future[list[Result]]]]:
+    """Tasks with their futures as they end, at most `width` of them submitted at once; `tasks` is emptied.
+
+    The next is the first of a paper that none is at: two processes would compile the same kernels.
+    """
+    running: dict[Future[list[Result]], Task] = {}
+    ended: SimpleQueue[Future[list[Result]]] = SimpleQueue()
+    few = width < len(tasks)
+    while tasks or running:
+        while tasks and len(running) < width:
+            busy = {_paper(task) for task in running.values()} if few else set()
+            task = tasks.pop(next((i for i, task in enumerate(tasks) if _paper(task) not in busy), 0))
+            future = submit(task)
+            running[future] = task
+            future.add_done_callback(ended.put)
+        future = ended.get()
+        yield running.pop(future), future  # a result that was handed on is kept by nobody else
+
+
+def _paper(task: Task) -> str:
+    return task[0][0].split("/")[0]
 
 
 def _lost(error: BaseException) -> Result:

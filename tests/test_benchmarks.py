@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba.core import config
 from typer.testing import CliRunner
 
 from claimlab.experiments import __main__ as cli
@@ -30,7 +29,7 @@ from claimlab.experiments.errors import WrongUsage
 from claimlab.experiments.figures import save
 from claimlab.mdps import AverageMDP, TabularMDP, gain_and_bias, gridworld, solve
 from claimlab.mdps.exact import exact
-from claimlab.native import interpreted
+from claimlab.native import CACHE, interpreted
 
 GAMMA = 0.9
 
@@ -201,7 +200,7 @@ OWN = MDPS.solvers[0]
 @pytest.fixture(autouse=True)
 def _kernels_of_earlier_tests(monkeypatch):
     """Compiling anew is a race's measurement, and here a waste."""
-    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(config.CACHE_DIR))
+    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(CACHE))
 
 
 @pytest.fixture
@@ -255,6 +254,7 @@ def test_ours_is_right_in_a_process_of_its_own(entered, track):
 
 
 @pytest.mark.parametrize(("name", "package"), [("quantecon", "quantecon"), ("pymdptoolbox", "mdptoolbox")])
+@pytest.mark.usefixtures("quantecon")
 def test_libraries_at_hand_answer_as_ours(name, package, track):
     pytest.importorskip(package)
     environment(track, name)
@@ -656,7 +656,7 @@ def test_the_machine_is_surveyed_for_each_instance_and_number_of_threads(track, 
 
 
 def test_the_machine_and_a_sweep_are_timed(track):
-    folder = Path(config.CACHE_DIR)
+    folder = CACHE
     file = once(track.instances, "small", small, make.SOURCES)
     for what, files in (("triad", ()), ("sweep", (file,))):
         found = machine._survey(Probe(what, None, 2**20, files), 1, track, folder)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba.core import config
 from scipy.optimize import brentq
 from typer.testing import CliRunner
 
@@ -24,6 +23,7 @@ from claimlab.experiments.benchmarks.bandits import BANDITS, bernoulli, dynamica
 from claimlab.experiments.benchmarks.machine import draws
 from claimlab.experiments.benchmarks.race import OURS, SCRIPTS, Race, Solver, Source, Track
 from claimlab.experiments.errors import WrongUsage
+from claimlab.native import CACHE
 
 from .test_benchmarks import environment
 
@@ -238,7 +238,7 @@ def test_references_are_made_once(tmp_path):
 @pytest.fixture(autouse=True)
 def _kernels_of_earlier_tests(monkeypatch):
     """Compiling anew is a race's measurement, and here a waste."""
-    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(config.CACHE_DIR))
+    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(CACHE))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba.core import config
 
 from claimlab.experiments.benchmarks import learning, race
 from claimlab.experiments.benchmarks.algorithms import OFF
@@ -28,6 +27,7 @@ from claimlab.mdps.average_learning import learn_average, world
 from claimlab.mdps.hypotheses import Models
 from claimlab.mdps.loop import ModelLOOP
 from claimlab.mdps.optimistic import UCBVI
+from claimlab.native import CACHE
 from claimlab.theory.loop import model_width
 
 ROOT = Path(__file__).parent.parent
@@ -137,7 +137,7 @@ def test_loop_has_the_gaps_of_ours():
 @pytest.fixture(autouse=True)
 def _kernels_of_earlier_tests(monkeypatch):
     """Compiling anew is a race's measurement, and here a waste."""
-    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(config.CACHE_DIR))
+    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(CACHE))
 
 
 @pytest.mark.parametrize("name", ["ucbvi-6", "stepmix", "loop"])

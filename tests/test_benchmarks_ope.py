@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba.core import config
 
 from claimlab.experiments.benchmarks import document, race, render
 from claimlab.experiments.benchmarks.off_policy import ESTIMATORS, OPE, Case, expected, rounds
 from claimlab.experiments.benchmarks.race import OURS, SCRIPTS, Race, Solver, Track
+from claimlab.native import CACHE
 
 from .test_benchmarks import environment
 
@@ -91,7 +91,7 @@ def test_what_must_be_read(tmp_path):
 @pytest.fixture(autouse=True)
 def _kernels_of_earlier_tests(monkeypatch):
     """Compiling anew is a race's measurement, and here a waste."""
-    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(config.CACHE_DIR))
+    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(CACHE))
 
 
 @pytest.fixture

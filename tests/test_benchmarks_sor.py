@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba.core import config
 from scipy.sparse import csr_array
 
 from claimlab.experiments.benchmarks import document, machine, race, render
@@ -17,7 +16,7 @@ from claimlab.experiments.benchmarks.aggregate import limit_share
 from claimlab.experiments.benchmarks.machine import chain, read
 from claimlab.experiments.benchmarks.race import OURS, SCRIPTS, Probe, Race, Track
 from claimlab.experiments.benchmarks.relaxation import KINDS, SOR, TOL, Case, poisson, residual
-from claimlab.native import interpreted
+from claimlab.native import CACHE, interpreted
 
 from .test_benchmarks import environment
 
@@ -111,7 +110,7 @@ def test_a_sweep_moves_at_least_its_vectors_and_its_matrix(tmp_path):
 @pytest.fixture(autouse=True)
 def _kernels_of_earlier_tests(monkeypatch):
     """Compiling anew is a race's measurement, and here a waste."""
-    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(config.CACHE_DIR))
+    monkeypatch.setattr(race, "empty_kernel_cache", lambda: nullcontext(CACHE))
 
 
 @pytest.fixture
@@ -183,7 +182,7 @@ def test_a_survey_tells_of_one_pass(monkeypatch, track):
 @pytest.mark.parametrize("what", ["read", "chain", "draws"])
 def test_the_machine_is_timed(what, track):
     probe = Probe(what, None, 2**12, count=10, settings=(("uniforms", 1), ("normals", 1)))
-    assert machine._survey(probe, 1, track, Path(config.CACHE_DIR))["seconds"] is not None
+    assert machine._survey(probe, 1, track, CACHE)["seconds"] is not None
 
 
 # The race itself.

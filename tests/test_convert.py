@@ -8,7 +8,6 @@ import gymnasium
 import mdptoolbox.mdp
 import numpy as np
 import pytest
-import quantecon
 from gymnasium.envs.registration import find_highest_version
 from gymnasium.envs.toy_text import blackjack as game
 from hypothesis import given
@@ -179,7 +178,7 @@ def naive(name, kwargs):
 
 
 @pytest.mark.parametrize(("name", "kwargs"), TABLES.values(), ids=TABLES)
-def test_tables_against_peers(name, kwargs):
+def test_tables_against_peers(name, kwargs, quantecon):
     """QuantEcon's and pymdptoolbox's policy iteration on the naive reading agree on all states that one can be in."""
     gamma = 0.95
     P, r, initial = naive(name, kwargs)

@@ -63,39 +63,46 @@ USE = """
 """
 
 
-@pytest.fixture
-def run(tmp_path):
-    """What a fresh process prints that plays the user's algorithm, with the cache of the last one."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("user")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """What a fresh process prints that plays the user's algorithm, with the cache of the last one.
+
+    The cache holds the code of the unedited algorithm, which pulls the first arm ten times.
+    """
 
     def start(helpers=HELPERS, algorithm=ALGORITHM):
         for name, text in (("helpers", helpers), ("algorithm", algorithm), ("use", USE)):
-            (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-        environment = os.environ | {"PYTHONPATH": SRC, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+            (folder / f"{name}.py").write_text(textwrap.dedent(text))
+        environment = os.environ | {"PYTHONPATH": SRC, "NUMBA_CACHE_DIR": str(folder / "cache")}
         command = [sys.executable, "-B", "use.py"]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.split(maxsplit=1)
 
+    assert start()[1] == "[10, 0]\n"
     return start
 
 
 def test_an_edited_method_is_compiled_anew(run):
-    assert run()[1] == "[10, 0]\n"
     assert run(algorithm=ALGORITHM.replace("return (turn(t)", "return (1 + turn(t)"))[1] == "[0, 10]\n"
 
 
 def test_an_edited_function_that_a_method_calls_is_compiled_anew(run):
-    assert run()[1] == "[10, 0]\n"
     assert run(helpers=HELPERS.replace("STEP = 1", "STEP = 2"))[1] == "[0, 10]\n"
 
 
-def test_a_process_without_the_users_module_reads_the_same_cache(run, tmp_path):
-    run()
+@pytest.mark.usefixtures("run")
+def test_a_process_without_the_users_module_reads_the_same_cache(folder):
     for name in ("helpers", "algorithm"):
-        (tmp_path / f"{name}.py").unlink()
+        (folder / f"{name}.py").unlink()
     code = (
         "from claimlab.bandits import *; print(play(UCB1(), Bernoulli([1]), horizon=9, runs=1, seed=0).reward[0, -1])"
     )
-    environment = os.environ | {"PYTHONPATH": SRC, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    environment = os.environ | {"PYTHONPATH": SRC, "NUMBA_CACHE_DIR": str(folder / "cache")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert float(done.stdout) == 9
 
@@ -212,6 +219,37 @@ def test_lending_leaks_nothing():
     before = allocated()
     play(Jotting(), Walk(3), horizon=100, runs=20, seed=3)
     assert allocated() == before
+
+
+class Bare(Algorithm):
+    def init(self, n_arms, horizon):
+        return np.zeros(n_arms)
+
+    def act(self, state, t, rng):
+        return 0
+
+    def learn(self, state, t, arm, reward):
+        state[arm] += reward
+
+
+class Undecorated(UCB1):
+    eps: float = 0.1
+
+
+@pytest.mark.parametrize("cls", [Bare, Undecorated])
+def test_a_class_without_its_decorator_is_told_so(cls):
+    with pytest.raises(TypeError, match=f"decorate {cls.__name__} with @dataclass"):
+        play(cls(), Walk(2), horizon=2, runs=1, seed=0)
+
+
+def test_other_packages_keep_their_own_cache(tmp_path):
+    (tmp_path / "theirs.py").write_text("import numba\n\n@numba.njit(cache=True)\ndef one():\n    return 1\n")
+    code = "import claimlab.bandits, theirs; print(theirs.one(), theirs.one.stats.cache_path)"
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= {"PYTHONPATH": SRC, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", str(tmp_path / "__pycache__")]
 
 
 OWN = """

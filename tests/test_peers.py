@@ -4,7 +4,6 @@ import mdptoolbox.example
 import mdptoolbox.mdp
 import numpy as np
 import pytest
-import quantecon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array, csr_matrix
@@ -29,7 +28,7 @@ def test_quantecon_round_trip(mdp):
 
 @settings(max_examples=20)
 @given(tabular_mdps(masked=True, gammas=st.sampled_from([0.5, 0.9])))
-def test_quantecon_solves_what_it_is_given(mdp):
+def test_quantecon_solves_what_it_is_given(quantecon, mdp):
     theirs = quantecon.markov.DiscreteDP(*to_quantecon(mdp)).solve(method="policy_iteration")
     ours = solve(mdp)
     assert abs(theirs.v - ours.v).max() <= ours.error + 1e-12 / (1 - mdp.gamma)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -105,6 +105,23 @@ def test_a_pool_finds_what_one_process_finds(reference, tmp_path):
     assert comparable(replace(found, environment={})) == comparable(replace(reference, rows=tuple(same)))
     assert [done.number for done in seen] == list(range(1, 13))
     assert not any(done.stored for done in seen)
+
+
+def test_processes_work_on_different_papers():
+    """Two compile the same kernels otherwise; what is left of one paper they share."""
+    names = [f"{paper}/{number}" for paper in "abc" for number in range(3)]
+    submitted, unfinished = [], []
+
+    def submit(task):
+        submitted.append(task[0][0])
+        unfinished.append(future := Future())
+        while len(unfinished) > (len(submitted) < len(names)):  # when a second is there, the first is done
+            unfinished.pop(0).set_result([])
+        return future
+
+    ended = [task[0][0] for task, _ in runner._ended([[(name, "check")] for name in names], submit, 2)]
+    assert submitted == ["a/0", "b/0", "a/1", "b/1", "a/2", "b/2", "c/0", "c/1", "c/2"]
+    assert sorted(ended) == names
 
 
 def test_processes_of_a_pool_have_one_thread_and_leave_ctrl_c_to_the_parent():

@@ -59,14 +59,28 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "claimlab"
-    config.CACHE_DIR = str(folder / source_hash())  # pyright: ignore[reportAttributeAccessIssue]  # numba makes it at run time
+# In it each version of the sources has a folder, for the reason that source_hash gives.
+CACHE = Path(
+    os.environ.get("NUMBA_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "claimlab")
+)
+
+
+def _compiled(function: F, **options: Any) -> F:
+    """numba's decorator; the machine code of `function` is kept in a folder of this version of the sources.
+
+    Where it is kept numba reads from its settings once, here; those of other packages stay as they are.
+    """
+    settings = cast(Any, config)  # numba makes them at run time
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(CACHE / source_hash())
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True, **options)(function))
+    finally:
+        settings.CACHE_DIR = before
 
 
 def kernel(function: F) -> F:
     """Compile `function` on first call, release the GIL in it, and keep the machine code on disk."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    return _compiled(function)
 
 
 def fast_kernel(function: F) -> F:
@@ -75,7 +89,7 @@ def fast_kernel(function: F) -> F:
     For kernels whose error bounds count roundings and hold for every order (Higham 2002, Section 3.1).  Comparisons
     with NaN and infinities keep their meaning; ``np.isfinite`` does not, so compare with the largest number instead.
     """
-    return cast(F, numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})(function))
+    return _compiled(function, fastmath={"contract", "reassoc", "nsz", "arcp"})
 
 
 def threads_or_default(threads: int | None) -> int:
@@ -173,6 +187,11 @@ class NativeType(types.Type):
 
 @cache
 def _owner(cls: type) -> Owner:
+    undecorated = "__dataclass_fields__" not in vars(cls)
+    if undecorated and (inspect.get_annotations(cls) or not dataclasses.is_dataclass(cls)):
+        raise TypeError(
+            f"compiled code reads the fields of a class: decorate {cls.__name__} with @dataclass(frozen=True)."
+        )
     owner = cls.__module__, cls.__qualname__, fingerprint(cls)
     _classes[owner] = cls
     return owner
@@ -180,8 +199,8 @@ def _owner(cls: type) -> Owner:
 
 @typeof_impl.register(Native)
 def _typeof(value: Native, context: Any) -> NativeType:
-    fields = dataclasses.fields(value)  # type: ignore[arg-type]
-    return NativeType(_owner(type(value)), tuple((f.name, typeof(getattr(value, f.name))) for f in fields))
+    owner, fields = _owner(type(value)), dataclasses.fields(value)  # type: ignore[arg-type]
+    return NativeType(owner, tuple((f.name, typeof(getattr(value, f.name))) for f in fields))
 
 
 @register_model(NativeType)
