@@ -1,9 +1,11 @@
-"""How many small changes of the code that decides do the tests notice?  Run by hand, not by CI.
+"""How many small changes of the code that decides or solves do the tests notice?  Run by hand, not by CI.
 
-``python -m tests.mutate OUT.json [seconds] [seed]`` draws mutants of `COVERS` at random, one change of an operator, a
-comparison, a constant or a call each, and runs the tests of the module on each, interpreted, in a process of its own.
-The module is replaced in memory; no file is.  A mutant is killed if a test fails or if the tests take more than
-`PATIENCE` CPU seconds.
+``python -m tests.mutate GROUP OUT.json [seconds] [seed]`` draws mutants of the modules of a group of `COVERS` at
+random, one change of an operator, a comparison, a constant or a call each, in turn from each module, and runs the tests
+of the module on each, interpreted, in a process of its own that imports the mutant in its place; no file is changed.
+A mutant is killed if a test fails, or timed out if the tests take more than `PATIENCE` CPU seconds.
+
+``python -m tests.mutate again RECORD.json OUT.json`` runs those that survived again, once tests have been written.
 """
 
 from __future__ import annotations
@@ -13,23 +15,41 @@ import json
 import os
 import random
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from copy import deepcopy
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from itertools import zip_longest
 from pathlib import Path
-from types import ModuleType
+from typing import Any, NamedTuple
+
+from hypothesis import HealthCheck, Phase, settings
 
 SOURCE = Path(__file__).parent.parent / "src" / "claimlab"
 COVERS = {
-    "theory/evidence.py": ["test_evidence.py"],
-    "theory/exact_comparisons.py": ["test_exact_comparisons.py"],
-    "estimates.py": ["test_estimates.py"],
+    "deciding": {
+        "theory/evidence.py": ["test_evidence.py"],
+        "theory/exact_comparisons.py": ["test_exact_comparisons.py"],
+        "estimates.py": ["test_estimates.py"],
+    },
+    "solvers": {  # but the batched ones, which are vectors of the processor and not to be had in the interpreter
+        "mdps/tabular.py": ["test_tabular.py", "test_certificates.py"],
+        "mdps/certificates.py": ["test_certificates.py"],
+        "mdps/planning.py": ["test_planning.py"],
+        "mdps/sweeps.py": ["test_sweeps.py"],
+        "mdps/kernels.py": ["test_sweeps.py"],
+        "mdps/average.py": ["test_average.py"],
+        "mdps/exact.py": ["test_exact.py"],
+        "mdps/robust.py": ["test_robust.py"],
+        "mdps/games.py": ["test_games.py"],
+        "mdps/regularized.py": ["test_regularized.py"],
+    },
 }
-PATIENCE = 90
-LEFT_OUT = (
-    "not false_verdicts and not over_all_laws"  # statistics of whole laws, which cost more than all others together
+PATIENCE = 30
+LEFT_OUT = (  # what costs more than all others together: statistics of whole laws, large problems, compilers
+    "not false_verdicts and not over_all_laws and not in_the_interpreter and not large and not slow and not threads"
 )
 SWAPS: dict[type, list[type]] = {
     ast.Lt: [ast.LtE, ast.GtE], ast.LtE: [ast.Lt, ast.Gt], ast.Gt: [ast.GtE, ast.LtE], ast.GtE: [ast.Gt, ast.Lt],
@@ -73,89 +93,135 @@ def _options(node: ast.AST) -> list[tuple[str, object]]:
             return [("value", value + 1)]
         case ast.Constant(value=float(value)):
             return [("value", 2 * value or 1.0)]
-        case ast.Name(id=name) if name in CALLS and isinstance(node.ctx, ast.Load):
-            return [("id", CALLS[name])]
+        case ast.Call(func=ast.Name(id=name)) if name in CALLS:
+            return [("func", ast.Name(CALLS[name], ast.Load()))]
         case ast.Attribute(attr=name) if name in CALLS:
             return [("attr", CALLS[name])]
     return []
 
 
-def mutants(source: str) -> Iterator[tuple[int, str, str, ast.Module]]:
-    """Line, expression before and after, and the tree of each mutant."""
+class Mutant(NamedTuple):
+    line: int
+    column: int
+    before: str
+    after: str
+    tree: ast.Module
+
+
+def changes(source: str) -> list[tuple[int, int]]:
+    """All changes of a module, as the number of the node and that of its option."""
+    return [(i, j) for i, node in enumerate(_parts(ast.parse(source))) for j in range(len(_options(node)))]
+
+
+def mutant(source: str, i: int, j: int) -> Mutant:
     tree = ast.parse(source)
-    for i, node in enumerate(_parts(tree)):
-        for j, (field, _) in enumerate(_options(node)):
-            other = deepcopy(tree)
-            changed = list(_parts(other))[i]
-            before = ast.unparse(changed)
-            setattr(changed, field, _options(changed)[j][1])
-            yield getattr(node, "lineno", 0), before, ast.unparse(changed), ast.fix_missing_locations(other)
+    node = list(_parts(tree))[i]
+    before = ast.unparse(node)
+    setattr(node, *_options(node)[j])
+    return Mutant(node.lineno, node.col_offset, before, ast.unparse(node), ast.fix_missing_locations(tree))  # type: ignore[attr-defined]
 
 
-def _replace(name: str, tree: ast.Module) -> None:
-    """Run the mutant in the module's place, and put its names where other modules have imported them."""
-    module = sys.modules[name]
-    before = {id(value): key for key, value in vars(module).items() if not key.startswith("__")}
-    kept = list(vars(module).values())  # so that no id is used twice
-    exec(compile(tree, str(module.__file__), "exec"), vars(module))
-    for other in [m for n, m in sys.modules.items() if n.startswith("claimlab.") and m is not module]:
-        for key, value in list(vars(other).items()):
-            if id(value) in before and not isinstance(value, ModuleType | int | float | str):
-                setattr(other, key, getattr(module, before[id(value)]))
-    del kept
+def _import_instead(name: str, tree: ast.Module) -> None:
+    """Forget this package; its module `name` will then be the mutant to all that import it."""
+    for other in [n for n in sys.modules if n.split(".")[0] == "claimlab"]:
+        del sys.modules[other]
+    given = SourceFileLoader.get_code
+
+    def get_code(self: SourceFileLoader, fullname: str) -> Any:
+        return compile(tree, self.path, "exec") if fullname == name else given(self, fullname)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
 
 
-def survives(module: str, tree: ast.Module | None) -> bool:
-    """Whether all tests of the module pass on a mutant, or on the module itself, in a child of this process."""
+def outcome(module: str, tests: list[str], tree: ast.Module) -> str:
+    """Of the tests of a module with `tree` in its place, in a child of this process."""
     child = os.fork()
     if child == 0:
         import pytest
 
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))  # which ends the process
+        resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE + 5))  # which ends the process
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, 1), os.dup2(sink, 2)
-        if tree is not None:
-            _replace("claimlab." + module.removesuffix(".py").replace("/", "."), tree)
-        tests = [str(Path(__file__).parent / name) for name in COVERS[module]]
-        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", LEFT_OUT, *tests])))
-    return os.waitpid(child, 0)[1] == 0
+        _import_instead("claimlab." + module.removesuffix(".py").replace("/", "."), tree)
+        paths = [str(Path(__file__).parent / name) for name in tests]
+        quick = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-k", LEFT_OUT]
+        for warning in ("overflow", "invalid value encountered in scalar"):  # of kernels, in the interpreter only
+            quick += ["-W", f"ignore:{warning}"]
+        quick += ["--assert=plain"]  # pytest would else import this package, which has a plugin, by its own loader
+        os._exit(int(pytest.main([*quick, *paths])))
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return "timed out" if os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL) else "killed"
+    return "killed" if os.WEXITSTATUS(status) else "survived"
 
 
-def main(out: str, seconds: str = "900", seed: str = "0") -> None:
+def _prepare() -> None:
     os.environ["NUMBA_DISABLE_JIT"] = "1"
-    for heavy in (
-        "hypothesis",
-        "pytest",
-        "scipy.stats",
-        "statsmodels.stats.multitest",
-        "claimlab",
-        "claimlab.experiments",
-    ):
+    settings.register_profile(
+        "mutants",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize=True,
+        database=None,
+        max_examples=30,
+        phases=[Phase.explicit, Phase.generate],  # that a mutant fails is enough
+        report_multiple_bugs=False,
+    )
+    for heavy in ("pytest", "scipy.stats", "statsmodels.stats.multitest", "claimlab", "claimlab.experiments"):
         import_module(heavy)  # once, for all children
-    for name in COVERS:
-        import_module("claimlab." + name.removesuffix(".py").replace("/", "."))
-    drawn = [(name, mutant) for name in COVERS for mutant in mutants((SOURCE / name).read_text())]
-    population = {name: sum(module == name for module, _ in drawn) for name in COVERS}
-    random.Random(int(seed)).shuffle(drawn)
-    sound: dict[str, bool] = {}
+
+
+def main(group: str, out: str, seconds: str = "900", seed: str = "0") -> None:
+    _prepare()
+    from claimlab.experiments.environment import environment
+
+    covers, draw = COVERS[group], random.Random(int(seed))
+    sources = {name: (SOURCE / name).read_text() for name in covers}
+    population = {name: changes(source) for name, source in sources.items()}
+    for every in population.values():
+        draw.shuffle(every)
+    in_turn = [(name, x) for row in zip_longest(*population.values()) for name, x in zip(covers, row) if x]
+    sound: dict[str, str] = {}
     rows: list[dict[str, object]] = []
+    record = {"group": group, "environment": environment(), "seed": int(seed), "patience": PATIENCE}
+    record |= {"mutants": {name: len(every) for name, every in population.items()}, "rows": rows}
     end = time.monotonic() + float(seconds)
-    for module, (line, before, after, tree) in drawn:
+    for module, change in in_turn:
         if time.monotonic() > end:
             break
-        if module not in sound:
-            sound[module] = survives(module, None)  # a test that fails anyway would kill every mutant
-        if sound[module]:
-            lived = survives(module, tree)
-            rows.append({"module": module, "line": line, "before": before, "after": after, "survived": lived})
-            if lived:
-                print(rows[-1], flush=True)
-            unsound = [name for name in sound if not sound[name]]
-            record = {"seed": int(seed), "mutants": population, "unsound": unsound, "rows": rows}
+        if module not in sound:  # a test that fails anyway would kill every mutant
+            sound[module] = outcome(module, covers[module], ast.parse(sources[module]))
+            print(module, len(population[module]), "changes; unchanged:", sound[module], flush=True)
+        if sound[module] == "survived":
+            *what, tree = mutant(sources[module], *change)
+            found = outcome(module, covers[module], tree)
+            rows.append({"module": module, **dict(zip(Mutant._fields, what)), "outcome": found})
+            print(*rows[-1].values(), sep=" | ", flush=True)
+            record["unsound"] = [name for name in sound if sound[name] != "survived"]
+            record["cpu_seconds"] = round(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]))
             Path(out).write_text(json.dumps(record, indent=1) + "\n")
-    print(len(rows), "mutants,", sum(not row["survived"] for row in rows), "killed")
+
+
+def again(given: str, out: str) -> None:
+    """The survivors of a record."""
+    _prepare()
+    record = json.loads(Path(given).read_text())
+    for row in record["rows"]:
+        if row.get("again", row["outcome"]) == "survived":
+            row["again"] = again_one(row, record["group"])
+            print(*row.values(), sep=" | ", flush=True)
+        Path(out).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def again_one(row: dict[str, Any], group: str) -> str:
+    """The outcome of a mutant of a record, which is found by what it changes, wherever that now stands."""
+    name, source = row["module"], (SOURCE / row["module"]).read_text()
+    every = (mutant(source, *change) for change in changes(source))
+    same = [x for x in every if (x.before, x.after) == (row["before"], row["after"])]
+    nearest = min(same, key=lambda x: (abs(x.line - row["line"]), abs(x.column - row["column"])))
+    return outcome(name, COVERS[group][name], nearest.tree)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    again(*sys.argv[2:]) if sys.argv[1] == "again" else main(*sys.argv[1:])

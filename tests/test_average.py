@@ -70,6 +70,18 @@ def test_gain_and_bias_of_a_policy(data):
     assert abs(stationary @ h) <= 1e-11 * scale
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_sparse_solutions_are_those_of_the_dense_method(monkeypatch, seed):
+    river, rng = average_river_swim(12), np.random.default_rng(seed)
+    pi = rng.dirichlet(np.ones(river.n_actions), size=river.n_states)
+    dense = gain_and_bias(river, pi)
+    monkeypatch.setattr(average, "DIRECT", 0)
+    sparse = gain_and_bias(river, pi)
+    assert abs(dense.gain - sparse.gain) <= dense.error + sparse.error
+    np.testing.assert_allclose(dense.bias, sparse.bias, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(dense.stationary, sparse.stationary, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("small", [average.SMALL, 0])  # with and without jumps to the bias
 def test_periodic_two_cycle(monkeypatch, small):
     """Plain value iteration oscillates for ever; the gain is the mean, the bias half the difference, here a quarter."""

@@ -80,6 +80,12 @@ def test_no_contraction_is_an_error():
         contraction(mdp)
 
 
+def test_a_discount_that_rounds_to_no_contraction_is_an_error():
+    """gamma (1 + row_error) = (1 - EPS)(1 + EPS) rounds to 1."""
+    with pytest.raises(ValueError, match="need not make a contraction"):
+        contraction(TabularMDP([[[1.0]]], [[1.0]], 1 - EPS))
+
+
 def test_the_middle_of_two_bounds():
     found = middle(np.array([1.0, 4.0]), np.array([0, 1]), -1.0, 2.0, 3)
     assert found.v.tolist() == [1.5, 4.5]

@@ -13,6 +13,7 @@ from claimlab.mdps import NotConverged, TabularMDP, solve
 from claimlab.mdps.exact import rationals, solve_exactly, solve_linear
 from claimlab.mdps.games import (
     MarkovGame,
+    _leaving,
     _payoffs,
     _play,
     _stage,
@@ -131,6 +132,21 @@ def test_a_degenerate_game_does_not_cycle():
     M = np.kron(np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]), np.ones((10, 10)))
     found = solve_matrix_game(M)
     assert abs(found.value) <= found.error <= 1e-12
+
+
+def test_the_gap_of_several_games_is_that_of_the_worst():
+    M = np.array([1.0, 1e-3, 30.0])[:, None, None] * np.random.default_rng(0).normal(size=(3, 3, 4))
+    each = [_stage(M[i : i + 1], 1).gap for i in range(3)]
+    assert min(each) < max(each) == _stage(M, 1).gap
+
+
+def test_among_rows_that_reach_zero_together_the_least_variable_leaves():
+    """Bland's rule, by which the simplex method ends; the last row is the objective, the last column the values."""
+    T = np.array([[2.0, 4.0], [1.0, 2.0], [1.0, 2.0], [-1.0, 0.0]])
+    for rows in ([5, 2, 7], [2, 7, 5], [7, 5, 2]):
+        assert _leaving(T, np.array(rows), 0) == rows.index(2)
+    assert _leaving(np.array([[1.0, 3.0], [1.0, 2.0], [-1.0, 0.0]]), np.array([0, 1]), 0) == 1
+    assert _leaving(np.array([[-1.0, 3.0], [0.0, 2.0], [-1.0, 0.0]]), np.array([0, 1]), 0) == -1
 
 
 def exact_bounds(game, x, y):

@@ -192,6 +192,32 @@ def test_discounts_that_rounding_cannot_tell_from_one_are_refused():
             call(mdp)
 
 
+def test_policies_that_spoil_the_contraction_in_one_state_are_refused():
+    """Rows of pi may sum to 1 + 1e-9; here one row does, and gamma is closer to 1."""
+    mdp, pi = TabularMDP(np.eye(2)[:, None], np.ones((2, 1)), 1 - 5e-10), np.array([[1.0], [1.0 + 9e-10]])
+    with pytest.raises(
+        ValueError, match=r"gamma = 0\.9999999995 is too close to 1 for rows of pi that sum to 1 \+ 9e-10"
+    ):
+        policy_value(mdp, pi)
+
+
+def test_action_values_are_had_without_a_tolerance_close_to_one():
+    """By default as finely as float64 can prove."""
+    mdp = TabularMDP(np.full((2, 2, 2), 0.5), [[1.0, 0.0], [0.25, 0.5]], 0.9999)
+    q, error = action_values(mdp)
+    assert error <= 1e-6 * mdp.value_bound
+    assert within(q.max(axis=1), exact(mdp).v, error)
+
+
+def test_iterations_are_counted_and_limited():
+    mdp = garnet(50, 3, 4, 0.99, np.random.default_rng(1), sparse=True)
+    enough = krylov_policy_iteration(mdp, 1e-8).iterations
+    assert enough > 1
+    with pytest.raises(NotConverged, match=f"certified after {enough - 1} iterations") as refusal:
+        krylov_policy_iteration(mdp, 1e-8, max_iterations=enough - 1)
+    assert refusal.value.solution.iterations == enough - 1
+
+
 @settings(max_examples=30)
 @given(tabular_mdps(gammas=st.just(0.9999), rewards=lambda shape: st.just(1e12 * np.ones(shape))))
 def test_policy_iteration_stops_where_all_actions_tie_up_to_rounding(mdp):

@@ -159,6 +159,15 @@ def test_one_state_in_closed_form(alpha):
     np.testing.assert_allclose(solution.pi[0], np.exp((r - (1 - gamma) * v) / alpha), rtol=1e-6, atol=1e-12)
 
 
+def test_the_base_policy_is_divided_by_its_sums():
+    """Rows may sum to 1 + 1e-9; in one state v = alpha log sum_a b(a) exp(r(a) / alpha) / (1 - gamma)."""
+    alpha, base = 0.1, np.array([0.5 + 9e-10, 0.5])
+    mdp = TabularMDP(np.ones((1, 2, 1)), [[1.0, 0.0]], 0.5)
+    solution = soft_solve(mdp, alpha, 1e-12, base=[base])
+    true = alpha * np.log(base / base.sum() @ np.exp(mdp.r[0] / alpha)) / 0.5
+    assert abs(solution.v[0] - true) <= solution.error + 8 * EPS <= 2e-12
+
+
 def test_newton_takes_a_few_steps_also_where_the_discount_is_close_to_one():
     mdp = garnet(200, 3, 5, 0.9999, np.random.default_rng(0))
     assert soft_solve(mdp, 0.1, 1e-4).iterations <= 10

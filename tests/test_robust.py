@@ -408,6 +408,21 @@ def test_terminal_states_stay_closed():
     assert abs(solution.v - [-1 / 0.55, 0]).max() <= solution.error
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_gap_of_several_answers_is_that_of_the_worst(sparse):
+    mdp = garnet(6, 2, 4, 0.9, np.random.default_rng(0), sparse=sparse)
+    nature, rows = _nature(mdp, ChiSquare(0.3), None), np.arange(12)
+    v = np.random.default_rng(1).random(6)
+    each = [_answers(nature, v, rows[i : i + 1]).gap for i in rows]
+    assert min(each) < max(each) == _answers(nature, v, rows).gap
+
+
+def test_policies_that_spoil_the_contraction_in_one_state_are_refused():
+    mdp, pi = TabularMDP(np.eye(2)[:, None], np.ones((2, 1)), 1 - 5e-10), np.array([[1.0], [1.0 + 9e-10]])
+    with pytest.raises(ValueError, match=r"is too close to 1 for rows of pi that sum to 1 \+ 9e-10"):
+        robust_policy_value(mdp, pi, TotalVariation(0.1))
+
+
 def test_slow_chains_take_few_iterations():
     mdp = river_swim(100, 0.9999)
     for ball in (TotalVariation(0.01), ChiSquare(0.01), KL(0.01)):

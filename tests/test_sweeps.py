@@ -1,5 +1,7 @@
 """The workspace of the iterative solvers, in every layout, against plain NumPy on the same numbers."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -128,6 +130,12 @@ def test_evaluation_sweeps_and_corrections_are_those_of_the_policy(monkeypatch, 
         d = rng.normal(size=mdp.n_states)
         e = sweeps.correction(d, 1e-9, 1000)
         assert abs(e - mdp.gamma * (P_pi @ e) - d).max() <= 2e-9
+        alone = partial(kernels.correct, sweeps.greedy, mdp.gamma)  # each way by itself, as another mends what one does
+        ways = [sweeps._correct, *(lambda *to, i=i: alone(*to, i, sweeps.width) for i in (False, True))]
+        for way in ways:
+            assert way(d, e, 1e-9, 1000) <= 1e-9
+            assert abs(e - mdp.gamma * (P_pi @ e) - d).max() <= 2e-9
+        assert (sweeps.correction(d, 0.0, 0) == 0).all()  # no products, no step
         assert np.isfinite(sweeps.correction(1e300 * d, 0.0, 1000)).all()  # products overflow
         point = (np.arange(mdp.n_states) == 0).astype(float)  # a residual whose products soon vanish
         assert np.isfinite(sweeps.correction(point, 0.0, 1000)).all()
@@ -149,6 +157,26 @@ def test_gauss_seidel_uses_what_it_has_just_computed(monkeypatch, layout, part, 
         expected[s] = max(mdp.r[s, a] + mdp.gamma * (mdp.row(s, a) @ seen) for a in range(mdp.n_actions))
     Sweeps(mdp, mdp.gamma).gauss_seidel(v, backward=backward)
     np.testing.assert_allclose(v, expected, rtol=0, atol=mdp.n_states * rounding(mdp, v))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS[:4])
+def test_a_block_sees_its_own_new_values_and_the_old_ones_of_all_others(layout, backward):
+    """The values elsewhere are being written by others, so they may not be read."""
+    mdp, rng, block = random_mdp(layout, 5), np.random.default_rng(1), range(50, 100)
+    old, v = rng.random(mdp.n_states), rng.random(mdp.n_states)
+    v[block] = old[block]
+    seen, before, sweeps = old.copy(), v.copy(), Sweeps(mdp, mdp.gamma)
+    for s in reversed(block) if backward else block:
+        seen[s] = max(mdp.r[s, a] + mdp.gamma * (mdp.row(s, a) @ seen) for a in range(mdp.n_actions))
+    if sweeps.union:
+        args = (*sweeps.union, mdp.r, mdp.gamma, v, old, backward, sweeps.width, sweeps.each)
+        kernels.gauss_seidel_union(*args, 50, 100)
+    else:
+        kernels.gauss_seidel_csr(*sweeps._rows(), mdp.r, mdp.gamma, v, old, backward, 50, 100)
+    np.testing.assert_allclose(v[block], seen[block], rtol=0, atol=mdp.n_states * rounding(mdp, v))
+    elsewhere = np.delete(np.arange(mdp.n_states), block)
+    np.testing.assert_array_equal(v[elsewhere], before[elsewhere])
 
 
 @pytest.mark.parametrize("threads", [2, 5])

@@ -282,3 +282,26 @@ def test_making_it_again_changes_no_bit(mdp):
             assert (getattr(again.P, name) == getattr(mdp.P, name)).all()
     else:
         assert (again.P == mdp.P).all()
+
+
+@pytest.mark.parametrize("counts", [[1, 3, 2, 2], [3, 1, 1, 2]])
+def test_the_row_length_is_that_of_the_longest_row(counts):
+    """Of whatever order, and the bound on rounding grows with it."""
+    rows = np.array([[1.0] * n + [0.0] * (4 - n) for n in counts for _ in range(2)]) / np.repeat(counts, 2)[:, None]
+    for P in (rows.reshape(4, 2, 4), csr_array(rows)):
+        mdp = TabularMDP(P, np.zeros((4, 2)), 0.9)
+        assert mdp.row_length == 3
+        assert mdp.row_error >= 3 * np.finfo(float).eps
+
+
+def test_one_state_stored_sparse():
+    assert policy_value(TabularMDP(csr_array([[1.0]]), [[3.0]], 0.5), [0]).v == pytest.approx([6.0])
+
+
+@pytest.mark.parametrize("store", [np.asarray, sparse])
+def test_rows_and_rewards_under_a_deterministic_policy(store):
+    rng, pi = np.random.default_rng(0), np.array([2, 0, 1, 1])
+    mdp = TabularMDP(store(rng.dirichlet(np.ones(4), size=(4, 3))), rng.random((4, 3)), 0.9)
+    P_pi, r_pi = mdp.under(pi)
+    np.testing.assert_array_equal(P_pi.toarray() if mdp.is_sparse else P_pi, [mdp.row(s, pi[s]) for s in range(4)])
+    np.testing.assert_array_equal(r_pi, [mdp.r[s, pi[s]] for s in range(4)])

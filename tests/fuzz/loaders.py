@@ -4,19 +4,21 @@ By hand, in an environment with atheris (``pip install atheris``), not in CI::
 
     python -m tests.fuzz.loaders TARGET FOLDER [options of libFuzzer, such as -max_total_time=300]
 
-TARGET is one of `TARGETS`, or "all", whose first byte chooses among them but for "state".  FOLDER keeps the corpus,
+TARGET is one of `TARGETS`, or "all", whose first byte chooses among those without torch.  FOLDER keeps the corpus,
 which starts with valid files.  Where a checksum guards the content, the input is what comes under it, so that the
-fuzzer gets past.
+fuzzer gets past.  Texts in JSON are changed as such, so that most inputs can be read.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -98,37 +100,47 @@ def read_result(data: bytes) -> None:
 
 
 def read_state(data: bytes) -> None:
-    with suppress(ValueError):
-        _trained()(_written_state(data))
-
-
-def _written_state(data: bytes) -> Path:
     (HERE / "state.safetensors").write_bytes(data)
-    return HERE
+    with suppress(ValueError):
+        _trained()(HERE)
 
 
+def read_words(data: bytes) -> None:
+    """The words before the tensors are the input, and their length is right."""
+    state = _state()
+    read_state(len(data).to_bytes(8, "little") + data + state[8 + len(_words(state)) :])
+
+
+def _words(state: bytes) -> bytes:
+    return state[8 : 8 + int.from_bytes(state[:8], "little")]
+
+
+@cache
 def _trained() -> Callable[[Path], Any]:
     """What `reinforce` does with a folder, without the steps."""
-    global _restored
-    if _restored is None:
-        from copy import deepcopy
+    import pandas as pd
+    import torch
 
-        import torch
-
+    with atheris.instrument_imports(include=["claimlab"]):
         from claimlab.experiments.lm import tasks, train
 
-        model = train.imitate(tasks.modes(2), width=8, steps=1, size=2)
-        parts = train._Parts(model, deepcopy(model), deepcopy(model))
-        optimiser = torch.optim.AdamW(model.parameters(), 0.1)
-        for p in model.parameters():
-            p.grad = torch.zeros_like(p)
-        optimiser.step()
-        _restored = lambda folder: train._restore(folder, "run", parts, optimiser)  # noqa: E731
-        train._keep(HERE, "run", parts, optimiser, [{"step": 0}])
-    return _restored
+    model = train.imitate(tasks.modes(2), width=8, steps=1, size=2)
+    parts = train._Parts(model, deepcopy(model), deepcopy(model))
+    optimiser = torch.optim.AdamW(model.parameters(), 0.1)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimiser.step()
+    states = {name: of.state_dict() for name, of in parts._asdict().items()}
+    train.keep(HERE, "run", states | {"moments": train.moments(optimiser)}, [{"step": 0}])
 
+    def go_on(folder: Path) -> None:
+        rows, states = train.restored(folder, "run", model)
+        for name, of in parts._asdict().items():
+            of.load_state_dict(states[name])
+        train.set_moments(optimiser, states["moments"])
+        pd.DataFrame([*rows, {"step": rows[-1]["step"] + 1}])
 
-_restored: Callable[[Path], Any] | None = None
+    return go_on
 
 
 def select_names(data: bytes) -> None:
@@ -160,6 +172,7 @@ def _mdp() -> bytes:
     return FILE.read_bytes()
 
 
+@cache
 def _state() -> bytes:
     _trained()
     return (HERE / "state.safetensors").read_bytes()
@@ -174,12 +187,41 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], bytes]]] = {
     "evidence": (read_evidence, lambda: json.dumps(evidence.to_json(FOUND)).encode()),
     "result": (read_result, lambda: json.dumps(asdict(Result(evidence.to_json(FOUND), None, 1.0, {}))).encode()),
     "state": (read_state, _state),
+    "words": (read_words, lambda: _words(_state())),
     "select": (select_names, lambda: b"policy-cliff/*"),
     "names": (file_names, lambda: b"paper/claim\ncheck\ncode"),
 }
 
 
-TOGETHER = [name for name in TARGETS if name != "state"]  # which loads torch
+TOGETHER = [name for name in TARGETS if name not in ("state", "words")]  # which load torch
+
+
+IN_JSON = ("ledger", "race", "evidence", "result", "words")
+ODD = [None, True, False, 0, -1, 2**63, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "x", "\ud800", "1", [], {}]
+
+
+def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+    for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+        yield node, key
+        yield from _places(node[key])
+
+
+def changed(data: bytes, most: int, seed: int) -> bytes:
+    """Another text in JSON: with an odd value, a part gone, or one in another's place; now and then any bytes."""
+    draw = random.Random(seed)
+    try:
+        root = {"": json.loads(data)}
+    except (ValueError, RecursionError):
+        return bytes(atheris.Mutate(data, most))
+    if draw.random() < 0.1:
+        return bytes(atheris.Mutate(data, most))
+    for _ in range(draw.choice([1, 1, 2, 4])):
+        places = list(_places(root))
+        (of, key), (other, there) = draw.choice(places), draw.choice(places)
+        of[key] = deepcopy(draw.choice([draw.choice(ODD), other[there]]))
+        if draw.random() < 0.3 and of is not root:
+            del of[key]
+    return json.dumps(root[""]).encode()[:most]
 
 
 def read_any(data: bytes) -> None:
@@ -195,7 +237,8 @@ def main() -> None:
         valid = TARGETS[each][1]()
         TARGETS[each][0](valid)
         (corpus / each).write_bytes(bytes([i]) + valid if name == "all" else valid)
-    atheris.Setup([sys.argv[0], str(corpus), *sys.argv[3:]], read_any if name == "all" else TARGETS[name][0])
+    how = {"custom_mutator": changed} if name in IN_JSON else {}
+    atheris.Setup([sys.argv[0], str(corpus), *sys.argv[3:]], read_any if name == "all" else TARGETS[name][0], **how)
     atheris.Fuzz()
 
 
