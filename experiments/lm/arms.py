@@ -21,7 +21,7 @@ def grpo(logp: Tensor, batch: Batch) -> Tensor:
     return clipped.ppo(logp, batch, signals.standardised(batch))
 
 
-def clip(signal: Callable[[Batch], Tensor], **options: Any) -> Surrogate:
+def clip(signal: Callable[[Batch], Tensor], **options: Any) -> Plain:
     """PPO's loss with the advantages of `signal`."""
     return lambda logp, batch: clipped.ppo(logp, batch, signal(batch), **options)
 
