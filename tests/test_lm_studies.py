@@ -73,6 +73,16 @@ def test_a_diverged_run_scores_zero_and_the_start_does_not():
     assert gain["difference"] == pytest.approx(late["score"].mean() - 0.2)
 
 
+def test_an_arm_that_is_scored_in_its_own_way_starts_there():
+    made = table()
+    first = (made["data"] == "stale") & (made["arm"] == "clip")
+    made.loc[first & (made["step"] == 0), "score"] = 0.3
+    found = {f["better"]: f for f in records.findings(made[made["data"] == "stale"], [], 0.05)}
+    for arm, start in (("clip", 0.3), ("plain", 0.2)):
+        late = made[(made["data"] == "stale") & (made["arm"] == arm) & (made["step"] > 0)]
+        assert found[arm]["difference"] == pytest.approx(late["score"].mean() - start)
+
+
 def test_curves_are_means_with_intervals_of_t():
     figure, drawn = records.draw(made := table())
     plt.close(figure)

@@ -211,7 +211,7 @@ def test_masks_are_those_of_the_paper_module(seed, p, tie):
 
 
 @POLICIES
-@given(seed=SEEDS, p=st.floats(0.3, 0.9))
+@given(seed=SEEDS, p=st.floats(0.6, 0.95))
 @settings(max_examples=3, deadline=None)
 def test_nlpo_on_policy_ascends_the_reward_of_the_masked_policy(kind, seed, p):
     """Its gradient is that of the enumerated value, written out; of logits outside there is none."""
@@ -228,7 +228,7 @@ def test_nlpo_on_policy_ascends_the_reward_of_the_masked_policy(kind, seed, p):
     inside = allowed[kept].scatter(2, said[..., None], True)  # where an answer has ended, anything may stand
     surrogate = arms.nlpo(arms.clip(signals.centred, over="total"), p, 1)
     found = flat(surrogate.loss(Laws(laws(model)[kept], said, allowed=inside), batch), model)
-    same(-found, flat((law * batch.rewards).sum(), model), 0)
+    same(-found, flat((law * batch.rewards).sum(), model), -1)  # all zero where one token is allowed everywhere
     if kind is Tree:
         off = ~allowed[0, 0]  # of the first token
         assert float(found[: len(off)][off].abs().max()) < 1e-15

@@ -115,16 +115,16 @@ def _trained() -> Callable[[Path], Any]:
 
         import torch
 
-        from claimlab.experiments.lm import tasks, train
+        from claimlab.experiments.lm import surrogates, tasks, train, vocabulary
 
-        model = train.imitate(tasks.modes(2), width=8, steps=1, size=2)
-        parts = train._Parts(model, deepcopy(model), deepcopy(model))
+        model, names = train.imitate(tasks.modes(2), width=8, steps=1, size=2), vocabulary.roles(surrogates.reinforce)
         optimiser = torch.optim.AdamW(model.parameters(), 0.1)
         for p in model.parameters():
             p.grad = torch.zeros_like(p)
         optimiser.step()
-        _restored = lambda folder: train._restore(folder, "run", parts, optimiser)  # noqa: E731
-        train._keep(HERE, "run", parts, optimiser, [{"step": 0}])
+        _restored = lambda folder: train.restored(folder, "run", model, names)  # noqa: E731
+        state = {name: deepcopy(model).state_dict() for name in names} | {"moments": train.moments(optimiser)}
+        train.keep(HERE, "run", state, [{"step": 0}])
     return _restored
 
 
