@@ -287,13 +287,12 @@ EPO = replace(
     arms={
         "GRPO": arms.grpo,
         "entropy bonus": arms.with_entropy(arms.grpo, BONUS, TURN),
-        "EPO": arms.epo(arms.grpo, BONUS, 120, turn_length=TURN),
-        "EPO, released": arms.epo(arms.grpo, BONUS, 120, low=0.0, high=2.0, turn_length=TURN, constant=True),
+        "EPO": arms.epo(arms.grpo, BONUS, 60, turn_length=TURN),
+        "EPO, released": arms.epo(arms.grpo, BONUS, 60, low=0.0, high=2.0, turn_length=TURN, constant=True),
     },
     data={"fresh": 1},
     pairs=(("EPO", "entropy bonus"), ("EPO", "GRPO"), ("entropy bonus", "GRPO")),
     alike=("entropy bonus", "EPO, released"),
-    settings=Settings(steps=120, prompts=16, group=8, evaluate=20),
     rates=THREE,
 )
 _PPO = arms.clip(signals.centred, over="token")
@@ -306,7 +305,6 @@ NLPO = replace(
         "NLPO, p = 1": arms.nlpo(_PPO, 1.0, 20),
         "PPO, scored inside": arms.nlpo(_PPO, 0.9, 20, answers=False),
         "NLPO": arms.nlpo(_PPO, 0.9, 20),
-        "NLPO, mask of 5 steps": arms.nlpo(_PPO, 0.9, 5),
         "NLPO, p = 1/2": arms.nlpo(_PPO, 0.5, 20),
     },
     data={"fresh": 1},
