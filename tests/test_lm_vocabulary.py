@@ -307,15 +307,17 @@ def test_a_single_run_goes_on_too(start, tmp_path):
 
 
 def test_a_plain_surrogate_sees_the_same_through_laws(start):
-    """And inside a mask that lets everything pass."""
-    expected = deepcopy(start)
-    table = reinforce(expected, TASK, PPO, STALE)
+    """And inside a mask that lets everything pass: to the last bit, alone and at once."""
+    fast = replace(STALE, rate=3e-2)
+    single, (several, tables) = deepcopy(start), together(start, TASK, PPO, fast)
+    table = reinforce(single, TASK, PPO, fast)
     for wrapped in (OfLaws(lambda laws, batch: PPO(laws.chosen, batch)), arms.nlpo(PPO, 1.0, 1)):
         model = deepcopy(start)
-        found = reinforce(model, TASK, wrapped, STALE)
-        assert found.to_numpy() == pytest.approx(table.to_numpy(), abs=1e-5, nan_ok=True)
-        for a, b in zip(model.parameters(), expected.parameters()):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+        assert reinforce(model, TASK, wrapped, fast).equals(table)
+        models, found = together(start, TASK, wrapped, fast)
+        assert all(a.equals(b) for a, b in zip(found, tables))
+        for one, other in zip((model, *models), (single, *several)):
+            assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters()))
 
 
 @NAMES

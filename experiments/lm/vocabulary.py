@@ -176,8 +176,9 @@ def top_p(logp: Tensor, p: float) -> Tensor:
 
 
 def renormalised(logp: Tensor, allowed: Tensor) -> Tensor:
-    """float[..., V], the law inside bool[..., V] `allowed`; -inf outside."""
-    return logp.masked_fill(~allowed, -inf).log_softmax(-1)
+    """float[..., V], the law inside `allowed`; -inf outside; itself where all are allowed, to the last bit."""
+    inside = logp.masked_fill(~allowed, -inf).log_softmax(-1)
+    return torch.where(allowed.all(-1, keepdim=True), logp, inside)
 
 
 def roles(surrogate: Plain | OfLaws) -> tuple[str, ...]:
