@@ -47,12 +47,15 @@ class Tree(torch.nn.Module):
             torch.randn(vocabulary**d, vocabulary, generator=generator, dtype=torch.float64) for d in range(length)
         )
 
-    def token_logp(self, prompts, answers):
+    def token_laws(self, prompts, answers):
         prefix, found = torch.zeros(len(answers), dtype=torch.int64), []
         for level, token in zip(self.levels, answers.T):
-            found.append(level[prefix].log_softmax(-1).gather(1, token[:, None])[:, 0])
+            found.append(level[prefix].log_softmax(-1))
             prefix = prefix * level.shape[1] + token
         return torch.stack(found, 1)
+
+    def token_logp(self, prompts, answers):
+        return self.token_laws(prompts, answers).gather(2, answers[..., None])[..., 0]
 
 
 def whole(model, behind, seed):

@@ -73,6 +73,16 @@ def test_a_diverged_run_scores_zero_and_the_start_does_not():
     assert gain["difference"] == pytest.approx(late["score"].mean() - 0.2)
 
 
+def test_an_arm_that_is_scored_in_its_own_way_starts_there():
+    made = table()
+    first = (made["data"] == "stale") & (made["arm"] == "clip")
+    made.loc[first & (made["step"] == 0), "score"] = 0.3
+    found = {f["better"]: f for f in records.findings(made[made["data"] == "stale"], [], 0.05)}
+    for arm, start in (("clip", 0.3), ("plain", 0.2)):
+        late = made[(made["data"] == "stale") & (made["arm"] == arm) & (made["step"] > 0)]
+        assert found[arm]["difference"] == pytest.approx(late["score"].mean() - start)
+
+
 def test_curves_are_means_with_intervals_of_t():
     figure, drawn = records.draw(made := table())
     plt.close(figure)
@@ -83,7 +93,9 @@ def test_curves_are_means_with_intervals_of_t():
     assert row["seeds"] == 12
 
 
-@pytest.mark.parametrize("name", ["stale", "variants", "losses", "reward-ensembles", "pg-rank", "smollm2-smoke"])
+@pytest.mark.parametrize(
+    "name", ["stale", "variants", "losses", "reward-ensembles", "pg-rank", "rover", "smollm2-smoke"]
+)
 def test_a_packaged_record_holds_its_design(name):
     record = records.packaged(name)
     made = records.table_of(record)
@@ -96,7 +108,7 @@ def test_a_packaged_record_holds_its_design(name):
     assert record["sane"] == records.sane(made, record["alike"])
     assert record["edges"] == records.edges(made, record["rates"])
     first, scores = record["findings"][0], records.metric(made[made["data"] == record["findings"][0]["data"]])
-    start = made.loc[made["step"] == 0, "score"].max()
+    start = made.loc[(made["step"] == 0) & (made["arm"] == first["better"]), "score"].max()
     assert first["difference"] == pytest.approx((scores[first["better"]] - start).mean())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import exp
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from claimlab.experiments.lm import clipped, regressions, signals, surrogates
 from claimlab.experiments.lm.batch import Batch, sampled
 from claimlab.experiments.lm.train import Surrogate
+from claimlab.experiments.lm.vocabulary import Laws, OfLaws, Plain, TopP
 
 
 def grpo(logp: Tensor, batch: Batch) -> Tensor:
@@ -19,7 +21,7 @@ def grpo(logp: Tensor, batch: Batch) -> Tensor:
     return clipped.ppo(logp, batch, signals.standardised(batch))
 
 
-def clip(signal: Callable[[Batch], Tensor], **options: Any) -> Surrogate:
+def clip(signal: Callable[[Batch], Tensor], **options: Any) -> Plain:
     """PPO's loss with the advantages of `signal`."""
     return lambda logp, batch: clipped.ppo(logp, batch, signal(batch), **options)
 
@@ -81,3 +83,101 @@ def of_best_and_worst(beta: float) -> Surrogate:
         return regressions.preference(logp[chosen], part, beta)
 
     return loss
+
+
+# Of the whole vocabulary
+
+
+def rover(
+    rho: float = 1.0,
+    *,
+    bootstrap: float = 1.0,
+    signal: Callable[[Batch], Tensor] = signals.centred,
+    over: clipped.Sum = "answer",
+) -> OfLaws:
+    """ROVER as printed (Algorithm 1); `bootstrap` scales the mean over the vocabulary of the next place's log-ratios.
+
+    As released it is summed over "token"s, and for mathematics its `signal` is `signals.standardised`.
+    """
+
+    def loss(laws: Laws, batch: Batch) -> Tensor:
+        following = bootstrap * laws.following(batch.tokens)
+        return regressions.rover(laws.chosen, batch, following, rho, A=signal(batch), over=over)
+
+    return OfLaws(loss, needs=("old",))
+
+
+def turn_weights(batch: Batch, turn_length: int | None = None) -> Tensor:
+    """float[N, T], of tokens in EPO's mean: over answers, of that over their turns, of that over the turns' tokens.
+
+    A turn starts at every multiple of `turn_length` places; None: there is one.
+    """
+    T = batch.tokens.shape[1]
+    turn = torch.arange(T, device=batch.tokens.device) // (turn_length or T)
+    own = torch.nn.functional.one_hot(turn).to(batch.weights.dtype)  # [T, K]
+    lengths = batch.tokens.to(own.dtype) @ own
+    turns = (lengths > 0).sum(1).clamp(min=1)
+    return batch.weights[:, None] * batch.tokens / (lengths[:, turn].clamp(min=1) * turns[:, None])
+
+
+def mean_entropy(laws: Laws, batch: Batch, turn_length: int | None = None) -> Tensor:
+    """The entropy of the law at a token, in the mean of `turn_weights`."""
+    return (turn_weights(batch, turn_length) * laws.entropy).sum()
+
+
+def with_entropy(loss: Plain, weight: float, turn_length: int | None = None) -> OfLaws:
+    """`loss` with a bonus of `weight` times the mean entropy."""
+
+    def whole(laws: Laws, batch: Batch) -> Tensor:
+        bonus = weight * mean_entropy(laws, batch, turn_length)
+        return loss(laws.chosen, batch) - bonus  # in the order of `epo`: equal gradients are so to the last bit
+
+    return OfLaws(whole)
+
+
+def with_divergence(loss: Plain, weight: float) -> OfLaws:
+    """`loss` with `weight` times the exact divergence from the start, the mean over answers of their tokens' mean."""
+
+    def whole(laws: Laws, batch: Batch) -> Tensor:
+        return loss(laws.chosen, batch) + weight * clipped.add_up(laws.divergence(), batch, "answer")
+
+    return OfLaws(whole, needs=("start",))
+
+
+def epo(
+    loss: Plain,
+    weight: float,
+    steps: int,
+    *,
+    low: float = 0.5,
+    high: float = 1.5,
+    alpha: float = 0.1,
+    decay: float = 1.0,
+    turn_length: int | None = None,
+    constant: bool = False,
+) -> OfLaws:
+    r"""EPO (Algorithm 1): `loss` :math:`-\lambda(L_H-\beta_kL_{smooth})`, with a corridor around past entropies.
+
+    :math:`L_{smooth}` is the mean of :math:`\alpha([\kappa_l\bar H-H]_++[H-\kappa_r\bar H]_+)` over tokens, as
+    :math:`L_H` is that of the entropies H; :math:`\bar H` is the mean of all earlier steps' mean entropies, and in the
+    first step there is no penalty.  :math:`\beta_k=1+e^{-\gamma k/k_{mid}}` with `decay` :math:`\gamma` after k of
+    `steps`.  As released the penalty is a `constant` outside the corridor, without a gradient.
+    """
+
+    def whole(laws: Laws, batch: Batch) -> Tensor:
+        H, share, history = laws.entropy, turn_weights(batch, turn_length), laws.history
+        smooth = H.new_zeros(())
+        if history is not None and len(history):
+            mean = history.mean()
+            outside = (low * mean - H).clamp(min=0) + (H - high * mean).clamp(min=0)
+            smooth = (share * ((outside > 0).to(H.dtype) if constant else outside)).sum()
+        k = 0 if history is None else len(history)
+        strength = alpha * (1 + exp(-decay * k / (steps // 2)))
+        return loss(laws.chosen, batch) - weight * ((share * H).sum() - strength * smooth)
+
+    return OfLaws(whole, noted=lambda laws, batch: mean_entropy(laws, batch, turn_length))
+
+
+def nlpo(loss: Plain, p: float, every: int, *, answers: bool = True) -> OfLaws:
+    """NLPO: `loss` on the law inside the top-p set of a copy that is `every` steps old at most; see `TopP`."""
+    return OfLaws(lambda laws, batch: loss(laws.chosen, batch), mask=TopP(p, every, answers))

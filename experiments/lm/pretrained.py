@@ -112,11 +112,18 @@ class Pretrained(nn.Module):
 
         N is a multiple of Q; the answers to one prompt are neighbours.
         """
+        return chosen_logp(self._before(prompts, answers), answers)
+
+    def token_laws(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """float[N, T, V]: the same pass, with the log-probability of every token that the task has."""
+        return self._before(prompts, answers).log_softmax(-1)
+
+    def _before(self, prompts: Tensor, answers: Tensor) -> Tensor:
         first, past = self.read(prompts, group_size(prompts, answers))
         logits = first[:, None]
         if answers.shape[1] > 1:
             logits = torch.cat([logits, self(answers[:, :-1], past)[0]], 1)
-        return chosen_logp(logits, answers)
+        return logits
 
     @torch.no_grad()
     def sample(

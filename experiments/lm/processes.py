@@ -38,8 +38,13 @@ def part(team: Team | None, prompts: int) -> tuple[int, int]:
     return r, W
 
 
+def gathered(team: Team | None, rows: Tensor) -> Tensor:
+    """The rows of all processes."""
+    return rows if team is None or team.num_processes == 1 else team.gather(rows)
+
+
 def together(team: Team | None, logp: Tensor, batch: Batch) -> tuple[Tensor, Batch, slice]:
-    """float[W N, T] log-probabilities and the batch of all processes, and which rows of them are this one's."""
+    """float[W N, T] or [W N, T, V] log-probabilities and the batch of all processes, and which rows are this one's."""
     if team is None or team.num_processes == 1:
         return logp, batch, slice(None)
     n, r = len(logp), team.process_index

@@ -138,6 +138,7 @@ def _interval(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sides(part: pd.DataFrame, better: str, worse: str) -> tuple[Array, Array]:
-    scores = metric(part)
-    scores["start"] = part.loc[part["step"] == 0, "score"].max()  # the same for all, but zero for runs that diverged
+    scores, first = metric(part), part[part["step"] == 0]
+    same = first[first["arm"].isin([better, worse])]  # an arm may be scored in a way of its own
+    scores["start"] = same["score"].max() or first["score"].max()  # zero for runs that diverged
     return scores[better].to_numpy(dtype=float), scores[worse].to_numpy(dtype=float)

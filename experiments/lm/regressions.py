@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from claimlab.checks import interval, nearest
+from claimlab.experiments.lm import clipped
 from claimlab.experiments.lm.batch import Batch
 from claimlab.experiments.lm.surrogates import log_ratio
 
@@ -102,16 +103,23 @@ def chance_to_win(gap: Tensor, temperature: float) -> Tensor:
     return (gap / temperature).sigmoid()
 
 
-def rover(logp: Tensor, batch: Batch, following: Tensor, rho: float = 1.0) -> Tensor:
+def rover(
+    logp: Tensor,
+    batch: Batch,
+    following: Tensor,
+    rho: float = 1.0,
+    *,
+    A: Tensor | None = None,
+    over: clipped.Sum = "answer",
+) -> Tensor:
     r"""ROVER: :math:`(\rho\log\rho_t-\hat r-\rho\,m_{t+1})^2` a token, targets constant (Algorithm 1).
 
     float[N, T] `following` holds :math:`m_{t+1}`, the mean over the vocabulary of the log-ratio at the next place, zero
-    after the last; :math:`\hat r` is the centred reward.
+    after the last; :math:`\hat r` is the centred reward, or float[N] `A`; see `clipped.add_up` for `over`.
     """
     rho = interval("rho", rho, 0, inf, "()")
-    target = (batch.advantages()[:, None] + rho * following).detach()
-    gap = torch.where(batch.tokens, rho * log_ratio(logp, batch) - target, 0.0)
-    return (batch.weights * (gap**2).sum(1) / batch.tokens.sum(1).clamp(min=1)).sum()
+    target = ((batch.advantages() if A is None else A)[:, None] + rho * following).detach()
+    return clipped.add_up((rho * log_ratio(logp, batch) - target) ** 2, batch, over)
 
 
 def a_lol(logp: Tensor, batch: Batch, values: Tensor, clip: float = 0.9) -> Tensor:

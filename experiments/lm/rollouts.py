@@ -13,7 +13,7 @@ from torch import Tensor
 from claimlab.experiments.lm.batch import Batch, sampled
 from claimlab.experiments.lm.decode import END, PAD, Answers, Draws, several
 from claimlab.experiments.lm.tasks import Example, Task
-from claimlab.experiments.lm.transformer import Policy
+from claimlab.experiments.lm.transformer import Speaker
 
 Reward = Callable[[Example, str], float]
 
@@ -63,7 +63,7 @@ def demonstrations(task: Task, count: int, rng: Generator) -> tuple[Tensor, Tens
 
 
 def answers(
-    model: Policy,
+    model: Speaker,
     task: Task,
     examples: Sequence[Example],
     generator: Draws,
@@ -98,7 +98,7 @@ def answers(
 
 
 def rollout(
-    model: Policy,
+    model: Speaker,
     task: Task,
     reward: Reward,
     seed: Sequence[int],
@@ -115,7 +115,7 @@ def rollout(
 
 
 def rollouts(
-    model: Policy,
+    model: Speaker,
     task: Task,
     reward: Reward,
     seeds: Sequence[Sequence[int]],
@@ -140,7 +140,7 @@ def rollouts(
     return [Rollout(q, tokens, sampled(logp, paid_, groups, mask)) for q, tokens, logp, mask, paid_ in parts]
 
 
-def device_of(model: Policy) -> torch.device:
+def device_of(model: Speaker) -> torch.device:
     return next(iter(model.parameters())).device
 
 

@@ -33,7 +33,7 @@ from claimlab.experiments.lm.studies import Study, named
 from claimlab.experiments.lm.transformer import Policy, Shape, Transformer
 
 log = logging.getLogger(__name__)
-MEASURED = ("score", "entropy", "reward", "kl", "nll", "clip")
+MEASURED = ("score", "entropy", "reward", "kl", "nll", "clip", "noted")
 TOGETHER = {"cpu": 4}  # seeds trained at once: more gain little on a CPU; elsewhere a study's are all at once
 METRIC = "the mean score over a run's evaluations after the start"
 

@@ -35,14 +35,18 @@ from claimlab.experiments.lm.train import (
     memory,
     metrics,
     moments,
+    passing,
+    past,
     precise,
     restored,
     set_moments,
     slope_of,
 )
 from claimlab.experiments.lm.transformer import Transformer, stacked
+from claimlab.experiments.lm.vocabulary import constants, noted, refreshed, roles, speaker, spoken, tied
 
 Row = dict[str, Any]
+Known = Mapping[str, Tensor]
 Progress = Callable[[int, Mapping[str, float]], None]
 
 
@@ -72,7 +76,8 @@ def reinforce_together(
         if count != len(models) and (name == "seeds" or count):
             raise ValueError(f"{name} must be as many as models, {len(models)}, got {count}.")
     plans = [replace(settings, seed=seed) for seed in seeds]
-    found = [restored(f, described(plan, task, model), model) for f, plan, model in zip(folders, plans, models)]
+    names = roles(surrogate)
+    found = [restored(f, described(plan, task, model), model, names) for f, plan, model in zip(folders, plans, models)]
     found = found or [([], {}) for _ in models]
     starts = [rows[-1]["step"] if rows else 0 for rows, _ in found]
     tables: list[pd.DataFrame | Diverged] = [Diverged()] * len(models)
@@ -108,8 +113,9 @@ class _Run:
         self.tell: Progress = lambda k, row: None
         self.rows = [rows for rows, _ in found]
         self.lost: dict[int, Diverged] = {}
-        self.parts = {name: _stack(name, models, found) for name in ("model", "behind", "start")}
+        self.parts = {name: _stack(name, models, found) for name in roles(surrogate)}
         self.model, self.first = self.parts["model"], plans[0]
+        self.scored = speaker(surrogate, self.model, self.parts, scored=True)
         self.weights = list(self.model.parameters())
         self.optimiser = torch.optim.AdamW(self.weights, self.first.rate, betas=BETAS, weight_decay=0.0, fused=True)
         if found[0][0]:
@@ -120,20 +126,25 @@ class _Run:
     def train(self, at: int) -> list[pd.DataFrame | Diverged]:
         first, S = self.first, len(self.plans)
         if not self.rows[0]:
-            begun = evaluated(self.model, self.task, self.paid, first, S)
+            begun = evaluated(self.scored, self.task, self.paid, first, S)
             self.rows = [[{"step": 0} | row] for row in begun]
-        token_logp = torch.compile(self.model.token_logp) if first.compiled else self.model.token_logp
+        forward = passing(self.model, self.surrogate, first)
         for step in range(at, first.steps):
             if first.sync and step % first.sync == 0:
                 self.parts["behind"].load_state_dict(self.model.state_dict())
+            if refreshed(self.surrogate, step):
+                self.parts["masking"].load_state_dict(self.model.state_dict())
             where, kept = f"{self.task.name}, step {step}", self._kept()
             lower = f"prompts ({first.prompts}), group ({first.group}) or the number of seeds at once ({S})"
             with memory(f"in {where}: lower {lower}{kept}."):
-                every = asked(self.parts["behind"], self.task, self.paid, self.plans, step)
+                answering = speaker(self.surrogate, self.parts["behind"], self.parts)
+                every = asked(answering, self.task, self.paid, self.plans, step)
                 with precise(self.model, first):
-                    logp = token_logp(*joined(every))
-                self._descend(logp, every, step, f"{where}: lower the rate{kept}")
-                self._note(logp.detach().chunk(S), every, step + 1)
+                    all_known = constants(self.surrogate, *joined(every), self.parts)
+                    logp = forward(*joined(every))
+                known = [{name: rows.chunk(S)[k] for name, rows in all_known.items()} for k in range(S)]
+                self._descend(logp, every, known, step, f"{where}: lower the rate{kept}")
+                self._note(logp.detach().chunk(S), every, known, step + 1)
             if first.evaluated(step + 1):
                 self._keep()
             for k, rows in enumerate(self.rows):
@@ -146,11 +157,11 @@ class _Run:
     def _kept(self) -> str:
         return f"; the last good states are in {self.folders[0].parent}" if self.folders else ""
 
-    def _descend(self, logp: Tensor, every: Sequence[Rollout], step: int, where: str) -> None:
+    def _descend(self, logp: Tensor, every: Sequence[Rollout], known: Sequence[Known], step: int, where: str) -> None:
         """A step of every seed, its gradient clipped by its own length."""
         found = [
-            slope_of(part, data.batch, self.surrogate, chance(plan, step))
-            for part, data, plan in zip(logp.detach().chunk(len(every)), every, self.plans)
+            slope_of(part, data.batch, tied(self.surrogate, own, past(rows)), chance(plan, step))
+            for part, data, own, rows, plan in zip(logp.detach().chunk(len(every)), every, known, self.rows, self.plans)
         ]
         losses = torch.stack([loss for loss, _ in found])
         torch.autograd.backward(logp, torch.cat([slope for _, slope in found]))
@@ -171,17 +182,23 @@ class _Run:
             for weight, old in zip(self.weights, before):
                 weight[still] = old
 
-    def _note(self, logp: Sequence[Tensor], every: Sequence[Rollout], step: int) -> None:
+    def _note(self, logp: Sequence[Tensor], every: Sequence[Rollout], known: Sequence[Known], step: int) -> None:
         """A new row for each seed."""
         first, S = self.first, len(every)
         with precise(self.model, first):
-            new = [{"step": step} | metrics(own, data) for own, data in zip(logp, every)]
+            said = [spoken(x, own) for x, own in zip(logp, known)]
+            new = [
+                {"step": step}
+                | metrics(said[k][0], data)
+                | noted(self.surrogate, logp[k], known[k], past(self.rows[k]), data.batch)
+                for k, data in enumerate(every)
+            ]
             if first.measured and step % first.measured == 0:
                 with torch.no_grad():
                     far = self.parts["start"].token_logp(*joined(every)).chunk(S)
-                new = [row | {"kl": divergence(a, b, data)} for row, a, b, data in zip(new, far, logp, every)]
+                new = [row | {"kl": divergence(a, b, data)} for row, a, (_, b), data in zip(new, far, said, every)]
         if first.evaluated(step):
-            new = [row | more for row, more in zip(new, evaluated(self.model, self.task, self.paid, first, S))]
+            new = [row | more for row, more in zip(new, evaluated(self.scored, self.task, self.paid, first, S))]
         for rows, row in zip(self.rows, new):
             rows.append(row)
 
@@ -199,7 +216,7 @@ class _Run:
 
 
 def _stack(name: str, models: Sequence[Transformer], found: Sequence[tuple[list[Row], State]]) -> Transformer:
-    """One of the three policies of all seeds, as they were kept or else as they are."""
+    """One of the policies of all seeds, as they were kept or else as they are."""
     own = list(models)
     if found[0][0]:
         own = [deepcopy(model) for model in models]

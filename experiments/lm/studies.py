@@ -252,7 +252,82 @@ SMOLLM2_SMOKE = replace(
     rates=(3e-4,),
     threads=1,
 )
-STUDIES = (SMOKE, STALE, VARIANTS, LOSSES, OFFLINE, PREFERENCES, ENSEMBLES, RANKING, LONG, SMOLLM2_SMOKE, SMOLLM2)
+
+# Of the whole vocabulary
+
+ROVER = replace(
+    STALE,
+    name="rover",
+    question="Does ROVER beat GRPO with four steps to each policy that answers, and does its bootstrap help?",
+    arms={
+        "clip, centred": arms.clip(signals.centred),
+        "ROVER, rho = 1/2": arms.rover(0.5),
+        "GRPO": arms.grpo,
+        "ROVER": arms.rover(),
+        "ROVER, no bootstrap": arms.rover(bootstrap=0.0),
+        "ROVER, released": arms.rover(signal=signals.standardised, over="token"),
+    },
+    data={"fresh": 1, "stale": 4},
+    pairs=(
+        ("ROVER", "GRPO"),
+        ("ROVER", "clip, centred"),
+        ("ROVER", "ROVER, no bootstrap"),
+        ("ROVER, released", "GRPO"),
+    ),
+    alike=("clip, centred", "ROVER, rho = 1/2"),
+    rates=THREE,
+)
+BONUS, TURN = 0.01, 5  # the weight of the entropy is ours; a turn of `lookup` and what it hears are five tokens
+EPO = replace(
+    STALE,
+    name="epo",
+    question="In two turns, does EPO's corridor help beyond an entropy bonus, and either beyond GRPO?",
+    task=tasks.lookup(),
+    start=partial(imitate, tasks.lookup()),
+    arms={
+        "GRPO": arms.grpo,
+        "entropy bonus": arms.with_entropy(arms.grpo, BONUS, TURN),
+        "EPO": arms.epo(arms.grpo, BONUS, 60, turn_length=TURN),
+        "EPO, released": arms.epo(arms.grpo, BONUS, 60, low=0.0, high=2.0, turn_length=TURN, constant=True),
+    },
+    data={"fresh": 1},
+    pairs=(("EPO", "entropy bonus"), ("EPO", "GRPO"), ("entropy bonus", "GRPO")),
+    alike=("entropy bonus", "EPO, released"),
+    rates=THREE,
+)
+_PPO = arms.clip(signals.centred, over="token")
+NLPO = replace(
+    STALE,
+    name="nlpo",
+    question="Does NLPO, trained inside a top-p mask, beat PPO that is scored in the same way?",
+    arms={
+        "PPO": _PPO,
+        "NLPO, p = 1": arms.nlpo(_PPO, 1.0, 20),
+        "PPO, scored inside": arms.nlpo(_PPO, 0.9, 20, answers=False),
+        "NLPO": arms.nlpo(_PPO, 0.9, 20),
+        "NLPO, p = 1/2": arms.nlpo(_PPO, 0.5, 20),
+    },
+    data={"fresh": 1},
+    pairs=(("NLPO", "PPO, scored inside"), ("NLPO", "PPO"), ("NLPO", "NLPO, p = 1/2")),
+    alike=("PPO", "NLPO, p = 1"),
+    rates=THREE,
+)
+STUDIES = (
+    SMOKE,
+    STALE,
+    VARIANTS,
+    LOSSES,
+    OFFLINE,
+    PREFERENCES,
+    ENSEMBLES,
+    RANKING,
+    ROVER,
+    EPO,
+    NLPO,
+    LONG,
+    SMOLLM2_SMOKE,
+    SMOLLM2,
+)
 
 
 def named(name: str) -> Study:

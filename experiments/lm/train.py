@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from math import cos, pi
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,23 @@ from claimlab.checks import integer, interval, nearest
 from claimlab.experiments import atomic
 from claimlab.experiments.lm.batch import Batch
 from claimlab.experiments.lm.decode import END
-from claimlab.experiments.lm.processes import Team, part, summed, together
+from claimlab.experiments.lm.processes import Team, gathered, part, summed, together
 from claimlab.experiments.lm.rollouts import Reward, Rollout, answers, demonstrations, device_of, rollouts
 from claimlab.experiments.lm.tasks import Task
-from claimlab.experiments.lm.transformer import Policy, Shape, Transformer
+from claimlab.experiments.lm.transformer import Policy, Shape, Speaker, Transformer
+from claimlab.experiments.lm.vocabulary import (
+    OfLaws,
+    Plain,
+    constants,
+    noted,
+    refreshed,
+    roles,
+    speaker,
+    spoken,
+    tied,
+)
 
-Surrogate = Callable[[Tensor, Batch], Tensor]
+Surrogate = Plain | OfLaws  # of the log-probabilities of what was said, or of the whole vocabulary at every token
 BETAS = (0.9, 0.95)
 CLIP = 0.2  # ratios further from one than this count as clipped in the metrics
 PRECISIONS = ("float32", "bfloat16")
@@ -103,14 +115,6 @@ def imitate(
     return model
 
 
-class _Parts(NamedTuple):
-    """The trained policy, the one that answers, and the start."""
-
-    model: Policy
-    behind: Policy
-    start: Policy
-
-
 def reinforce(
     model: Policy,
     task: Task,
@@ -133,7 +137,8 @@ def reinforce(
     With a `folder` the whole state is written there at every evaluation, and a stopped run goes on from it; its
     result is bit for bit that of an uninterrupted one.  With a `team` (an `accelerate.Accelerator`) every process
     answers its part of the prompts, and all take the step of the whole batch; metrics of a batch are those of a part.
-    A surrogate may draw from torch's own generator, which is seeded at every step.
+    A surrogate may draw from torch's own generator, which is seeded at every step.  What one of laws notes stands in
+    the rows as `noted`; inside a mask, `score`, `entropy` and `clip` are of the law in it.
 
     Raises:
         Diverged: the loss or its gradient became infinite or NaN.
@@ -144,55 +149,60 @@ def reinforce(
     gold = paid if gold is None else gold
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, betas=BETAS, weight_decay=0.0, fused=True)
     optimiser.zero_grad()  # whatever was left there
-    parts = _Parts(model, deepcopy(model), deepcopy(model))
+    parts = {name: deepcopy(model) for name in roles(surrogate)} | {"model": model}
+    evaluate = partial(evaluated, speaker(surrogate, model, parts, scored=True), task, gold, settings)
     run = described(settings, task, model)
     rows: list[dict[str, Any]] = []
     states: State = {}
     if folder:
-        rows, states = restored(folder, run, model)
+        rows, states = restored(folder, run, model, tuple(parts))
     if rows:
-        for name, of in parts._asdict().items():
+        for name, of in parts.items():
             of.load_state_dict(states[name])
         set_moments(optimiser, states["moments"])
     else:
-        rows = [{"step": 0} | evaluated(model, task, gold, settings)[0]]
-    token_logp = torch.compile(model.token_logp) if settings.compiled else model.token_logp
+        rows = [{"step": 0} | evaluate()[0]]
+    forward = passing(model, surrogate, settings)
     for step in range(rows[-1]["step"], settings.steps):
         where = f"{task.name}, step {step}"
         kept = f"; the last good state is in {folder}" if folder else ""
         if settings.sync and step % settings.sync == 0:
-            parts.behind.load_state_dict(model.state_dict())
+            parts["behind"].load_state_dict(model.state_dict())
+        if refreshed(surrogate, step):
+            parts["masking"].load_state_dict(model.state_dict())
         with memory(f"in {where}: lower prompts ({settings.prompts}) or group ({settings.group}){kept}."):
-            (data,) = asked(parts.behind, task, paid, [settings], step, mine)
+            (data,) = asked(speaker(surrogate, parts["behind"], parts), task, paid, [settings], step, mine)
             with precise(model, settings):
-                logp = token_logp(data.prompts, data.tokens)
-            loss = _backward(logp, data.batch, surrogate, chance(settings, step), team)
+                known = constants(surrogate, data.prompts, data.tokens, parts)
+                logp = forward(data.prompts, data.tokens)
+            loss, note = _backward(logp, data.batch, surrogate, known, past(rows), chance(settings, step), team)
             summed(team, model)
             _descend(loss, model, optimiser, settings.clip_norm, f"{where}: lower the rate{kept}")
             with precise(model, settings):
-                rows.append({"step": step + 1} | metrics(logp.detach(), data))
+                own, unmasked = spoken(logp.detach(), known)
+                rows.append({"step": step + 1} | metrics(own, data) | note)
                 if settings.measured and (step + 1) % settings.measured == 0:
                     with torch.no_grad():
-                        far = parts.start.token_logp(data.prompts, data.tokens)
-                    rows[-1] |= {"kl": divergence(far, logp.detach(), data)}
+                        far = parts["start"].token_logp(data.prompts, data.tokens)
+                    rows[-1] |= {"kl": divergence(far, unmasked, data)}
             last = settings.evaluated(step + 1)
             if last:
-                rows[-1] |= evaluated(model, task, gold, settings)[0]
+                rows[-1] |= evaluate()[0]
         if last and folder and mine[0] == 0:
-            state = {name: of.state_dict() for name, of in parts._asdict().items()}
+            state = {name: of.state_dict() for name, of in parts.items()}
             keep(folder, run, state | {"moments": moments(optimiser)}, rows)
         if progress:
             progress(rows[-1])
     return pd.DataFrame(rows)
 
 
-def score(model: Policy, task: Task, reward: Reward, *, count: int = 512, greedy: bool = False) -> float:
+def score(model: Speaker, task: Task, reward: Reward, *, count: int = 512, greedy: bool = False) -> float:
     """The mean reward of one answer to each of `count` examples, the same for every model."""
     return _scored(model, task, reward, count, greedy)[0][0]
 
 
 def _scored(
-    model: Policy, task: Task, reward: Reward, count: int, greedy: bool = False, parts: int = 1
+    model: Speaker, task: Task, reward: Reward, count: int, greedy: bool = False, parts: int = 1
 ) -> list[tuple[float, float]]:
     """`score`, and the mean of minus the log-probability of the tokens that were said, for each part of a stack."""
     rng = np.random.default_rng([77, count])
@@ -204,7 +214,7 @@ def _scored(
     return [(float(p), float(-logp[mask].mean())) for p, (logp, mask) in zip(paid, spoken)]
 
 
-def evaluated(model: Policy, task: Task, reward: Reward, settings: Settings, parts: int = 1) -> list[dict[str, float]]:
+def evaluated(model: Speaker, task: Task, reward: Reward, settings: Settings, parts: int = 1) -> list[dict[str, float]]:
     """`score` and `entropy` of each part of a stack."""
     with precise(model, settings):
         found = _scored(model, task, reward, settings.scored, parts=parts)
@@ -212,7 +222,7 @@ def evaluated(model: Policy, task: Task, reward: Reward, settings: Settings, par
 
 
 def asked(
-    behind: Policy,
+    behind: Speaker,
     task: Task,
     reward: Reward,
     plans: Sequence[Settings],
@@ -239,16 +249,36 @@ def joined(every: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
     return torch.cat([data.prompts for data in every]), torch.cat([data.tokens for data in every])
 
 
-def _backward(logp: Tensor, batch: Batch, surrogate: Surrogate, seed: int, team: Team | None) -> Tensor:
-    """The loss of all processes' answers, with its gradient by this process's ones added to the weights'."""
+def passing(model: Policy, surrogate: Surrogate, settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
+    """The pass that gives what `surrogate` sees: float[N, T] of what was said, or float[N, T, V]."""
+    forward = model.token_laws if isinstance(surrogate, OfLaws) else model.token_logp
+    return torch.compile(forward) if settings.compiled else forward
+
+
+def past(rows: Sequence[Mapping[str, float]]) -> list[float]:
+    """What was noted in each step so far."""
+    return [row["noted"] for row in rows if "noted" in row]
+
+
+def _backward(
+    logp: Tensor,
+    batch: Batch,
+    surrogate: Surrogate,
+    known: Mapping[str, Tensor],
+    before: Sequence[float],
+    seed: int,
+    team: Team | None,
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of all processes' answers, and its note; its gradient by this process's ones goes to the weights."""
     all_logp, whole, own = together(team, logp.detach(), batch)
-    loss, slope = slope_of(all_logp, whole, surrogate, seed)
+    all_known = {name: gathered(team, rows) for name, rows in known.items()}
+    loss, slope = slope_of(all_logp, whole, tied(surrogate, all_known, before), seed)
     torch.autograd.backward(logp, slope[own])
-    return loss
+    return loss, noted(surrogate, all_logp, all_known, before, whole)
 
 
-def slope_of(logp: Tensor, batch: Batch, surrogate: Surrogate, seed: int) -> tuple[Tensor, Tensor]:
-    """The loss, and its derivative by float[N, T] `logp`."""
+def slope_of(logp: Tensor, batch: Batch, surrogate: Plain, seed: int) -> tuple[Tensor, Tensor]:
+    """The loss, and its derivative by `logp`, float[N, T] or float[N, T, V]."""
     leaf = logp.detach().requires_grad_()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -282,7 +312,7 @@ def chance(settings: Settings, step: int) -> int:
     return int(np.random.default_rng([settings.seed, step, 2]).integers(2**62))
 
 
-def precise(model: Policy, settings: Settings) -> Any:
+def precise(model: Speaker, settings: Settings) -> Any:
     return torch.autocast(device_of(model).type, torch.bfloat16, enabled=settings.precision == "bfloat16")
 
 
@@ -340,8 +370,8 @@ def keep(folder: Path, run: str, state: State, rows: list[dict[str, Any]]) -> No
     atomic.write(folder / "state.safetensors", save(tensors, {"run": run, "rows": json.dumps(rows)}))
 
 
-def restored(folder: Path, run: str, model: Policy) -> tuple[list[dict[str, Any]], State]:
-    """Rows and state of a run of `model` that was stopped; none of one that was not begun.
+def restored(folder: Path, run: str, model: Policy, names: Sequence[str]) -> tuple[list[dict[str, Any]], State]:
+    """Rows and state, of policies with `names`, of a run of `model` that was stopped; none of one that was not begun.
 
     Raises:
         ValueError: the file is not what :func:`keep` wrote, or of another run.
@@ -353,7 +383,7 @@ def restored(folder: Path, run: str, model: Policy) -> tuple[list[dict[str, Any]
     try:
         found, rows, state = _parsed(path.read_bytes())
         if found == run:
-            _require_fit(rows, state, model)
+            _require_fit(rows, state, model, names)
     except Exception as error:  # parsers fail in many ways on foreign bytes, and all of them mean this
         raise ValueError(f"{path} is not an intact state: {error}; remove it to start anew.") from None
     if found != run:
@@ -363,20 +393,22 @@ def restored(folder: Path, run: str, model: Policy) -> tuple[list[dict[str, Any]
 
 def _parsed(content: bytes) -> tuple[str, list[dict[str, Any]], State]:
     head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-    state: dict[str, dict[str, Tensor]] = {name: {} for name in (*_Parts._fields, "moments")}
+    state: dict[str, dict[str, Tensor]] = {}
     for name, tensor in load(content).items():
         part, key = name.split("/", 1)
-        state[part][key] = tensor
+        state.setdefault(part, {})[key] = tensor
     return head["run"], json.loads(head["rows"]), state
 
 
-def _require_fit(rows: list[dict[str, Any]], state: State, model: Policy) -> None:
+def _require_fit(rows: list[dict[str, Any]], state: State, model: Policy, names: Sequence[str]) -> None:
     """All that is loaded and gone on from is of the expected kinds and shapes, before anything is changed."""
     for row in rows:
         integer("a row's step", row["step"], 0)
     if not rows:
         raise ValueError("it has no rows")
-    for name in _Parts._fields:
+    if set(state) != {*names, "moments"}:
+        raise ValueError(f"it has {', '.join(sorted(state))}, not {', '.join(sorted({*names, 'moments'}))}")
+    for name in names:
         _require_alike(name, state[name], model.state_dict())
     touched = {key.split("/")[0] for key in state["moments"]}
     numbered = {str(i): weight.detach() for i, weight in enumerate(model.parameters()) if str(i) in touched}

@@ -33,11 +33,8 @@ class Shape:
             raise ValueError(f"width must be a multiple of 2 * heads = {2 * self.heads}, got {self.width}.")
 
 
-class Policy(Protocol):
-    """What the loop trains: `Transformer`, `pretrained.Pretrained` or your own; `shape` is a dataclass, for records."""
-
-    @property
-    def shape(self) -> Any: ...
+class Speaker(Protocol):
+    """What answers, and knows how likely its answers were."""
 
     def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """float[N, T] of int64[N, T] `answers` to int64[Q, P] `prompts`; N / Q neighbours answer one prompt."""
@@ -48,6 +45,17 @@ class Policy(Protocol):
     ) -> Answers: ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+class Policy(Speaker, Protocol):
+    """What the loop trains: `Transformer`, `pretrained.Pretrained` or your own; `shape` is a dataclass, for records."""
+
+    @property
+    def shape(self) -> Any: ...
+
+    def token_laws(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """float[N, T, V]: as `token_logp`, of every token of the vocabulary at these places."""
+        ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -151,14 +159,22 @@ class Transformer(nn.Module):
 
         N is a multiple of Q; the answers to one prompt are neighbours.
         """
+        return chosen_logp(self._before(prompts, answers), answers)
+
+    def token_laws(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """float[N, T, V]: the same pass, with the log-probability of every token of the vocabulary."""
+        return self._before(prompts, answers).log_softmax(-1)
+
+    def _before(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """Logits, float[N, T, V], from which the tokens of `answers` are chosen."""
         length, group = answers.shape[1], group_size(prompts, answers)
         if group == 1:  # nothing to share
-            return chosen_logp(self(torch.cat([prompts, answers[:, :-1]], 1))[:, prompts.shape[1] - 1 :], answers)
+            return self(torch.cat([prompts, answers[:, :-1]], 1))[:, prompts.shape[1] - 1 :]
         first, cache = self.read(prompts, length - 1, group)
         logits = first[:, None]
         if length > 1:
             logits = torch.cat([logits, self(answers[:, :-1], cache, prompts.shape[1])], 1)
-        return chosen_logp(logits, answers)
+        return logits
 
     @torch.no_grad()
     def sample(

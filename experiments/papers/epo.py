@@ -3,7 +3,8 @@ r"""Entropy-regularized Policy Optimization (EPO) for agents: an entropy bonus w
 The loss adds :math:`-\lambda(L_H-\beta_kL_{smooth})`, with the entropy :math:`L_H=H` and the corridor penalty
 :math:`L_{smooth}=\alpha P`, :math:`P=[\kappa_l\bar H-H]_++[H-\kappa_r\bar H]_+`.  Assumption A.4 asks for
 :math:`\alpha\beta_k<1`.  The released code has a constant penalty outside the corridor instead.  Proposition 6.3 has
-constants that are not given and is not tested.  Entropy over the steps of a real run needs a model.
+constants that are not given and is not tested.  What the corridor does for a small model is a question of the study
+`epo` (``claimlab lm run epo``).
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ A masking policy :math:`\pi_\psi`, a copy of :math:`\pi_\theta` taken every :mat
 of tokens; actions are drawn, and their ratios computed, from :math:`\tilde\pi_\theta`, the policy renormalised inside
 the set.  The paper states no theorem; what is exact is about one token, enumerated.  The released code has a second
 mask builder for when no mask was stored (it takes the top ``k`` tokens with the probability 0.9 for k, which fails):
-it is named here and not tested.  That token-level discounts beat bandits, and every comparison of GRUE, needs models.
+it is named here and not tested.  Whether a mask helps a small model is a question of the study `nlpo` (``claimlab lm
+run nlpo``); that token-level discounts beat bandits, and every comparison of GRUE, needs larger ones.
 """
 
 from __future__ import annotations

@@ -122,20 +122,20 @@ def _trained() -> Callable[[Path], Any]:
     import torch
 
     with atheris.instrument_imports(include=["claimlab"]):
-        from claimlab.experiments.lm import tasks, train
+        from claimlab.experiments.lm import surrogates, tasks, train, vocabulary
 
-    model = train.imitate(tasks.modes(2), width=8, steps=1, size=2)
-    parts = train._Parts(model, deepcopy(model), deepcopy(model))
+    model, names = train.imitate(tasks.modes(2), width=8, steps=1, size=2), vocabulary.roles(surrogates.reinforce)
+    parts = {name: deepcopy(model) for name in names}
     optimiser = torch.optim.AdamW(model.parameters(), 0.1)
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimiser.step()
-    states = {name: of.state_dict() for name, of in parts._asdict().items()}
+    states = {name: of.state_dict() for name, of in parts.items()}
     train.keep(HERE, "run", states | {"moments": train.moments(optimiser)}, [{"step": 0}])
 
     def go_on(folder: Path) -> None:
-        rows, states = train.restored(folder, "run", model)
-        for name, of in parts._asdict().items():
+        rows, states = train.restored(folder, "run", model, names)
+        for name, of in parts.items():
             of.load_state_dict(states[name])
         train.set_moments(optimiser, states["moments"])
         pd.DataFrame([*rows, {"step": rows[-1]["step"] + 1}])

@@ -4,8 +4,8 @@ The setting of Section 3.1: a finite tree with deterministic moves and no discou
 rewarded, with 0 or R.  :math:`Q^u` are the action values of the uniform policy, and the sampler of Theorem 3.2 is
 :math:`\pi_s(a|s)\propto e^{Q^u(s,a)/\rho}`.  The practical algorithm (Algorithm 1) fits
 :math:`\rho\log(\pi_\theta/\pi_{old})` to the centred reward plus its own mean at the next prefix.  The comparison with
-clipped policy gradient is at one setting of answers and inner steps; accuracy, entropy and distinct solutions on
-countdown need a model.
+clipped policy gradient is at one setting of answers and inner steps; accuracy in small is a question of the study
+`rover` (``claimlab lm run rover``), entropy and distinct solutions on countdown need a larger model.
 """
 
 from __future__ import annotations
