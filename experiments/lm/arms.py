@@ -81,3 +81,29 @@ def of_best_and_worst(beta: float) -> Surrogate:
         return regressions.preference(logp[chosen], part, beta)
 
     return loss
+
+
+def outcome_and_progress(alpha: float, *, to_go: bool = False) -> Surrogate:
+    """PAV in policy gradient: the centred reward and `alpha` times what the segment gained in the prover's eyes.
+
+    With `to_go` a segment is credited with all later gains too: the reward less what the prefix was worth before it.
+    """
+
+    def loss(logp: Tensor, batch: Batch) -> Tensor:
+        gained = signals.progress(batch)
+        if to_go:
+            worth, of = signals.worth_of(signals.steps_of(batch)), signals.steps_of(batch).of
+            gained = batch.rewards[:, None] - worth.gather(1, of)
+        return clipped.ppo(logp, batch, batch.advantages()[:, None] + alpha * gained, over="total")
+
+    return loss
+
+
+def rebel(tau: float) -> Surrogate:
+    """REBEL on all pairs of whole answers in a group, over 2 tau as `refuel`."""
+    return lambda logp, batch: surrogates.pairwise(logp, batch, tau) / (2 * tau)
+
+
+def refuel(tau: float) -> Surrogate:
+    """REFUEL on all pairs of siblings in a tree, over 2 tau: a scale that the optimiser would take out, see `sppo`."""
+    return lambda logp, batch: regressions.siblings(logp, batch, tau) / (2 * tau)

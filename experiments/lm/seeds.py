@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from claimlab.experiments.lm.rollouts import Reward, Rollout
+from claimlab.experiments.lm.rollouts import Branching, Reward, Rollout
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import (
     BETAS,
@@ -54,6 +54,7 @@ def reinforce_together(
     seeds: Sequence[int],
     *,
     reward: Reward | None = None,
+    branching: Branching | None = None,
     folders: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> list[pd.DataFrame | Diverged]:
@@ -72,7 +73,9 @@ def reinforce_together(
         if count != len(models) and (name == "seeds" or count):
             raise ValueError(f"{name} must be as many as models, {len(models)}, got {count}.")
     plans = [replace(settings, seed=seed) for seed in seeds]
-    found = [restored(f, described(plan, task, model), model) for f, plan, model in zip(folders, plans, models)]
+    found = [
+        restored(f, described(plan, task, model, branching), model) for f, plan, model in zip(folders, plans, models)
+    ]
     found = found or [([], {}) for _ in models]
     starts = [rows[-1]["step"] if rows else 0 for rows, _ in found]
     tables: list[pd.DataFrame | Diverged] = [Diverged()] * len(models)
@@ -80,6 +83,7 @@ def reinforce_together(
         own = [i for i, start in enumerate(starts) if start == at]
         run = _Run([models[i] for i in own], task, surrogate, [plans[i] for i in own], [found[i] for i in own])
         run.folders, run.paid = [folders[i] for i in own] if folders else [], reward or task.reward
+        run.branching = branching
         if progress:
             run.tell = partial(_numbered, progress, own)
         for i, table in zip(own, run.train(at)):
@@ -105,6 +109,7 @@ class _Run:
         self.models, self.task, self.surrogate, self.plans = models, task, surrogate, plans
         self.folders: Sequence[Path] = []
         self.paid: Reward = task.reward
+        self.branching: Branching | None = None
         self.tell: Progress = lambda k, row: None
         self.rows = [rows for rows, _ in found]
         self.lost: dict[int, Diverged] = {}
@@ -129,7 +134,9 @@ class _Run:
             where, kept = f"{self.task.name}, step {step}", self._kept()
             lower = f"prompts ({first.prompts}), group ({first.group}) or the number of seeds at once ({S})"
             with memory(f"in {where}: lower {lower}{kept}."):
-                every = asked(self.parts["behind"], self.task, self.paid, self.plans, step)
+                behind, before = self.parts["behind"], self.parts["start"]
+                drawn = {"branching": self.branching, "start": before}
+                every = asked(behind, self.task, self.paid, self.plans, step, **drawn)
                 with precise(self.model, first):
                     logp = token_logp(*joined(every))
                 self._descend(logp, every, step, f"{where}: lower the rate{kept}")
@@ -194,7 +201,7 @@ class _Run:
                     name: {key: v if v.ndim == 0 else v[k].clone() for key, v in of.items()}
                     for name, of in whole.items()
                 }
-                run = described(self.plans[k], self.task, self.models[k])
+                run = described(self.plans[k], self.task, self.models[k], self.branching)
                 keep(folder, run, state, self.rows[k])
 
 

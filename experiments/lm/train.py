@@ -22,7 +22,7 @@ from claimlab.experiments import atomic
 from claimlab.experiments.lm.batch import Batch
 from claimlab.experiments.lm.decode import END
 from claimlab.experiments.lm.processes import Team, part, summed, together
-from claimlab.experiments.lm.rollouts import Reward, Rollout, answers, demonstrations, device_of, rollouts
+from claimlab.experiments.lm.rollouts import Branching, Reward, Rollout, answers, demonstrations, device_of, rollouts
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.transformer import Policy, Shape, Transformer
 
@@ -119,6 +119,7 @@ def reinforce(
     *,
     reward: Reward | None = None,
     gold: Reward | None = None,
+    branching: Branching | None = None,
     folder: Path | None = None,
     progress: Callable[[Mapping[str, float]], None] | None = None,
     team: Team | None = None,
@@ -127,8 +128,9 @@ def reinforce(
 
     `reward` of the batch; `kl` to the start (k3) and `nll` a token; `clip`, the share of ratios outside 1 -+ 0.2; and
     where it was evaluated, `score` (see `score`) and `entropy`, of the policy's own answers, a token.  Answers are paid
-    by `reward`, that of the task if there is none, and scored by `gold`, what pays if there is none.  `progress` is
-    called with every new row.
+    by `reward`, that of the task if there is none, and scored by `gold`, what pays if there is none.  With a
+    `branching` they are drawn as a tree, whose group is the size, and the batch has `Steps`.  `progress` is called with
+    every new row.
 
     With a `folder` the whole state is written there at every evaluation, and a stopped run goes on from it; its
     result is bit for bit that of an uninterrupted one.  With a `team` (an `accelerate.Accelerator`) every process
@@ -145,7 +147,7 @@ def reinforce(
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, betas=BETAS, weight_decay=0.0, fused=True)
     optimiser.zero_grad()  # whatever was left there
     parts = _Parts(model, deepcopy(model), deepcopy(model))
-    run = described(settings, task, model)
+    run = described(settings, task, model, branching)
     rows: list[dict[str, Any]] = []
     states: State = {}
     if folder:
@@ -163,7 +165,7 @@ def reinforce(
         if settings.sync and step % settings.sync == 0:
             parts.behind.load_state_dict(model.state_dict())
         with memory(f"in {where}: lower prompts ({settings.prompts}) or group ({settings.group}){kept}."):
-            (data,) = asked(parts.behind, task, paid, [settings], step, mine)
+            (data,) = asked(parts.behind, task, paid, [settings], step, mine, branching, parts.start)
             with precise(model, settings):
                 logp = token_logp(data.prompts, data.tokens)
             loss = _backward(logp, data.batch, surrogate, chance(settings, step), team)
@@ -218,12 +220,14 @@ def asked(
     plans: Sequence[Settings],
     step: int,
     mine: tuple[int, int] = (0, 1),
+    branching: Branching | None = None,
+    start: Policy | None = None,
 ) -> list[Rollout]:
     """What the answering policy says to this process's prompts; for each of `plans`, which differ in the seed."""
     first = plans[0]
     with precise(behind, first):
-        seeds = [(plan.seed, step) for plan in plans]
-        every = rollouts(behind, task, reward, seeds, prompts=first.prompts, group=first.group, part=mine)
+        seeds, size = [(plan.seed, step) for plan in plans], {"prompts": first.prompts, "group": first.group}
+        every = rollouts(behind, task, reward, seeds, **size, part=mine, branching=branching, start=start)
         if first.precision == "float32":
             return every
         with torch.no_grad():
@@ -272,9 +276,10 @@ def divergence(start: Tensor, logp: Tensor, data: Rollout) -> float:
     return float((gap.exp() - 1 - gap).mean())
 
 
-def described(settings: Settings, task: Task, model: Policy) -> str:
+def described(settings: Settings, task: Task, model: Policy, branching: Branching | None = None) -> str:
     """What a kept state belongs to."""
-    return json.dumps(asdict(settings) | {"task": task.name, "shape": asdict(model.shape)})
+    drawn = {"branching": repr(branching)} if branching else {}
+    return json.dumps(asdict(settings) | {"task": task.name, "shape": asdict(model.shape)} | drawn)
 
 
 def chance(settings: Settings, step: int) -> int:
