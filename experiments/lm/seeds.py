@@ -135,8 +135,7 @@ class _Run:
             lower = f"prompts ({first.prompts}), group ({first.group}) or the number of seeds at once ({S})"
             with memory(f"in {where}: lower {lower}{kept}."):
                 behind, before = self.parts["behind"], self.parts["start"]
-                drawn = {"branching": self.branching, "start": before}
-                every = asked(behind, self.task, self.paid, self.plans, step, **drawn)
+                every = asked(behind, self.task, self.paid, self.plans, step, branching=self.branching, start=before)
                 with precise(self.model, first):
                     logp = token_logp(*joined(every))
                 self._descend(logp, every, step, f"{where}: lower the rate{kept}")

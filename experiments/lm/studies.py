@@ -222,7 +222,8 @@ RANKING = replace(
     pairs=(("leave one out", "no baseline"),),
     alike=("leave one out", "leave one out, no clip"),
 )
-# Rewards of steps, and answers drawn as trees.  Tokens are counted at full length; shared ones once.
+# Rewards of steps, and answers drawn as trees.  Tokens are counted at full length; shared ones once.  Arms that must
+# agree do the same arithmetic: in a first run of `spo` a regression of the same gradient was an arm, and rounding grew.
 SEGMENTS = replace(
     STALE,
     name="spo",
@@ -230,19 +231,19 @@ SEGMENTS = replace(
     settings=Settings(steps=60, prompts=8, group=11, evaluate=20),  # 44 tokens a prompt
     arms={
         "GRPO": arms.grpo,
-        "REINFORCE": surrogates.reinforce,
+        "REINFORCE": arms.clip(signals.centred, over="total"),
+        "SPO of one segment": arms.clip(signals.segments, over="total"),
         "SPO, tree": arms.clip(signals.segments, over="total"),
-        "SPO, tree, as a regression": arms.refuel(tau=0.1),
         "SPO, chain": arms.clip(signals.progress, over="total"),
     },
     branched={
+        "SPO of one segment": Branching((11,)),
         "SPO, tree": Branching((4, 2, 2), cuts=(1, 2)),  # 4 + 8 + 32 tokens
-        "SPO, tree, as a regression": Branching((4, 2, 2), cuts=(1, 2)),
         "SPO, chain": Branching((4, 1, 1), cuts=(1, 2), judge=MonteCarlo(tries=1)),  # 16 + 4 + 12 + 8 tokens
     },
     data={"fresh": 1},
     pairs=(("SPO, tree", "GRPO"), ("SPO, tree", "REINFORCE"), ("SPO, chain", "GRPO")),
-    alike=("SPO, tree", "SPO, tree, as a regression"),
+    alike=("REINFORCE", "SPO of one segment"),
     rates=THREE,
 )
 TREES = replace(
@@ -307,15 +308,19 @@ FUTURES = replace(
     question="At equal generated tokens, does REFUEL (turns, by their futures) beat whole answers, or last turns?",
     settings=Settings(steps=60, prompts=16, group=3, evaluate=20),  # 18 tokens a prompt
     arms={
-        "REINFORCE": surrogates.reinforce,
         "REBEL": arms.rebel(tau=0.1),
+        "REBEL, drawn as a tree": arms.rebel(tau=0.1),
         "REFUEL": arms.refuel(tau=0.1),
         "last turns": arms.refuel(tau=0.1),
     },
-    branched={"REFUEL": Branching((2, 2)), "last turns": Branching((1, 5))},  # 6 + 12 and 3 + 15 tokens
+    branched={
+        "REBEL, drawn as a tree": Branching((3, 1)),
+        "REFUEL": Branching((2, 2)),  # 6 + 12 tokens
+        "last turns": Branching((1, 5)),  # 3 + 15 tokens
+    },
     data={"fresh": 1, "rounds": 20},
     pairs=(("REFUEL", "REBEL"), ("REFUEL", "last turns")),
-    alike=("REINFORCE", "REBEL"),
+    alike=("REBEL", "REBEL, drawn as a tree"),
 )
 SHOTS = "2*3=6\n7*8=56\n4*4=16\n9*5=45\n"
 
