@@ -318,9 +318,9 @@ FUTURES = replace(
         "REFUEL": Branching((2, 2)),  # 6 + 12 tokens
         "last turns": Branching((1, 5)),  # 3 + 15 tokens
     },
-    data={"fresh": 1, "rounds": 20},
     pairs=(("REFUEL", "REBEL"), ("REFUEL", "last turns")),
     alike=("REBEL", "REBEL, drawn as a tree"),
+    rates=THREE,
 )
 SHOTS = "2*3=6\n7*8=56\n4*4=16\n9*5=45\n"
 
