@@ -15,7 +15,7 @@ class Steps:
     Args:
         of: int64[N, T], the segment of each token, 0 to K - 1.
         nodes: int64[N, K], the node at the end of every segment: in a column, equal for the same prefix.
-        worth: float[N, K + 1], what somebody holds of the prompt and of the prefix at each node; None if nobody does.
+        worth: float[N, K + 1], what a judge values the prompt and the prefix at each node at; None: nobody does.
     """
 
     of: Tensor

@@ -211,8 +211,9 @@ class Belief:
 class Branching:
     """How answers are drawn as a tree: in segments, `widths` children of every node, the group's size their product.
 
-    Turns are segments; `cuts` cut every turn after so many tokens besides.  A `judge` holds something of every prefix,
-    the prompt among them; a whole answer is worth its reward.
+    Turns are segments; `cuts` cut every turn after so many tokens besides.  A `judge` values every prefix, the prompt
+    among them, float[R] of a `Prefix` of R rows (`MonteCarlo`, `Belief` or your own); a whole answer is worth its
+    reward.
     """
 
     widths: tuple[int, ...]
@@ -278,19 +279,20 @@ def rollouts(
     if len(widths) != len(pieces):
         raise ValueError(f"widths must be one for each of {len(pieces)} segments, got {widths}.")
     levels = list(go_on(model, task, begun, pieces, widths, draws))
-    said, last = _joined([new for new, _ in levels]), levels[-1][1]
-    rewards = torch.tensor(_paid(task, reward, last), dtype=said.logp.dtype, device=said.logp.device)
-    count = len(rewards) // parts
-    groups = torch.arange(len(examples) // parts, device=rewards.device).repeat_interleave(count // (prompts // W))
+    parts_said, prefixes = [new for new, _ in levels], [begun, *(prefix for _, prefix in levels)]
+    said = _joined(parts_said)
+    rewards = torch.tensor(_paid(task, reward, prefixes[-1]), dtype=said.logp.dtype, device=said.logp.device)
+    groups = torch.arange(len(examples) // parts, device=rewards.device)
+    groups = groups.repeat_interleave(len(rewards) // len(examples))
     steps: list[Steps | None] = [None] * parts
     if branching:
         worth = None
-        if branching.judge:
-            policies, before = Policies(model, start or model), [begun, *(prefix for _, prefix in levels[:-1])]
-            held = [branching.judge(policies, task, reward, p, pieces[k:], judging) for k, p in enumerate(before)]
+        if judge := branching.judge:
+            policies = Policies(model, start or model)
+            held = [judge(policies, task, reward, p, pieces[k:], judging) for k, p in enumerate(prefixes[:-1])]
             every = [x.to(rewards).repeat_interleave(len(rewards) // len(x)) for x in held]
             worth = torch.stack([*every, rewards], 1)
-        steps = _steps([new for new, _ in levels], parts, worth)
+        steps = _steps(parts_said, parts, worth)
     chunks = zip(*(x.chunk(parts) for x in (begun.tokens, *said, rewards)))
     return [
         Rollout(q, tokens, sampled(logp, paid, groups, mask, step))
