@@ -62,6 +62,11 @@ def won(logp: Tensor, batch: Batch) -> Tensor:
     return surrogates.reinforce(logp, wins(batch))
 
 
+def clipped_won(logp: Tensor, batch: Batch) -> Tensor:
+    """REINFORCE with a one-side clip on the chance to win."""
+    return surrogates.rec(logp, wins(batch))
+
+
 def sppo(eta: float) -> Surrogate:
     """SPPO on all answers, over 2 eta: a scale that the optimiser would take out but for its clip of the gradient."""
     return lambda logp, batch: regressions.sppo(logp, wins(batch), eta) / (2 * eta)
