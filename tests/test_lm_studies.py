@@ -85,7 +85,19 @@ def test_curves_are_means_with_intervals_of_t():
 
 @pytest.mark.parametrize(
     "name",
-    ["stale", "variants", "losses", "reward-ensembles", "pg-rank", "smollm2-smoke", "a-lol", "igpo", "spo", "treepo"],
+    [
+        "stale",
+        "variants",
+        "losses",
+        "reward-ensembles",
+        "pg-rank",
+        "smollm2-smoke",
+        "a-lol",
+        "igpo",
+        "spo",
+        "treepo",
+        "refuel",
+    ],
 )
 def test_a_packaged_record_holds_its_design(name):
     record = records.packaged(name)
