@@ -97,6 +97,7 @@ def test_curves_are_means_with_intervals_of_t():
         "spo",
         "treepo",
         "refuel",
+        "pav",
     ],
 )
 def test_a_packaged_record_holds_its_design(name):
