@@ -94,7 +94,24 @@ def test_curves_are_means_with_intervals_of_t():
 
 
 @pytest.mark.parametrize(
-    "name", ["stale", "variants", "losses", "reward-ensembles", "pg-rank", "rover", "smollm2-smoke"]
+    "name",
+    [
+        "stale",
+        "variants",
+        "losses",
+        "reward-ensembles",
+        "pg-rank",
+        "rover",
+        "epo",
+        "nlpo",
+        "smollm2-smoke",
+        "a-lol",
+        "igpo",
+        "spo",
+        "treepo",
+        "refuel",
+        "pav",
+    ],
 )
 def test_a_packaged_record_holds_its_design(name):
     record = records.packaged(name)

@@ -64,6 +64,11 @@ def won(logp: Tensor, batch: Batch) -> Tensor:
     return surrogates.reinforce(logp, wins(batch))
 
 
+def clipped_won(logp: Tensor, batch: Batch) -> Tensor:
+    """REINFORCE with a one-side clip on the chance to win."""
+    return surrogates.rec(logp, wins(batch))
+
+
 def sppo(eta: float) -> Surrogate:
     """SPPO on all answers, over 2 eta: a scale that the optimiser would take out but for its clip of the gradient."""
     return lambda logp, batch: regressions.sppo(logp, wins(batch), eta) / (2 * eta)
@@ -181,3 +186,29 @@ def epo(
 def nlpo(loss: Plain, p: float, every: int, *, answers: bool = True) -> OfLaws:
     """NLPO: `loss` on the law inside the top-p set of a copy that is `every` steps old at most; see `TopP`."""
     return OfLaws(lambda laws, batch: loss(laws.chosen, batch), mask=TopP(p, every, answers))
+
+
+def outcome_and_progress(alpha: float, *, to_go: bool = False) -> Surrogate:
+    """PAV in policy gradient: the centred reward and `alpha` times what the segment gained in the prover's eyes.
+
+    With `to_go` a segment is credited with all later gains too: the reward less what the prefix was worth before it.
+    """
+
+    def loss(logp: Tensor, batch: Batch) -> Tensor:
+        gained = signals.progress(batch)
+        if to_go:
+            worth, of = signals.worth_of(signals.steps_of(batch)), signals.steps_of(batch).of
+            gained = batch.rewards[:, None] - worth.gather(1, of)
+        return clipped.ppo(logp, batch, batch.advantages()[:, None] + alpha * gained, over="total")
+
+    return loss
+
+
+def rebel(tau: float) -> Surrogate:
+    """REBEL on all pairs of whole answers in a group, over 2 tau as `refuel`."""
+    return lambda logp, batch: surrogates.pairwise(logp, batch, tau) / (2 * tau)
+
+
+def refuel(tau: float) -> Surrogate:
+    """REFUEL on all pairs of siblings in a tree, over 2 tau: a scale that the optimiser would take out, see `sppo`."""
+    return lambda logp, batch: regressions.siblings(logp, batch, tau) / (2 * tau)

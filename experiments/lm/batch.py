@@ -9,6 +9,21 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Steps:
+    """Where answers are cut into K segments (steps, turns), and which prefixes they share: paths through a tree.
+
+    Args:
+        of: int64[N, T], the segment of each token, 0 to K - 1.
+        nodes: int64[N, K], the node at the end of every segment: in a column, equal for the same prefix.
+        worth: float[N, K + 1], what a judge values the prompt and the prefix at each node at; None: nobody does.
+    """
+
+    of: Tensor
+    nodes: Tensor
+    worth: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Answers to one or several prompts, with what the surrogates need besides the trained policy.
 
@@ -22,6 +37,7 @@ class Batch:
         groups: int[N], the group of each answer, 0, 1, ...; every number up to the largest occurs.
         weights: float[N], non-negative, total one, positive in total for every group.
         tokens: bool[N, T], which places hold tokens; the others count for nothing.
+        steps: the segments, for signals that credit them one by one.
 
     Raises:
         ValueError: what is not so, with its place.
@@ -32,6 +48,7 @@ class Batch:
     groups: Tensor
     weights: Tensor
     tokens: Tensor
+    steps: Steps | None = None
 
     def __post_init__(self) -> None:
         if self.old.ndim != 2 or 0 in self.old.shape:
@@ -54,6 +71,14 @@ class Batch:
             raise ValueError(f"groups must be int64, got {self.groups.dtype}.")
         _none("must not be negative", "groups", self.groups, self.groups < 0)
         _none("must have a positive weight in total", "groups", torch.arange(len(self.mass)), self.mass <= 0)
+        if self.steps is not None:
+            N, K = len(self.old), self.steps.nodes.shape[-1]
+            _of_shape("steps.of", self.steps.of, self.old.shape)
+            _of_shape("steps.nodes", self.steps.nodes, torch.Size((N, K)))
+            _none("must be a segment", "steps.of", self.steps.of, (self.steps.of < 0) | (self.steps.of >= K))
+            if self.steps.worth is not None:
+                _of_shape("steps.worth", self.steps.worth, torch.Size((N, K + 1)))
+                _none("must be finite", "steps.worth", self.steps.worth, ~self.steps.worth.isfinite())
 
     @property
     def mass(self) -> Tensor:
@@ -74,10 +99,12 @@ class Batch:
         return self.rewards - self.mean(self.rewards)[self.groups]
 
 
-def sampled(old: Tensor, rewards: Tensor, groups: Tensor, tokens: Tensor | None = None) -> Batch:
+def sampled(
+    old: Tensor, rewards: Tensor, groups: Tensor, tokens: Tensor | None = None, steps: Steps | None = None
+) -> Batch:
     """A batch of answers that were drawn: all weigh the same."""
     weights = torch.full_like(rewards, 1 / max(len(rewards), 1))
-    return Batch(old, rewards, groups, weights, _everywhere(old) if tokens is None else tokens)
+    return Batch(old, rewards, groups, weights, _everywhere(old) if tokens is None else tokens, steps)
 
 
 def enumerated(law: Tensor, rewards: Tensor, old: Tensor | None = None) -> Batch:

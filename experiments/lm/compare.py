@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from claimlab.experiments.lm.rollouts import Reward
+from claimlab.experiments.lm.rollouts import Branching, Reward
 from claimlab.experiments.lm.seeds import Progress, reinforce_together
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import Diverged, Settings, Surrogate, reinforce
@@ -46,16 +46,28 @@ def compare(
     rates: Sequence[float] = (),
     tuning: int = 1,
     paid: Mapping[str, Paid] | None = None,
+    branched: Mapping[str, Branching] | None = None,
     solve: Solve | None = None,
 ) -> pd.DataFrame:
     """A row for each arm, seed and evaluated step: `arm`, `rate`, `seed`, and what `curve` tells.
 
     Every arm has the best of `rates` (that of the settings if there are none) by its mean metric over `tuning` seeds of
     their own.  A run that diverges scores zero.  `paid` are arms that learn from other rewards than the task's, which
-    always scores.  `solve` runs cells, in their order, elsewhere or from what is stored.
+    always scores; `branched` those whose answers are drawn as trees.  `solve` runs cells, in their order, elsewhere or
+    from what is stored.
     """
     work: Solve = solve or (
-        lambda cells: [curves(start, task, arms[c.arm], [c.settings], paid=(paid or {}).get(c.arm))[0] for c in cells]
+        lambda cells: [
+            curves(
+                start,
+                task,
+                arms[c.arm],
+                [c.settings],
+                paid=(paid or {}).get(c.arm),
+                branching=(branched or {}).get(c.arm),
+            )[0]
+            for c in cells
+        ]
     )
     best = dict.fromkeys(arms, rates[0] if rates else settings.rate)
     if len(rates) > 1:
@@ -84,6 +96,7 @@ def curves(
     plans: Sequence[Settings],
     *,
     paid: Paid | None = None,
+    branching: Branching | None = None,
     folders: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> list[pd.DataFrame]:
@@ -96,7 +109,9 @@ def curves(
     models = [deepcopy(start) for _ in plans]
     if len(plans) > 1 and paid is None:
         stack, seeds = cast(list[Transformer], models), [plan.seed for plan in plans]
-        found = reinforce_together(stack, task, surrogate, plans[0], seeds, folders=folders, progress=progress)
+        found = reinforce_together(
+            stack, task, surrogate, plans[0], seeds, branching=branching, folders=folders, progress=progress
+        )
         return [_evaluated(table, plans[0]) for table in found]
     tables: list[pd.DataFrame] = []
     for k, (model, plan) in enumerate(zip(models, plans)):
@@ -104,7 +119,15 @@ def curves(
         folder = folders[k] if folders else None
         try:
             table: pd.DataFrame | Diverged = reinforce(
-                model, task, surrogate, plan, reward=reward, gold=task.reward, folder=folder, progress=tell
+                model,
+                task,
+                surrogate,
+                plan,
+                reward=reward,
+                gold=task.reward,
+                branching=branching,
+                folder=folder,
+                progress=tell,
             )
         except Diverged as error:
             table = error

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from claimlab.experiments.lm.batch import Batch, sampled
+from claimlab.experiments.lm.batch import Batch, Steps, sampled
 from claimlab.experiments.lm.transformer import Policy
 
 
@@ -50,7 +50,11 @@ def together(team: Team | None, logp: Tensor, batch: Batch) -> tuple[Tensor, Bat
     n, r = len(logp), team.process_index
     every, old, rewards, tokens = (team.gather(x) for x in (logp, batch.old, batch.rewards, batch.tokens))
     groups = team.gather(batch.groups + r * len(batch.mass))
-    return every, sampled(old, rewards, groups, tokens), slice(r * n, (r + 1) * n)
+    steps = None
+    if batch.steps is not None:
+        worth = None if batch.steps.worth is None else team.gather(batch.steps.worth)
+        steps = Steps(team.gather(batch.steps.of), team.gather(batch.steps.nodes + r * n), worth)
+    return every, sampled(old, rewards, groups, tokens, steps), slice(r * n, (r + 1) * n)
 
 
 def summed(team: Team | None, model: Policy) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from claimlab.checks import interval, nearest
-from claimlab.experiments.lm import clipped
+from claimlab.experiments.lm import clipped, signals
 from claimlab.experiments.lm.batch import Batch
-from claimlab.experiments.lm.surrogates import log_ratio
+from claimlab.experiments.lm.surrogates import log_ratio, pairwise
 
 KINDS = ("dpo", "ipo", "hinge")
 
@@ -33,6 +33,22 @@ def refuel(logp: Tensor, batch: Batch, eta: float) -> Tensor:
     h = log_ratio(logp, batch).sum(1) / interval("eta", eta, 0, inf, "()")
     gap = h[first] - h[second] - (batch.rewards[first] - batch.rewards[second])
     return (batch.mass * gap**2).sum()
+
+
+def siblings(logp: Tensor, batch: Batch, tau: float = 1.0) -> Tensor:
+    r"""REFUEL on a tree: `surrogates.pairwise` of what goes on from every node, the sum over segments.
+
+    Of children of one node, :math:`a=V-\tau h` with the log-ratio of the child's segment alone and the mean reward V
+    below it, in place of one completion's.  The minimiser is the same, :math:`\pi\propto\pi_{old}e^{Q/\tau}` with the
+    action values of the policy that answered; at that policy the gradient is 2 tau times that of `signals.segments`.
+    """
+    steps, total = signals.steps_of(batch), logp.new_zeros(())
+    parents = [batch.groups, *steps.nodes.T]
+    for k, nodes in enumerate(steps.nodes.T):
+        own, groups = batch.tokens & (steps.of == k), torch.unique(parents[k], return_inverse=True)[1]
+        part = replace(batch, rewards=signals.below(batch, nodes), groups=groups, tokens=own, steps=None)
+        total = total + pairwise(logp, part, tau)
+    return total
 
 
 def preference(logp: Tensor, batch: Batch, beta: float = 0.1, kind: Literal["dpo", "ipo", "hinge"] = "dpo") -> Tensor:

@@ -205,8 +205,8 @@ def _trained(study: Study, start: Policy, todo: Sequence[_Job], progress: Progre
     """Cells that differ in the seed, trained at once and stored; each has its share of the seconds."""
     began, arm, plans = perf_counter(), study.arms[todo[0].cell.arm], [job.cell.settings for job in todo]
     folders = [job.path.with_suffix("") for job in todo]
-    paid = study.paid.get(todo[0].cell.arm)
-    tables = curves(start, study.task, arm, plans, paid=paid, folders=folders, progress=progress)
+    paid, branching = study.paid.get(todo[0].cell.arm), study.branched.get(todo[0].cell.arm)
+    tables = curves(start, study.task, arm, plans, paid=paid, branching=branching, folders=folders, progress=progress)
     where, seconds, results = environment.environment(), (perf_counter() - began) / len(todo), []
     for job, folder, table in zip(todo, folders, tables):
         rows = [{name: v for name, v in row.items() if v == v} for row in table.to_dict("records")]  # NaN: not measured

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from claimlab.experiments.lm.rollouts import Reward, Rollout
+from claimlab.experiments.lm.rollouts import Branching, Reward, Rollout
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.train import (
     BETAS,
@@ -58,6 +58,7 @@ def reinforce_together(
     seeds: Sequence[int],
     *,
     reward: Reward | None = None,
+    branching: Branching | None = None,
     folders: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> list[pd.DataFrame | Diverged]:
@@ -77,7 +78,10 @@ def reinforce_together(
             raise ValueError(f"{name} must be as many as models, {len(models)}, got {count}.")
     plans = [replace(settings, seed=seed) for seed in seeds]
     names = roles(surrogate)
-    found = [restored(f, described(plan, task, model), model, names) for f, plan, model in zip(folders, plans, models)]
+    found = [
+        restored(f, described(plan, task, model, branching), model, names)
+        for f, plan, model in zip(folders, plans, models)
+    ]
     found = found or [([], {}) for _ in models]
     starts = [rows[-1]["step"] if rows else 0 for rows, _ in found]
     tables: list[pd.DataFrame | Diverged] = [Diverged()] * len(models)
@@ -85,6 +89,7 @@ def reinforce_together(
         own = [i for i, start in enumerate(starts) if start == at]
         run = _Run([models[i] for i in own], task, surrogate, [plans[i] for i in own], [found[i] for i in own])
         run.folders, run.paid = [folders[i] for i in own] if folders else [], reward or task.reward
+        run.branching = branching
         if progress:
             run.tell = partial(_numbered, progress, own)
         for i, table in zip(own, run.train(at)):
@@ -110,6 +115,7 @@ class _Run:
         self.models, self.task, self.surrogate, self.plans = models, task, surrogate, plans
         self.folders: Sequence[Path] = []
         self.paid: Reward = task.reward
+        self.branching: Branching | None = None
         self.tell: Progress = lambda k, row: None
         self.rows = [rows for rows, _ in found]
         self.lost: dict[int, Diverged] = {}
@@ -137,8 +143,8 @@ class _Run:
             where, kept = f"{self.task.name}, step {step}", self._kept()
             lower = f"prompts ({first.prompts}), group ({first.group}) or the number of seeds at once ({S})"
             with memory(f"in {where}: lower {lower}{kept}."):
-                answering = speaker(self.surrogate, self.parts["behind"], self.parts)
-                every = asked(answering, self.task, self.paid, self.plans, step)
+                answering, before = speaker(self.surrogate, self.parts["behind"], self.parts), self.parts["start"]
+                every = asked(answering, self.task, self.paid, self.plans, step, branching=self.branching, start=before)
                 with precise(self.model, first):
                     all_known = constants(self.surrogate, *joined(every), self.parts)
                     logp = forward(*joined(every))
@@ -211,7 +217,7 @@ class _Run:
                     name: {key: v if v.ndim == 0 else v[k].clone() for key, v in of.items()}
                     for name, of in whole.items()
                 }
-                run = described(self.plans[k], self.task, self.models[k])
+                run = described(self.plans[k], self.task, self.models[k], self.branching)
                 keep(folder, run, state, self.rows[k])
 
 

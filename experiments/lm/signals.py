@@ -1,4 +1,4 @@
-r"""Advantages: numbers for each answer (or token) that surrogates treat as constants.  Every function returns float[N].
+r"""Advantages: numbers for each answer, float[N], or token, float[N, T], that surrogates treat as constants.
 
 Means are weighted by `Batch.weights`, so that on an enumerated batch they are expectations.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from claimlab.checks import interval
-from claimlab.experiments.lm.batch import Batch
+from claimlab.experiments.lm.batch import Batch, Steps
 
 
 def centred(batch: Batch) -> Tensor:
@@ -21,9 +21,14 @@ def centred(batch: Batch) -> Tensor:
 
 def standardised(batch: Batch, *, ddof: int = 1, eps: float = 1e-4) -> Tensor:
     """GRPO: centred, over the group's standard deviation plus `eps` (TRL: ddof 1, eps 1e-4)."""
-    A, sizes = batch.advantages(), torch.bincount(batch.groups)
-    variance = batch.mean(A**2) * sizes / (sizes - ddof).clamp(min=1)
-    return A / (variance.sqrt() + interval("eps", eps, 0, inf, "[)"))[batch.groups]
+    return batch.advantages() / spread(batch, ddof=ddof, eps=eps)
+
+
+def spread(batch: Batch, *, ddof: int = 1, eps: float = 1e-4) -> Tensor:
+    """float[N], the standard deviation of the rewards of each answer's group, plus `eps`."""
+    sizes = torch.bincount(batch.groups)
+    variance = batch.mean(batch.advantages() ** 2) * sizes / (sizes - ddof).clamp(min=1)
+    return (variance.sqrt() + interval("eps", eps, 0, inf, "[)"))[batch.groups]
 
 
 def leave_one_out(batch: Batch) -> Tensor:
@@ -62,14 +67,79 @@ def subtrees(batch: Batch, ancestors: Tensor) -> Tensor:
     """
     if ancestors.ndim != 2 or len(ancestors) != len(batch.rewards):
         raise ValueError(f"ancestors must have shape ({len(batch.rewards)}, J), got {tuple(ancestors.shape)}.")
-    levels = [_less_mean(batch, torch.unique(level, return_inverse=True)[1]) for level in ancestors.T]
+    levels = [batch.rewards - below(batch, level) for level in ancestors.T]
     return torch.stack(levels).mean(0)
 
 
-def _less_mean(batch: Batch, nodes: Tensor) -> Tensor:
-    mass = batch.weights.new_zeros(int(nodes.max()) + 1)
-    total = mass.index_add(0, nodes, batch.weights * batch.rewards)
-    return batch.rewards - (total / mass.index_add(0, nodes, batch.weights))[nodes]
+def tree(batch: Batch) -> Tensor:
+    """TreePO's advantages (Eq. 5, simple average): `subtrees` of the prompt and every node but the leaves, over std."""
+    nodes = steps_of(batch).nodes
+    return subtrees(batch, torch.cat([batch.groups[:, None], nodes[:, :-1]], 1)) / spread(batch)
+
+
+def below(batch: Batch, nodes: Tensor) -> Tensor:
+    """float[N], the mean reward of all answers that pass the same of int64[N] `nodes`: the value of its prefix."""
+    index = torch.unique(nodes, return_inverse=True)[1]
+    mass = batch.weights.new_zeros(int(index.max()) + 1)
+    total = mass.index_add(0, index, batch.weights * batch.rewards)
+    return (total / mass.index_add(0, index, batch.weights))[index]
+
+
+def segments(batch: Batch) -> Tensor:
+    """SPO on a tree: of each token, the value of the node after its segment less that of the node before.
+
+    On an enumerated batch the advantage of the segment, :math:`Q(s,a)-V(s)`, exactly.
+    """
+    steps = steps_of(batch)
+    values = [below(batch, nodes) for nodes in (batch.groups, *steps.nodes.T)]
+    return torch.stack(values, 1).diff(dim=1).gather(1, steps.of)
+
+
+def progress(batch: Batch) -> Tensor:
+    r"""Of each token, what the worth of the prefix gained by its segment; of no later one.
+
+    PAV's advantage of a prover, :math:`A^\mu(s,a)`, if that judged; SPO's on a chain, if the policy itself did.
+    """
+    steps = steps_of(batch)
+    return worth_of(steps).diff(dim=1).gather(1, steps.of)
+
+
+def information(batch: Batch, *, joint: bool = False, weight: float = 1.0) -> Tensor:
+    """IGPO: of each token, the returns of its turn; turns earn what the belief in the right answer gained, and the last
+    the outcome.
+
+    Gains (of all turns) and outcomes are standardised in every group: apart, or `joint`, as one set.  With `weight` 0
+    of the gains it is `standardised`.
+    """
+    steps = steps_of(batch)
+    gains = worth_of(steps)[:, :-1].diff(dim=1)
+    if joint:
+        earned = _standard(batch, torch.cat([gains, batch.rewards[:, None]], 1))
+    else:
+        earned = torch.cat([_standard(batch, gains), standardised(batch)[:, None]], 1)
+    scale = earned.new_full((earned.shape[1],), interval("weight", weight, 0, inf, "[)"))
+    scale[-1] = 1
+    return turns(earned * scale, steps.of)
+
+
+def _standard(batch: Batch, values: Tensor, eps: float = 1e-4) -> Tensor:
+    """float[N, K] less their mean over answers and columns of a group, over the standard deviation of as many."""
+    gap = values - batch.mean(values.mean(1))[batch.groups, None]
+    count = torch.bincount(batch.groups) * values.shape[1]
+    variance = batch.mean((gap**2).mean(1)) * count / (count - 1).clamp(min=1)
+    return gap / (variance.sqrt() + eps)[batch.groups, None]
+
+
+def steps_of(batch: Batch) -> Steps:
+    if batch.steps is None:
+        raise ValueError("steps must be given: this signal is for answers that were cut, see rollouts.Branching.")
+    return batch.steps
+
+
+def worth_of(steps: Steps) -> Tensor:
+    if steps.worth is None:
+        raise ValueError("steps.worth must be given: this signal needs a judge of prefixes, see rollouts.Branching.")
+    return steps.worth
 
 
 def turns(rewards: Tensor, turn: Tensor, gamma: float = 1.0) -> Tensor:

@@ -37,6 +37,7 @@ class Task:
         reward: float of the example and the answer (turns and replies, concatenated).
         turns: how often the model speaks.
         reply: what the model hears between turns, from the example and the turn; `reply_length` characters.
+        right: the right last turn, where there is only one, for those who ask how far the model believes in it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task:
     turns: int = 1
     reply: Callable[[Example, str], str] | None = None
     reply_length: int = 0
+    right: Callable[[Example], str] | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.alphabet)) != len(self.alphabet) or not self.alphabet:
@@ -164,11 +166,13 @@ def lookup(keys: int = 4, wrong: float = 0.6) -> Task:
     def reply(example: Example, turn: str) -> str:
         return "".join(example.secret[names.index(c)] if c in names else "?" for c in turn[:2].ljust(2))
 
-    def reward(example: Example, answer: str) -> float:
-        total = sum(int(example.secret[names.index(c)]) for c in example.prompt[:2])
-        return float(answer[-1:] == DIGITS[total % 10])
+    def right(example: Example) -> str:
+        return DIGITS[sum(int(example.secret[names.index(c)]) for c in example.prompt[:2]) % 10]
 
-    return Task("lookup", DIGITS + names + "=?", 3, 3, draw, reward, turns=2, reply=reply, reply_length=2)
+    def reward(example: Example, answer: str) -> float:
+        return float(answer[-1:] == right(example))
+
+    return Task("lookup", DIGITS + names + "=?", 3, 3, draw, reward, turns=2, reply=reply, reply_length=2, right=right)
 
 
 def style(length: int = 4) -> Task:

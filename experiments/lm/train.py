@@ -23,7 +23,7 @@ from claimlab.experiments import atomic
 from claimlab.experiments.lm.batch import Batch
 from claimlab.experiments.lm.decode import END
 from claimlab.experiments.lm.processes import Team, gathered, part, summed, together
-from claimlab.experiments.lm.rollouts import Reward, Rollout, answers, demonstrations, device_of, rollouts
+from claimlab.experiments.lm.rollouts import Branching, Reward, Rollout, answers, demonstrations, device_of, rollouts
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.transformer import Policy, Shape, Speaker, Transformer
 from claimlab.experiments.lm.vocabulary import (
@@ -123,6 +123,7 @@ def reinforce(
     *,
     reward: Reward | None = None,
     gold: Reward | None = None,
+    branching: Branching | None = None,
     folder: Path | None = None,
     progress: Callable[[Mapping[str, float]], None] | None = None,
     team: Team | None = None,
@@ -131,8 +132,9 @@ def reinforce(
 
     `reward` of the batch; `kl` to the start (k3) and `nll` a token; `clip`, the share of ratios outside 1 -+ 0.2; and
     where it was evaluated, `score` (see `score`) and `entropy`, of the policy's own answers, a token.  Answers are paid
-    by `reward`, that of the task if there is none, and scored by `gold`, what pays if there is none.  `progress` is
-    called with every new row.
+    by `reward`, that of the task if there is none, and scored by `gold`, what pays if there is none.  With a
+    `branching` they are drawn as a tree, whose group is the size, and the batch has `Steps`.  `progress` is called with
+    every new row.
 
     With a `folder` the whole state is written there at every evaluation, and a stopped run goes on from it; its
     result is bit for bit that of an uninterrupted one.  With a `team` (an `accelerate.Accelerator`) every process
@@ -149,9 +151,8 @@ def reinforce(
     gold = paid if gold is None else gold
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, betas=BETAS, weight_decay=0.0, fused=True)
     optimiser.zero_grad()  # whatever was left there
-    parts = {name: deepcopy(model) for name in roles(surrogate)} | {"model": model}
-    evaluate = partial(evaluated, speaker(surrogate, model, parts, scored=True), task, gold, settings)
-    run = described(settings, task, model)
+    parts = _Parts(model, deepcopy(model), deepcopy(model))
+    run = described(settings, task, model, branching)
     rows: list[dict[str, Any]] = []
     states: State = {}
     if folder:
@@ -171,7 +172,8 @@ def reinforce(
         if refreshed(surrogate, step):
             parts["masking"].load_state_dict(model.state_dict())
         with memory(f"in {where}: lower prompts ({settings.prompts}) or group ({settings.group}){kept}."):
-            (data,) = asked(speaker(surrogate, parts["behind"], parts), task, paid, [settings], step, mine)
+            answering, before = speaker(surrogate, parts["behind"], parts), parts["start"]
+            (data,) = asked(answering, task, paid, [settings], step, mine, branching, before)
             with precise(model, settings):
                 known = constants(surrogate, data.prompts, data.tokens, parts)
                 logp = forward(data.prompts, data.tokens)
@@ -228,12 +230,14 @@ def asked(
     plans: Sequence[Settings],
     step: int,
     mine: tuple[int, int] = (0, 1),
+    branching: Branching | None = None,
+    start: Speaker | None = None,
 ) -> list[Rollout]:
     """What the answering policy says to this process's prompts; for each of `plans`, which differ in the seed."""
     first = plans[0]
     with precise(behind, first):
-        seeds = [(plan.seed, step) for plan in plans]
-        every = rollouts(behind, task, reward, seeds, prompts=first.prompts, group=first.group, part=mine)
+        seeds, size = [(plan.seed, step) for plan in plans], {"prompts": first.prompts, "group": first.group}
+        every = rollouts(behind, task, reward, seeds, **size, part=mine, branching=branching, start=start)
         if first.precision == "float32":
             return every
         with torch.no_grad():
@@ -302,9 +306,10 @@ def divergence(start: Tensor, logp: Tensor, data: Rollout) -> float:
     return float((gap.exp() - 1 - gap).mean())
 
 
-def described(settings: Settings, task: Task, model: Policy) -> str:
+def described(settings: Settings, task: Task, model: Policy, branching: Branching | None = None) -> str:
     """What a kept state belongs to."""
-    return json.dumps(asdict(settings) | {"task": task.name, "shape": asdict(model.shape)})
+    drawn = {"branching": repr(branching)} if branching else {}
+    return json.dumps(asdict(settings) | {"task": task.name, "shape": asdict(model.shape)} | drawn)
 
 
 def chance(settings: Settings, step: int) -> int:

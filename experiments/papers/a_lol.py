@@ -3,7 +3,8 @@ r"""Advantage-Leftover-Lunch (A-LoL): offline policy gradient with positive adva
 The update is :math:`E_{y\sim D}[A_+(y)\,w(y)\,\nabla\log\pi_\theta(y)]` with :math:`A=R-V^{ref}`, :math:`A_+=\max(A,0)`
 and a weight: the importance ratio, the ratio clipped to :math:`1\pm\epsilon` and held fixed (A-LoL), or one
 (A-LoL ref-free).  The paper states no theorem beyond the derivation; fixed points are ours.  Softmax over finitely many
-answers, data from the reference policy.  Training on a corrupted log of texts needs a model.
+answers, data from the reference policy.  A small model that learns from answers of its start is in the study `a-lol`
+(``claimlab lm run a-lol``).
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ With a potential :math:`\Phi_t` of the belief after turn t, turns get :math:`r_t
 outcome; rewards are normalised in the group and summed to the end of the dialogue (:math:`\gamma=1`).  Dialogues of
 three turns are leaves of a tree with an arbitrary potential at each node, and gradients are enumerated.  Theorem A.4
 joins an upper bound on one error with a lower bound on another and bounds the success of no policy; what it is read as
-is refuted below.  That all turns' gains can be computed in one pass with a block mask needs a model.
+is refuted below.  Whether gains help a small model is a question of the study `igpo` (``claimlab lm run igpo``);
+that all turns' gains can be computed in one pass with a block mask is not tested.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ r"""REFUEL: regress the relative future of two answers at a turn, on policy (Gao
 With pairs :math:`y,y'\sim\pi_t` at a prefix and their returns, it fits
 :math:`\frac1\eta(\log\frac{\pi(y)}{\pi_t(y)}-\log\frac{\pi(y')}{\pi_t(y')})` to :math:`R-R'`.  Dialogues of three turns
 are leaves of a tree; exact regressions make :math:`\pi_{t+1}\propto\pi_te^{\eta Q^{\pi_t}}`.  The published theorem's
-constants were not at hand: the bound under test is ours, from multiplicative weights in every node.  Dialogues of words
-need a model.
+constants were not at hand: the bound under test is ours, from multiplicative weights in every node.  Two turns of a
+small model are in the study `refuel` (``claimlab lm run refuel``); dialogues of words need a larger one.
 """
 
 from __future__ import annotations

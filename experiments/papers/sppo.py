@@ -4,7 +4,7 @@ A preference matrix has :math:`P_{ij}+P_{ji}=1`; :math:`P(y\succ\pi)=\sum_j P_{y
 :math:`\pi_{t+1}\propto\pi_t e^{\eta P(y\succ\pi_t)}`, implemented by regressing :math:`\log(\pi/\pi_t)` on
 :math:`\eta(P(y\succ\pi_t)-\frac12)`, which takes the logarithm of the normaliser for :math:`\eta/2`.  The wording of
 Theorem 4.1 is from summaries; its instance form with constants is ours (Freund & Schapire 1999, Hoeffding's lemma).
-Preferences over styles, with the mean or the last iterate kept, need a model.
+Preferences over styles of a small model, the last iterate kept, are in the study `sppo` (``claimlab lm run sppo``).
 """
 
 from __future__ import annotations

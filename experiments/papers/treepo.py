@@ -1,8 +1,8 @@
 r"""TreePO: answers sampled as a tree of segments, and advantages averaged over the groups of all ancestors.
 
 Eq. 5: :math:`\hat A_{ij}=R_i-\mathrm{mean}(R\text{ over the leaves below the ancestor at depth }j)`, averaged over the
-depths of the ancestors; Eq. 6 weights by group size.  Full binary or b-ary trees, enumerated.  Gradient variance per
-generated token needs a model.
+depths of the ancestors; Eq. 6 weights by group size.  Full binary or b-ary trees, enumerated.  What trees are
+worth to a small model, at equal generated tokens, is a question of the study `treepo` (``claimlab lm run treepo``).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""Rewarding Progress (PAV): natural policy gradient on outcome plus a prover's advantage, in decision trees.
 
 One step is :math:`\pi'\propto\pi e^{\gamma(Q^\pi+\alpha A^\mu)}`, with the advantage :math:`A^\mu` of a prover policy
-(Section 3, Eq. 5).  Trees of three steps with rewards at the leaves, so that every quantity is a finite sum.  Monte
-Carlo provers of texts need a model.
+(Section 3, Eq. 5).  Trees of three steps with rewards at the leaves, so that every quantity is a finite sum.  A
+Monte-Carlo prover of a small model is in the study `pav` (``claimlab lm run pav``).
 """
 
 from __future__ import annotations
