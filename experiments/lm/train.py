@@ -151,7 +151,8 @@ def reinforce(
     gold = paid if gold is None else gold
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, betas=BETAS, weight_decay=0.0, fused=True)
     optimiser.zero_grad()  # whatever was left there
-    parts = _Parts(model, deepcopy(model), deepcopy(model))
+    parts = {name: deepcopy(model) for name in roles(surrogate)} | {"model": model}
+    evaluate = partial(evaluated, speaker(surrogate, model, parts, scored=True), task, gold, settings)
     run = described(settings, task, model, branching)
     rows: list[dict[str, Any]] = []
     states: State = {}
