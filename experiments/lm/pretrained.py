@@ -71,7 +71,7 @@ class Pretrained(nn.Module):
         ids = [_single(tokenizer, text) for text in (shape.end, shape.end, *shape.alphabet)]  # PAD, END, characters
         if len(set(ids)) < len(ids) - 1:
             raise ValueError(f"end must not be in the alphabet, got {shape.end!r}.")
-        start = _single(tokenizer, "<|im_start|>")  # there is always something to look at
+        start = _single(tokenizer, "<|endoftext|>")  # what it was trained to see before a text
         before = [start, *tokenizer(shape.prefix, add_special_tokens=False).input_ids]
         self.register_buffer("ids", torch.tensor(ids), persistent=False)
         self.register_buffer("prefix", torch.tensor(before), persistent=False)
@@ -84,13 +84,14 @@ class Pretrained(nn.Module):
     def forward(self, tokens: Tensor, past: Any = None) -> tuple[Tensor, Any]:
         """Logits, float[N, T, V], over the task's tokens after each of int64[N, T] `tokens`, and the cache.
 
-        `past` is that of a call before, with the tokens that it has seen: the prefix is read in the first call.
+        `past` is that of a call before, with the tokens that it has seen: the prefix is read in the first call, once
+        for all rows.
         """
-        cache, seen = past or (None, self.prefix.new_ones(len(tokens), 0, dtype=torch.bool))
         ids, visible = self.ids[tokens], tokens != PAD
+        cache, seen = past or self._before(len(tokens))
         if cache is None:
-            before = self.prefix.expand(len(tokens), -1)
-            ids, visible = torch.cat([before, ids], 1), torch.cat([torch.ones_like(before) > 0, visible], 1)
+            ids = torch.cat([self.prefix.expand(len(tokens), -1), ids], 1)
+            visible = F.pad(visible, (len(self.prefix), 0), value=True)
         seen = torch.cat([seen, visible], 1)
         places = (seen.cumsum(1) - 1)[:, -ids.shape[1] :]
         out = self.model.model(
@@ -100,6 +101,14 @@ class Pretrained(nn.Module):
         logits = F.linear(hidden, self.model.lm_head.weight[self.ids]).float()
         logits = logits.index_fill(-1, torch.tensor([PAD], device=logits.device), NEVER)
         return logits, (out.past_key_values, seen)
+
+    def _before(self, rows: int) -> tuple[Any, Tensor]:
+        """The cache of the prefix for `rows`; none of a single token, which costs less beside what follows."""
+        if len(self.prefix) == 1:
+            return None, self.prefix.new_ones(rows, 0, dtype=torch.bool)
+        cache = self.model.model(input_ids=self.prefix[None], use_cache=True).past_key_values
+        cache.batch_repeat_interleave(rows)
+        return cache, self.prefix.new_ones(rows, len(self.prefix), dtype=torch.bool)
 
     def read(self, prompts: Tensor, group: int) -> tuple[Tensor, Any]:
         """Logits, float[N, V], of what follows each of int64[Q, P] prompts, and the cache, both for `group` answers."""
