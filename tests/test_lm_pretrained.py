@@ -1,6 +1,7 @@
 """SmolLM2 as a policy: clear refusals without its packages; with them, the model's own law and the common loop."""
 
 from copy import deepcopy
+from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -9,10 +10,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from claimlab.experiments.lm import pretrained, surrogates  # noqa: E402
+from claimlab.experiments.lm import pretrained, studies, surrogates  # noqa: E402
+from claimlab.experiments.lm.decode import draw_fixed  # noqa: E402
 from claimlab.experiments.lm.pretrained import LIBRARIES, Adapter, smollm2  # noqa: E402
-from claimlab.experiments.lm.rollouts import decode, encode, rollout  # noqa: E402
-from claimlab.experiments.lm.tasks import modes  # noqa: E402
+from claimlab.experiments.lm.rollouts import answers, decode, encode, rollout  # noqa: E402
+from claimlab.experiments.lm.tasks import Example, modes, product  # noqa: E402
 from claimlab.experiments.lm.train import Settings, reinforce  # noqa: E402
 
 TASK = modes(3)
@@ -71,6 +73,31 @@ def test_what_it_draws_is_what_the_loss_sees(model):
     torch.testing.assert_close(torch.where(said.mask, again, 0.0), said.logp, rtol=0, atol=1e-3)
     greedy = model.sample(prompts, 4, torch.Generator(), greedy=True)
     assert decode(greedy.tokens, TASK) == ["483", "77", "910"]  # four examples are enough to copy
+
+
+@needs_model
+@pytest.mark.parametrize("greedy", [False, True])
+def test_fixed_shapes_draw_what_growing_ones_draw(model, greedy):
+    """With padding before a prompt and after an answer; what a captured step would replay, run as it stands."""
+    prompts = encode(["483=", "7=", "91="], TASK, 4)
+    kept, fixed = (
+        draw(prompts, 4, torch.Generator().manual_seed(1), group=2, greedy=greedy)
+        for draw in (model.sample, partial(draw_fixed, model))
+    )
+    assert int(kept.mask.sum(1).min()) < kept.mask.shape[1] == 4
+    assert torch.equal(kept.tokens, fixed.tokens)
+    assert torch.equal(kept.mask, fixed.mask)
+    torch.testing.assert_close(kept.logp, fixed.logp, rtol=0, atol=1e-4)
+
+
+@needs_model
+def test_a_few_examples_are_enough_for_products():
+    """The greedy share of all 81 products, measured apart with a plain pass over the whole vocabulary: 0.605."""
+    task = product()
+    model = smollm2(task, prefix=studies.SHOTS, end="\n")
+    every = [Example(f"{a}*{b}=", (), str(a * b)) for a in range(1, 10) for b in range(1, 10)]
+    _, _, texts = answers(model, task, every, torch.Generator(), greedy=True)
+    assert sum(task.reward(e, text) for e, text in zip(every, texts)) / 81 == pytest.approx(0.605, abs=0.05)
 
 
 @needs_model

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from claimlab.checks import integer, interval
-from claimlab.experiments.lm.decode import PAD, Answers, draw_answers
+from claimlab.experiments.lm.decode import PAD, Answers, Cache, draw_answers, draw_fixed
 from claimlab.experiments.lm.tasks import Task
 from claimlab.experiments.lm.transformer import chosen_logp, group_size
 
@@ -53,6 +53,17 @@ class Adapter:
         interval("scale", self.scale, 0, inf, "()")
 
 
+class _At:
+    """Buffers as the cache of transformers' layers: what is new is written at int64[1] `place`, and all is read."""
+
+    def __init__(self, buffers: Cache, place: Tensor) -> None:
+        self.buffers, self.place = buffers, place
+
+    def update(self, k: Tensor, v: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        keys, values = self.buffers[layer]
+        return keys.index_copy_(2, self.place, k), values.index_copy_(2, self.place, v)
+
+
 class Pretrained(nn.Module):
     """A frozen causal language model with trainable LoRA matrices; the interface is that of `Transformer`.
 
@@ -71,7 +82,7 @@ class Pretrained(nn.Module):
         ids = [_single(tokenizer, text) for text in (shape.end, shape.end, *shape.alphabet)]  # PAD, END, characters
         if len(set(ids)) < len(ids) - 1:
             raise ValueError(f"end must not be in the alphabet, got {shape.end!r}.")
-        start = _single(tokenizer, "<|im_start|>")  # there is always something to look at
+        start = _single(tokenizer, "<|endoftext|>")  # what it was trained to see before a text
         before = [start, *tokenizer(shape.prefix, add_special_tokens=False).input_ids]
         self.register_buffer("ids", torch.tensor(ids), persistent=False)
         self.register_buffer("prefix", torch.tensor(before), persistent=False)
@@ -84,42 +95,79 @@ class Pretrained(nn.Module):
     def forward(self, tokens: Tensor, past: Any = None) -> tuple[Tensor, Any]:
         """Logits, float[N, T, V], over the task's tokens after each of int64[N, T] `tokens`, and the cache.
 
-        `past` is that of a call before, with the tokens that it has seen: the prefix is read in the first call.
+        `past` is that of a call before, with the tokens that it has seen: the prefix is read in the first call, once
+        for all rows.
         """
-        cache, seen = past or (None, self.prefix.new_ones(len(tokens), 0, dtype=torch.bool))
         ids, visible = self.ids[tokens], tokens != PAD
+        cache, seen = past or self._before(len(tokens))
         if cache is None:
-            before = self.prefix.expand(len(tokens), -1)
-            ids, visible = torch.cat([before, ids], 1), torch.cat([torch.ones_like(before) > 0, visible], 1)
+            ids = torch.cat([self.prefix.expand(len(tokens), -1), ids], 1)
+            visible = F.pad(visible, (len(self.prefix), 0), value=True)
         seen = torch.cat([seen, visible], 1)
         places = (seen.cumsum(1) - 1)[:, -ids.shape[1] :]
         out = self.model.model(
             input_ids=ids, attention_mask=seen.long(), position_ids=places, past_key_values=cache, use_cache=True
         )
-        hidden = out.last_hidden_state[:, -tokens.shape[1] :]
-        logits = F.linear(hidden, self.model.lm_head.weight[self.ids]).float()
-        logits = logits.index_fill(-1, torch.tensor([PAD], device=logits.device), NEVER)
-        return logits, (out.past_key_values, seen)
+        return self._head(out.last_hidden_state[:, -tokens.shape[1] :]), (out.past_key_values, seen)
 
-    def read(self, prompts: Tensor, group: int) -> tuple[Tensor, Any]:
+    def _head(self, hidden: Tensor) -> Tensor:
+        logits = F.linear(hidden, self.model.lm_head.weight[self.ids]).float()
+        return F.pad(logits[..., PAD + 1 :], (PAD + 1, 0), value=NEVER)
+
+    def _before(self, rows: int) -> tuple[Any, Tensor]:
+        """The cache of the prefix for `rows`; none of a single token, which costs less beside what follows."""
+        if len(self.prefix) == 1:
+            return None, self.prefix.new_ones(rows, 0, dtype=torch.bool)
+        cache = self.model.model(input_ids=self.prefix[None], use_cache=True).past_key_values
+        cache.batch_repeat_interleave(rows)
+        return cache, self.prefix.new_ones(rows, len(self.prefix), dtype=torch.bool)
+
+    def _read(self, prompts: Tensor, group: int) -> tuple[Tensor, Any]:
         """Logits, float[N, V], of what follows each of int64[Q, P] prompts, and the cache, both for `group` answers."""
         logits, (cache, seen) = self(prompts)
         cache.batch_repeat_interleave(group)  # prefix and prompts are read once
         return logits[:, -1].repeat_interleave(group, 0), (cache, seen.repeat_interleave(group, 0))
+
+    def read(self, prompts: Tensor, length: int, group: int) -> tuple[Tensor, Cache]:
+        """The same with a cache of fixed shapes that has `length` places more; its last pair is what `step` may see.
+
+        That are bool[N, places], and int64[N, 1], how many they are.
+        """
+        logits, (cache, seen) = self._read(prompts, group)
+        more = (0, 0, 0, length)
+        fixed = [(F.pad(layer.keys, more), F.pad(layer.values, more)) for layer in cache.layers]
+        return logits, [*fixed, (F.pad(seen, (0, length)), seen.sum(1, keepdim=True))]
+
+    def step(self, tokens: Tensor, cache: Cache, place: Tensor) -> Tensor:
+        """Logits, float[N, V], after int64[N] `tokens` at int64[1] `place`, in operations whose shapes never change.
+
+        Places are counted without the prefix.
+        """
+        at, new, (seen, count) = place + len(self.prefix), (tokens != PAD)[:, None], cache[-1]
+        seen.index_copy_(1, at, new)
+        count.add_(new)
+        out = self.model.model(
+            input_ids=self.ids[tokens[:, None]],
+            attention_mask=seen[:, None, None],
+            position_ids=count - 1,
+            past_key_values=_At(cache, at),
+            use_cache=True,
+        )
+        return self._head(out.last_hidden_state[:, -1])
 
     def token_logp(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """float[N, T]: log-probability of every token of `answers`, int64[N, T], after int64[Q, P] `prompts`.
 
         N is a multiple of Q; the answers to one prompt are neighbours.
         """
-        return chosen_logp(self._before(prompts, answers), answers)
+        return chosen_logp(self._logits(prompts, answers), answers)
 
     def token_laws(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """float[N, T, V]: the same pass, with the log-probability of every token that the task has."""
-        return self._before(prompts, answers).log_softmax(-1)
+        return self._logits(prompts, answers).log_softmax(-1)
 
-    def _before(self, prompts: Tensor, answers: Tensor) -> Tensor:
-        first, past = self.read(prompts, group_size(prompts, answers))
+    def _logits(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        first, past = self._read(prompts, group_size(prompts, answers))
         logits = first[:, None]
         if answers.shape[1] > 1:
             logits = torch.cat([logits, self(answers[:, :-1], past)[0]], 1)
@@ -129,8 +177,13 @@ class Pretrained(nn.Module):
     def sample(
         self, prompts: Tensor, length: int, generator: torch.Generator, *, group: int = 1, greedy: bool = False
     ) -> Answers:
-        """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours."""
-        logits, past = self.read(prompts, group)
+        """`group` answers of at most `length` tokens to each of int64[Q, P] prompts; those to one are neighbours.
+
+        On a GPU a step is a captured graph (`decode.Fixed`).
+        """
+        if prompts.device.type == "cuda":
+            return draw_fixed(self, prompts, length, generator, group=group, greedy=greedy)
+        logits, past = self._read(prompts, group)
 
         def following(tokens: Tensor, _: int) -> Tensor:
             nonlocal past
