@@ -14,6 +14,9 @@ What makes a sweep cheap is the *lead* of the greedy action over the second best
 action values of a state change by the rows' means of x, so their differences change by at most the span of x (times
 gamma, see :meth:`claimlab.mdps.sweeps.Sweeps.improve`).  As long as the sum of these spans, the `drift`, has not used
 up the lead, the same action is greedy, for sure, and the sweep reads that action's row only.
+
+Rows that do not fit the cache are *asked for* some hundred entries before they are needed: waiting for the values of
+successors, which lie anywhere, keeps the processor from looking that far ahead by itself.
 """
 
 from __future__ import annotations
@@ -23,19 +26,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from claimlab.checks import Array, Ints
+from claimlab.mdps.blocks import prefetch
 from claimlab.native import fast_kernel, kernel
 
 Unsigned = Any  # uint32 or uint64 array
 U = np.uint64  # arithmetic between signed and unsigned 64-bit numbers would be in floating point
 LARGEST = float(np.finfo(np.float64).max)
 Width = tuple[int, ...]
+AHEAD = 256  # entries of rows that are on their way
 
 
 class Greedy(NamedTuple):
     """The greedy policy of a sweep and its rows, kept together for the sweeps that follow."""
 
     policy: Any  # int32[S]; -1 before the first sweep
-    lead: Array  # [S], drift at which the state must be looked at again
+    lead: Array  # [S], drift at which the state must be looked at again; minus infinity before the first sweep
     successors: Unsigned  # [S, width]
     weights: Array  # [S, width]; with width 0, rows are so long that they are read where they lie
     reward: Array  # [S]
@@ -61,15 +66,20 @@ def improve_csr(
     """The optimality operator; its least and largest change of `v`, and the number of states whose action changed."""
     n_actions, b = (len(each) or r.shape[1]), U(len(width))
     low, high, changed, finite = np.inf, -np.inf, 0, True
-    for s in range(start, stop):
-        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
+    order, looked = _looked_at_first(greedy.lead, drift, start, stop)
+    soon = 1 + AHEAD * (indptr.size - 1) // (n_actions * max(indices.size, 1))
+    for i in range(stop - start):
+        s = np.int64(order[i])
+        if i >= looked:
             best = _chosen(indptr, indices, data, gamma, v, greedy, width, s, n_actions)
         else:
+            _ask_for_rows(indptr, indices, data, np.int64(order[min(i + soon, looked - 1)]), n_actions)
             arg, best, second = 0, -np.inf, -np.inf
             first = s * n_actions
             k: Any = U(indptr[first])
-            if len(width) > 0 and U(indptr[first + n_actions]) - k == U(n_actions) * b:
-                for a in range(n_actions):  # all rows of the state are full
+            full = len(width) > 0 and U(indptr[first + n_actions]) - k == U(n_actions) * b
+            if full:
+                for a in range(n_actions):
                     total = 0.0
                     for j in range(b):
                         total += data[k + j] * v[indices[k + j]]
@@ -89,8 +99,11 @@ def improve_csr(
                     best = max(best, q)
             if _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift):
                 changed += 1
-                if greedy.weights.shape[1] > 0:
-                    k = U(indptr[first + arg])
+                k = U(indptr[first + arg])
+                if full:
+                    for j in range(b):
+                        greedy.successors[s, j], greedy.weights[s, j] = indices[k + j], data[k + j]
+                else:
                     length = U(indptr[first + arg + 1]) - k
                     for j in range(U(greedy.weights.shape[1])):
                         greedy.successors[s, j] = indices[k + j] if j < length else 0
@@ -100,6 +113,45 @@ def improve_csr(
         low, high = min(low, d), max(high, d)
         finite &= abs(d) <= LARGEST
     return (low, high, changed) if finite else (np.nan, np.nan, changed)
+
+
+@fast_kernel
+def used_up(lead: Array, drift: float) -> int:
+    """How many states must be looked at."""
+    count = 0
+    for s in range(lead.size):
+        count += not lead[s] > drift
+    return count
+
+
+@fast_kernel
+def _looked_at_first(lead: Array, drift: float, start: int, stop: int) -> tuple[Any, int]:
+    """The states in an order in which those that must be looked at come first, and their number.
+
+    Sorted without a branch, since which leads are used up cannot be foretold.
+    """
+    order, front, back = np.empty(stop - start, np.uint32), 0, stop - start
+    for s in range(start, stop):
+        settled = lead[s] > drift
+        order[front] = order[back - 1] = s
+        front += not settled
+        back -= settled
+    return order, front
+
+
+@fast_kernel
+def _ask_for_rows(indptr: Unsigned, indices: Unsigned, data: Array, s: int, n_actions: int) -> None:
+    """Ask for all rows of a state, or as much of them as is worth it."""
+    k = np.int64(indptr[s * n_actions])
+    _ask_for(indices, data, k, min(np.int64(indptr[(s + 1) * n_actions]) - k, AHEAD))
+
+
+@fast_kernel
+def _ask_for(indices: Unsigned, data: Array, k: int, count: int) -> None:
+    for j in range(k, k + count, 8):  # a cache line
+        prefetch(data, j)
+    for j in range(k, k + count, 16):
+        prefetch(indices, j)
 
 
 @fast_kernel
@@ -159,7 +211,7 @@ def improve_union(
     for s in range(start, stop):
         for j in range(b):
             x[j] = v[successors[s, j]]
-        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
+        if greedy.lead[s] > drift:
             total = 0.0
             for j in range(b):
                 total += greedy.weights[s, j] * x[j]
@@ -201,7 +253,7 @@ def improve_dense(
     """:func:`improve_csr` for P float[S, A, S]."""
     low, high, changed, finite = np.inf, -np.inf, 0, True
     for s in range(start, stop):
-        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
+        if greedy.lead[s] > drift:
             best = greedy.reward[s] + gamma * dot(P[s, greedy.policy[s]], v)
         else:
             arg, best, second = 0, -np.inf, -np.inf
@@ -228,18 +280,40 @@ def dot(p: Array, v: Array) -> float:
 
 @fast_kernel
 def evaluate_short(
-    greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, start: int, stop: int
+    greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, ahead: int, start: int, stop: int
 ) -> tuple[float, float, int]:
-    """One evaluation sweep of the greedy policy, from its rows of one width; its extreme changes of `v`."""
+    """One evaluation sweep of the greedy policy, from its rows of one width; its extreme changes of `v`.
+
+    Entries are asked for `ahead` of their use, unless that is 0.
+    """
     low, high, b = np.inf, -np.inf, len(width) or greedy.weights.shape[1]
-    for s in range(start, stop):
-        total = 0.0
-        for j in range(b):
-            total += greedy.weights[s, j] * v[greedy.successors[s, j]]
-        out[s] = greedy.reward[s] + gamma * total
-        d = out[s] - v[s]
-        low, high = min(low, d), max(high, d)
+    successors, weights = greedy.successors.ravel(), greedy.weights.ravel()
+    if ahead > 0:
+        for s in range(start, stop):
+            _ask_for(successors, weights, s * b + ahead, b)
+            low, high = _evaluate_row(greedy, gamma, v, out, width, s, low, high)
+    else:
+        for s in range(start, stop):
+            low, high = _evaluate_row(greedy, gamma, v, out, width, s, low, high)
     return low, high, 0
+
+
+@fast_kernel
+def _evaluate_row(
+    greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, s: int, low: float, high: float
+) -> tuple[float, float]:
+    out[s] = greedy.reward[s] + gamma * _mean(greedy, v, width, s)
+    d = out[s] - v[s]
+    return min(low, d), max(high, d)
+
+
+@fast_kernel
+def _mean(greedy: Greedy, v: Array, width: Width, s: int) -> float:
+    """Of `v` after a step of the policy from `s`."""
+    total = 0.0
+    for j in range(len(width) or greedy.weights.shape[1]):
+        total += greedy.weights[s, j] * v[greedy.successors[s, j]]
+    return total
 
 
 @fast_kernel
@@ -514,13 +588,13 @@ def correct(
     e[:] = 0.0
     rho, products, largest, sums = dot(d, d), 0, np.inf, np.empty((1, 2))
     while products < limit:
-        product(greedy, gamma, p, d, v, width, sums, 0, 1)
+        product(greedy, gamma, p, d, v, width, 0, sums, 0, 1)
         against = sums[0, 0]
         if against == 0.0 or rho == 0.0:
             break
         alpha = rho / against
         subtract(alpha, v, raw, 0, n)
-        product(greedy, gamma, raw, raw, t, width, sums, 0, 1)
+        product(greedy, gamma, raw, raw, t, width, 0, sums, 0, 1)
         omega = sums[0, 0] / sums[0, 1] if sums[0, 1] > 0.0 else 0.0
         advance(alpha, p, omega, t, d, x, raw, sums, 0, 1)
         rho_next, largest = sums[0]
@@ -539,19 +613,34 @@ def correct(
 
 @fast_kernel
 def product(
-    greedy: Greedy, gamma: float, x: Array, other: Array, out: Array, width: Width, sums: Array, first: int, last: int
+    greedy: Greedy,
+    gamma: float,
+    x: Array,
+    other: Array,
+    out: Array,
+    width: Width,
+    ahead: int,
+    sums: Array,
+    first: int,
+    last: int,
 ) -> None:
     r"""out = (I - \gamma P_\pi) x in blocks of states; sums[blocks, 2], its products with `other` and with itself."""
     n, b = x.size, len(width) or greedy.weights.shape[1]
+    successors, weights = greedy.successors.ravel(), greedy.weights.ravel()
     for block in range(first, last):
         along, square = 0.0, 0.0
-        for s in range(n * block // len(sums), n * (block + 1) // len(sums)):
-            total = 0.0
-            for j in range(b):
-                total += greedy.weights[s, j] * x[greedy.successors[s, j]]
-            out[s] = x[s] - gamma * total
-            along += out[s] * other[s]
-            square += out[s] * out[s]
+        begin, end = n * block // len(sums), n * (block + 1) // len(sums)
+        if ahead > 0:
+            for s in range(begin, end):
+                _ask_for(successors, weights, s * b + ahead, b)
+                out[s] = x[s] - gamma * _mean(greedy, x, width, s)
+                along += out[s] * other[s]
+                square += out[s] * out[s]
+        else:
+            for s in range(begin, end):
+                out[s] = x[s] - gamma * _mean(greedy, x, width, s)
+                along += out[s] * other[s]
+                square += out[s] * out[s]
         sums[block, 0], sums[block, 1] = along, square
 
 

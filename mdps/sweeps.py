@@ -28,6 +28,8 @@ PART = 8_192  # states of a block in which sums are taken, or a Gauss-Seidel swe
 PARTS = 16  # of such a sweep at most: over more, news would take too long
 MANY = 300_000  # states from which threads pay in a correction
 BLOCK = 8_000  # entries of the greedy rows that are worth a thread
+NEAR = 2**23  # bytes of greedy rows that may stay in the cache from one sweep to the next
+FEW_LEFT = 5  # where more than a state in so many must be looked at, all are: in order, that takes no longer
 
 
 class Change(NamedTuple):
@@ -64,6 +66,7 @@ class Sweeps:
         self.width = (0,) * (width if width <= SHORT else 0)
         self.each = (0,) * (mdp.n_actions if self.width and mdp.n_actions <= FEW else 0)
         self.greedy = _nothing_chosen(mdp.n_states, width, self.union)
+        self.ahead = kernels.AHEAD if 12 * width * mdp.n_states > NEAR else 0
         self.drift, self.previous = 0.0, None
         self.slack = np.nan
 
@@ -107,7 +110,9 @@ class Sweeps:
         if self.union:
             return self._spread(kernels.improve_union, *self.union, *shared, self.width, self.each)
         if self.mdp.is_sparse:
-            rows = self._rows()
+            rows, lead = self._rows(), self.greedy.lead
+            if FEW_LEFT * kernels.used_up(lead, self.drift) > len(lead):
+                lead.fill(-np.inf)
             return self._spread(kernels.improve_csr, *rows, *shared, self.width, self.each)
         return self._spread(kernels.improve_dense, self.mdp.P, *shared)
 
@@ -115,7 +120,7 @@ class Sweeps:
         """One sweep of the policy."""
         shared = (self.greedy, self.gamma, v, out)
         if self.fixed_width:
-            return self._spread(kernels.evaluate_short, *shared, self.width)
+            return self._spread(kernels.evaluate_short, *shared, self.width, self.ahead)
         if self.mdp.is_sparse:
             rows = (*self._rows(), self.mdp.n_actions)
             return self._spread(kernels.evaluate_csr, *rows, *shared)
@@ -158,13 +163,13 @@ class Sweeps:
         e[:] = 0.0
         rho, products, largest = kernels.dot(d, d), 0, np.inf
         while products < limit:
-            spread(partial(kernels.product, *of, p, d, v, self.width, sums), len(sums), self.threads)
+            spread(partial(kernels.product, *of, p, d, v, self.width, self.ahead, sums), len(sums), self.threads)
             against = float(sums[:, 0].sum())
             if against == 0.0 or rho == 0.0:
                 break
             alpha = rho / against
             spread(partial(kernels.subtract, alpha, v, raw), n, self.threads)
-            spread(partial(kernels.product, *of, raw, raw, t, self.width, sums), len(sums), self.threads)
+            spread(partial(kernels.product, *of, raw, raw, t, self.width, self.ahead, sums), len(sums), self.threads)
             along, square = sums.sum(axis=0).tolist()
             omega = along / square if square > 0.0 else 0.0
             spread(partial(kernels.advance, alpha, p, omega, t, d, e, raw, sums), len(sums), self.threads)
@@ -221,5 +226,5 @@ def _copied(mdp: FiniteMDP) -> int:
 
 def _nothing_chosen(n_states: int, width: int, union: Union | None) -> Greedy:
     successors = union.successors if union else np.zeros((n_states, width), np.uint32)
-    policy, lead, reward = np.full(n_states, -1, np.int32), np.zeros(n_states), np.zeros(n_states)
+    policy, lead, reward = np.full(n_states, -1, np.int32), np.full(n_states, -np.inf), np.zeros(n_states)
     return Greedy(policy, lead, successors, np.zeros((n_states, width)), reward)
