@@ -58,22 +58,29 @@ def improve_csr(
     drift: float,
     margin: float,
     greedy: Greedy,
+    used: int,
     width: Width,
     each: Width,
     start: int,
     stop: int,
 ) -> tuple[float, float, int]:
-    """The optimality operator; its least and largest change of `v`, and the number of states whose action changed."""
+    """The optimality operator; its least and largest change of `v`, and the number of states whose action changed.
+
+    `used` is how many of all states must be looked at; if that is 0 or all of them, they come in order.
+    """
     n_actions, b = (len(each) or r.shape[1]), U(len(width))
     low, high, changed, finite = np.inf, -np.inf, 0, True
-    order, looked = _looked_at_first(greedy.lead, drift, start, stop)
+    in_order, looked, order = used % v.size == 0, (stop - start if used else 0), np.empty(0, np.uint32)
+    if not in_order:
+        order, looked = _looked_at_first(greedy.lead, drift, start, stop)
     soon = 1 + AHEAD * (indptr.size - 1) // (n_actions * max(indices.size, 1))
     for i in range(stop - start):
-        s = np.int64(order[i])
+        s = start + i if in_order else np.int64(order[i])
         if i >= looked:
             best = _chosen(indptr, indices, data, gamma, v, greedy, width, s, n_actions)
         else:
-            _ask_for_rows(indptr, indices, data, np.int64(order[min(i + soon, looked - 1)]), n_actions)
+            later = min(i + soon, looked - 1)
+            _ask_for_rows(indptr, indices, data, start + later if in_order else np.int64(order[later]), n_actions)
             arg, best, second = 0, -np.inf, -np.inf
             first = s * n_actions
             k: Any = U(indptr[first])

@@ -110,10 +110,9 @@ class Sweeps:
         if self.union:
             return self._spread(kernels.improve_union, *self.union, *shared, self.width, self.each)
         if self.mdp.is_sparse:
-            rows, lead = self._rows(), self.greedy.lead
-            if FEW_LEFT * kernels.used_up(lead, self.drift) > len(lead):
-                lead.fill(-np.inf)
-            return self._spread(kernels.improve_csr, *rows, *shared, self.width, self.each)
+            used = kernels.used_up(self.greedy.lead, self.drift)
+            used = len(v) if FEW_LEFT * used > len(v) else used
+            return self._spread(kernels.improve_csr, *self._rows(), *shared, used, self.width, self.each)
         return self._spread(kernels.improve_dense, self.mdp.P, *shared)
 
     def evaluate(self, v: Array, out: Array) -> Change:
