@@ -33,7 +33,7 @@ Unsigned = Any  # uint32 or uint64 array
 U = np.uint64  # arithmetic between signed and unsigned 64-bit numbers would be in floating point
 LARGEST = float(np.finfo(np.float64).max)
 Width = tuple[int, ...]
-AHEAD = 256  # entries of rows that are on their way
+AHEAD = 512  # entries of rows that are on their way
 
 
 class Greedy(NamedTuple):
@@ -75,18 +75,20 @@ def improve_csr(
         order, looked = _looked_at_first(greedy.lead, drift, start, stop)
     soon = 1 + AHEAD * (indptr.size - 1) // (n_actions * max(indices.size, 1))
     for i in range(stop - start):
-        s = start + i if in_order else np.int64(order[i])
+        s: Any = start + i if in_order else np.int64(order[i])
         if i >= looked:
             best = _chosen(indptr, indices, data, gamma, v, greedy, width, s, n_actions)
         else:
-            later = min(i + soon, looked - 1)
-            _ask_for_rows(indptr, indices, data, start + later if in_order else np.int64(order[later]), n_actions)
+            if not in_order:
+                _ask_for_rows(indptr, indices, data, np.int64(order[min(i + soon, looked - 1)]), n_actions)
             arg, best, second = 0, -np.inf, -np.inf
             first = s * n_actions
             k: Any = U(indptr[first])
             full = len(width) > 0 and U(indptr[first + n_actions]) - k == U(n_actions) * b
             if full:
                 for a in range(n_actions):
+                    if in_order:
+                        _ask_for(indices, data, np.int64(k) + AHEAD, len(width))
                     total = 0.0
                     for j in range(b):
                         total += data[k + j] * v[indices[k + j]]
@@ -97,9 +99,13 @@ def improve_csr(
                     best = max(best, q)
             else:
                 for a in range(n_actions):
+                    k = U(indptr[first + a])
+                    end: Any = U(indptr[first + a + 1])
+                    if in_order:
+                        _ask_for(indices, data, np.int64(k) + AHEAD, np.int64(end - k))
                     total = 0.0
-                    for k in range(U(indptr[first + a]), U(indptr[first + a + 1])):
-                        total += data[k] * v[indices[k]]
+                    for j in range(k, end):
+                        total += data[j] * v[indices[j]]
                     q = r[s, a] + gamma * total
                     second = max(second, min(q, best))  # no branch: which action is best cannot be foretold
                     arg = a if q > best else arg
@@ -147,14 +153,14 @@ def _looked_at_first(lead: Array, drift: float, start: int, stop: int) -> tuple[
 
 
 @fast_kernel
-def _ask_for_rows(indptr: Unsigned, indices: Unsigned, data: Array, s: int, n_actions: int) -> None:
-    """Ask for all rows of a state, or as much of them as is worth it."""
-    k = np.int64(indptr[s * n_actions])
+def _ask_for_rows(indptr: Unsigned, indices: Unsigned, data: Array, s: Any, n_actions: int) -> None:
+    """Ask for all rows of a state, which is not the next one in memory, or as much of them as is worth it."""
+    k: Any = np.int64(indptr[s * n_actions])
     _ask_for(indices, data, k, min(np.int64(indptr[(s + 1) * n_actions]) - k, AHEAD))
 
 
 @fast_kernel
-def _ask_for(indices: Unsigned, data: Array, k: int, count: int) -> None:
+def _ask_for(indices: Unsigned, data: Array, k: Any, count: Any) -> None:
     for j in range(k, k + count, 8):  # a cache line
         prefetch(data, j)
     for j in range(k, k + count, 16):

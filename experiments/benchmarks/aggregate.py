@@ -137,8 +137,8 @@ def gather_share(document: Document, case: Mapping[str, Any], threads: int) -> f
     return least / ours if least and ours else None
 
 
-def _surveys(document: Document, case: Mapping[str, Any], threads: int) -> dict[str, float | None]:
-    """Seconds of the case's surveys."""
+def _surveys(document: Document, case: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """Seconds of the case's surveys, None where one failed."""
     return {
         m["what"]: m["seconds"]
         for m in document[MACHINE]

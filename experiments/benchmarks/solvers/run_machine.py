@@ -55,7 +55,7 @@ def run(model: Any, task: Task) -> Any:
         case "gemv":
             return model[0] @ model[1]
         case "gather":
-            return gather(*model, task["threads"])
+            return gather(model[0], model[1], model[2], model[3], task["threads"])
     sweeps, v, out = model
     return sweeps.improve(v, out)
 
