@@ -122,7 +122,7 @@ def improve_csr(
                         greedy.successors[s, j] = indices[k + j] if j < length else 0
                         greedy.weights[s, j] = data[k + j] if j < length else 0.0
         out[s] = best
-        d = best - v[s]
+        d: Any = best - v[s]
         low, high = min(low, d), max(high, d)
         finite &= abs(d) <= LARGEST
     return (low, high, changed) if finite else (np.nan, np.nan, changed)
