@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from claimlab.checks import Array
+from claimlab.checks import Array, Ints
 from claimlab.mdps import multilevel_kernels as kernels
-from claimlab.mdps.kernels import Unsigned
+from claimlab.mdps.kernels import EACH, Unsigned
 from claimlab.mdps.multilevel_kernels import Rough
 from claimlab.mdps.tabular import EPS
 
@@ -26,7 +26,6 @@ VISITS = 2  # of a level for each of the finer one
 CYCLES = 12  # for a policy at most, since it will change
 LOOSE = 0.1  # of the residual may be left by them
 ROUNDS = 10  # of policy iteration at a coarser level
-EACH = np.empty(0, np.uint32)  # kinds, where each state is one
 ENOUGH = 0.03  # of its first residual may be left by them: values between the levels differ by more
 
 
@@ -39,11 +38,22 @@ class Grouping(NamedTuple):
     successors: Unsigned  # [S', b']
 
 
+class Rows(NamedTuple):
+    """A policy's rows: weights[rows, b] and an index[S] of each state's row; an empty one if row `s` is that of `s`."""
+
+    successors: Unsigned  # [S, b]
+    index: Unsigned
+    weights: Array
+
+
 class Multilevel:
     """The levels of an MDP with union rows, successors[S, b], kinds[S] and weights[kinds, A, b]."""
 
     def __init__(self, successors: Unsigned, kinds: Unsigned, weights: Array, gamma: float) -> None:
         self.gamma, self.successors, self.kinds, self.weights = gamma, successors, kinds, weights
+        n_actions, width = weights.shape[1:]
+        few = len(weights) * n_actions <= len(kinds)
+        self.table: Rough | None = weights.reshape(-1, width).astype(np.float32) if few else None
         parts: list[Grouping] = []
         strength: Rough = weights.sum(axis=1, dtype=np.float32)[kinds]
         while (found := _group(successors, strength)) is not None:
@@ -77,70 +87,90 @@ class Multilevel:
         successors = levels.successors[entry : entry + end * b].reshape(end, b)
         return Grouping(levels.groups[row:below], slots, levels.sizes[below : below + end], successors)
 
-    def prepare(self, successors: Unsigned, weights: Array, level: int = 0) -> None:
-        """The transitions of a policy at every coarser level, from its rows at `level`."""
-        levels = self.levels
-        n, row = int(levels.n[level]), int(levels.rows[level])
-        kernels.pivots(successors, weights, self.gamma, levels.pivot[row : row + n])
-        fine: Rough = weights[:, None]
-        for coarser, grouping in enumerate(self.groupings[level:], level + 1):
-            n, b, row, entry = (int(x[coarser]) for x in (levels.n, levels.b, levels.rows, levels.entries))
-            out = levels.weights[entry : entry + n * b].reshape(n, 1, b)
-            kernels.gather(fine, EACH, *grouping[:3], out)
-            kernels.pivots(grouping.successors, out[:, 0], self.gamma, levels.pivot[row : row + n])
-            fine = out
+    def follow(self, policy: Ints) -> None:
+        """The rows of a policy, int[S], at every level."""
+        n_actions, width = self.weights.shape[1:]
+        index = np.multiply(self.kinds, n_actions, dtype=np.uint32)
+        index += policy.astype(np.uint32)
+        self.exact = Rows(self.successors, index, self.weights.reshape(-1, width))
+        if self.table is not None:
+            self.rough = Rows(self.successors, index, self.table)
+        else:
+            self.rough = Rows(self.successors, EACH, self.exact.weights[index].astype(np.float32))
+        self._descend(self.rough, 0)
 
-    def solve(self, successors: Unsigned, weights: Array, d: Array, tol: float, level: int = 0) -> tuple[Array, float]:
-        """About the solution of (I - gamma P) e = d for the rows of the last :meth:`prepare`, and what is left of d."""
-        e, levels = np.empty_like(d), self.levels
+    def _descend(self, rows: Rows, level: int) -> None:
+        """The transitions at every level below that of `rows`."""
+        levels = self.levels
+        for coarser, grouping in enumerate(self.groupings[level:], level + 1):
+            row, end = int(levels.rows[coarser - 1]), int(levels.rows[coarser])
+            n, b, entry = (int(x[coarser]) for x in (levels.n, levels.b, levels.entries))
+            out = levels.weights[entry : entry + n * b].reshape(n, b)
+            kernels.coarsen(*rows, self.gamma, *grouping[:3], levels.pivot[row:end], out)
+            rows = Rows(grouping.successors, EACH, out)
+        kernels.pivots(*rows, self.gamma, levels.pivot[int(levels.rows[-1]) :])
+
+    def solve(self, d: Array, e: Array, tol: float) -> float:
+        """Fill `e` with about the solution of (I - gamma P) e = d for the policy of :meth:`follow`; what is left of d."""
+        return self._solve(self.exact, self.rough, d, e, tol, 0)
+
+    def _solve(self, exact: Rows, rough: Rows, d: Array, e: Array, tol: float, level: int) -> float:
+        levels, gamma = self.levels, self.gamma
+        n, row = int(levels.n[level]), int(levels.rows[level])
         part = levels._replace(
             n=levels.n[level:], b=levels.b[level:], rows=levels.rows[level:], entries=levels.entries[level:]
         )
-        left = kernels.solve_by_cycles(successors, weights, self.gamma, part, VISITS, d, e, tol, CYCLES)
-        return e, left
+        largest = float(abs(d).max())
+        scale = largest if 0.0 < largest < np.inf else 1.0
+        residual = levels.d[row : row + n]
+        kernels.alone(*exact, gamma, levels.pivot[row : row + n], d, e)
+        kernels.residual(*exact, gamma, d, e, scale, residual)
+        kernels.solve_by_cycles(*rough, gamma, part, EACH, VISITS, e, scale, tol, CYCLES)
+        return kernels.residual(*exact, gamma, d, e, scale, residual)  # anew, since what is kept up to date drifts
 
-    def start(self, r: Array) -> Array | None:
-        """Values from the MDPs whose states are the groups, solved from the coarsest to the second finest level.
+    def start(self, r: Array, out: Array) -> bool:
+        """Fill `out` with values from the MDPs whose states are the groups, from the coarsest to the second finest level.
 
-        A group has the actions that all of its members have; None if one has none.
+        A group has the actions that all of its members have; False if one has none, or if there are no groups.
         """
-        successors, kinds, ladder = self.successors, self.kinds, []
-        weights: Rough = self.weights
+        kinds, weights, ladder, none = self.kinds, self.weights, [], np.empty(0)
+        successors = self.successors
         for grouping in self.groupings:
-            alone = grouping.groups == kernels.ALONE
-            known = np.zeros(len(r))
-            stays = weights.sum(axis=2)
-            known[alone] = (r[alone] / (1 - self.gamma * (stays[kinds] if kinds.size else stays)[alone])).max(axis=1)
             means, (groups, _, sizes, _) = np.empty((len(grouping.sizes), r.shape[1])), grouping
+            known = np.empty(len(groups))
+            kernels.stay(kinds, weights, r, self.gamma, groups, none, known)
             kernels.rewards(successors, kinds, weights, r, self.gamma, groups, sizes, known, means)
             if not np.isfinite(means.max(axis=1)).all():
-                return None
+                return False
+            ladder.append((kinds, weights, r, groups))
             weights = _gathered(weights, kinds, grouping)
             successors, kinds, r = grouping.successors, EACH, means
-            ladder.append((grouping, known, weights, r))
         if not ladder:
-            return None
+            return False
         v = r.max(axis=1) / (1 - self.gamma)
         for level in range(len(ladder), 0, -1):
-            grouping, known, weights, r = ladder[level - 1]
             self._settle(level, weights, r, v)
-            alone = grouping.groups == kernels.ALONE
-            v = np.where(alone, known, v[np.where(alone, 0, grouping.groups)])
-        return v
+            kinds, weights, r, groups = ladder.pop()
+            finer = np.empty(len(groups)) if level > 1 else out
+            kernels.stay(kinds, weights, r, self.gamma, groups, v, finer)
+            v = finer
+        return True
 
     def _settle(self, level: int, weights: Rough, r: Array, v: Array) -> None:
         """Policy iteration at a coarser level, as far as its values are worth it at the finer one."""
         successors, first = self.groupings[level - 1].successors, None
-        chosen, d = np.empty((len(v), weights.shape[2])), np.empty(len(v))
+        rows = Rows(successors, np.empty(len(v), np.uint32), weights.reshape(-1, weights.shape[2]))
+        d, e = np.empty(len(v)), np.empty(len(v))
         for _ in range(ROUNDS):
             for backward in (True, False, True, False):
                 kernels.sweep(successors, weights, r, self.gamma, v, backward)
-            size = kernels.choose(successors, weights, r, self.gamma, v, chosen, d)
+            size = kernels.choose(successors, weights, r, self.gamma, v, rows.index, d)
             first = size if first is None else first
             if size <= max(ENOUGH * first, EPS * float(abs(v).max())) or not np.isfinite(size):
                 return
-            self.prepare(successors, chosen, level)
-            v += self.solve(successors, chosen, d, LOOSE * size, level)[0]
+            self._descend(rows, level)
+            self._solve(rows, rows, d, e, LOOSE * size, level)
+            v += e
 
 
 def _group(successors: Unsigned, strength: Rough) -> Grouping | None:
@@ -164,6 +194,7 @@ def _connected(successors: Unsigned, groups: Unsigned, count: int) -> Grouping |
         coarse = np.empty((count, limit), np.uint32)
         width = kernels.connect(successors, groups, count, coarse, slots, sizes)
         if width <= limit:
+            width = next((w for w in kernels.WIDTHS if w >= width), width)
             return Grouping(groups, slots, sizes, np.ascontiguousarray(coarse[:, :width]))
     return None
 

@@ -29,23 +29,22 @@ def drawn(seed: int, gamma: float) -> TabularMDP:
     return TabularMDP(csr_array((mdp.P + loops)[rows][:, order]), mdp.r[order], gamma)
 
 
-def prepared(mdp, gamma, rng):
-    """The levels of a random policy, its union rows and its matrix."""
+def prepared(mdp, gamma, rng, shared):
+    """The levels of a random policy and its matrix; states of the same rows share a kind, or have one each."""
     S, A = mdp.r.shape
     parts = mdp.P.indptr.astype(np.uint32), mdp.P.indices.astype(np.uint32)
     width = kernels.union_width(*parts, S, A, 16)
-    successors, kinds, weights = kernels.union_rows(*parts, mdp.P.data, A, width, S)
-    policy = rng.integers(A, size=S)
-    levels, rows = Multilevel(successors, kinds, weights, gamma), np.ascontiguousarray(weights[kinds, policy])
-    levels.prepare(successors, rows)
-    return levels, successors, rows, mdp.under(policy)[0].toarray()
+    union = kernels.union_rows(*parts, mdp.P.data, A, width, S if shared else 0)
+    policy, levels = rng.integers(A, size=S), Multilevel(*union, gamma)
+    levels.follow(policy)
+    return levels, mdp.under(policy)[0].toarray()
 
 
-@given(seeds(), st.sampled_from([0.5, 0.99, 0.9999]))
+@given(seeds(), st.sampled_from([0.5, 0.99, 0.9999]), st.booleans())
 @settings(max_examples=25)
-def test_levels_are_groups_of_states_with_their_mean_transitions(seed, gamma):
+def test_levels_are_groups_of_states_with_their_mean_transitions(seed, gamma, shared):
     mdp = drawn(seed, gamma)
-    levels, _, _, P = prepared(mdp, gamma, np.random.default_rng(seed))
+    levels, P = prepared(mdp, gamma, np.random.default_rng(seed), shared)
     for level, grouping in enumerate(levels.groupings, 1):
         kept = grouping.groups != ALONE
         member = np.zeros((len(kept), len(grouping.sizes)))
@@ -59,15 +58,16 @@ def test_levels_are_groups_of_states_with_their_mean_transitions(seed, gamma):
         np.testing.assert_allclose(P, expected, rtol=0, atol=4 * np.finfo(np.float32).eps)  # levels are in float32
 
 
-@given(seeds(), st.sampled_from([0.5, 0.9, 0.99, 0.9999]))
+@given(seeds(), st.sampled_from([0.5, 0.9, 0.99, 0.9999]), st.booleans())
 @settings(max_examples=25)
-def test_corrections_leave_what_they_say(seed, gamma):
+def test_corrections_leave_what_they_say(seed, gamma, shared):
     mdp = drawn(seed, gamma)
     rng = np.random.default_rng(seed)
-    levels, successors, weights, P = prepared(mdp, gamma, rng)
+    levels, P = prepared(mdp, gamma, rng, shared)
+    e = np.empty(mdp.n_states)
     M, left = np.eye(mdp.n_states) - gamma * P, rng.standard_normal(mdp.n_states)
     for _ in range(4):
-        e, largest = levels.solve(successors, weights, left, 0.0)
+        largest = levels.solve(left, e, 0.0)
         rest = left - M @ e
         assert abs(abs(rest).max() - largest) <= 16 * EPS * (abs(e).max() + abs(left).max())
         left = rest
