@@ -55,10 +55,11 @@ class Multilevel:
         few = len(weights) * n_actions <= len(kinds)
         self.table: Rough | None = weights.reshape(-1, width).astype(np.float32) if few else None
         parts: list[Grouping] = []
-        strength: Rough = weights.sum(axis=1, dtype=np.float32)[kinds]
-        while (found := _group(successors, strength)) is not None:
+        strength: Rough = weights.sum(axis=1, dtype=np.float32)
+        while (found := _group(successors, kinds, strength)) is not None:
             parts.append(found)
-            successors, strength = found.successors, _gathered(strength[:, None], EACH, found)[:, 0]
+            strength = _gathered(strength[:, None], kinds, found)[:, 0]
+            successors, kinds = found.successors, EACH
         n = np.array([len(g.groups) for g in parts] + [len(successors)], np.int64)
         b = np.array([0] + [g.successors.shape[1] for g in parts], np.int64)
         rows = np.concatenate([[0], np.cumsum(n)[:-1]])
@@ -90,8 +91,8 @@ class Multilevel:
     def follow(self, policy: Ints) -> None:
         """The rows of a policy, int[S], at every level."""
         n_actions, width = self.weights.shape[1:]
-        index = np.multiply(self.kinds, n_actions, dtype=np.uint32)
-        index += policy.astype(np.uint32)
+        index = np.empty(len(policy), np.uint32)
+        kernels.rows_of(self.kinds, policy, n_actions, index)
         self.exact = Rows(self.successors, index, self.weights.reshape(-1, width))
         if self.table is not None:
             self.rough = Rows(self.successors, index, self.table)
@@ -173,19 +174,19 @@ class Multilevel:
             v += e
 
 
-def _group(successors: Unsigned, strength: Rough) -> Grouping | None:
+def _group(successors: Unsigned, index: Unsigned, strength: Rough) -> Grouping | None:
     """States by fours: pairs of pairs; None where they do not get much fewer."""
-    moves = ((successors != np.arange(len(successors), dtype=np.uint32)[:, None]) & (strength > 0)).any(axis=1)
-    groups = np.where(moves, 0, kernels.ALONE).astype(np.uint32)
-    count = kernels.pair(successors, strength, groups)
+    groups = np.empty(len(successors), np.uint32)
+    moving = kernels.movers(successors, index, strength, groups)
+    count = kernels.pair(successors, index, strength, groups)
     pairs = _connected(successors, groups, count)
     if pairs is None:
         return None
-    again = np.zeros(count, np.uint32)
-    fours = kernels.pair(pairs.successors, _gathered(strength[:, None], EACH, pairs)[:, 0], again)
-    groups = np.where(moves, again[np.where(moves, groups, 0)], kernels.ALONE).astype(np.uint32) if count else groups
-    found = _connected(successors, groups, fours)
-    return found if found is not None and fours and fours < SHRINKS * moves.sum() else None
+    further = np.zeros(count, np.uint32)
+    fours = kernels.pair(pairs.successors, EACH, _gathered(strength[:, None], index, pairs)[:, 0], further)
+    kernels.join(groups, further)
+    del pairs, further  # memory that is worth having
+    return _connected(successors, groups, fours) if 0 < fours < SHRINKS * moving else None
 
 
 def _connected(successors: Unsigned, groups: Unsigned, count: int) -> Grouping | None:

@@ -27,12 +27,47 @@ SHORT, STAR, WIDE = (0,) * 4, (0,) * 5, (0,) * 9  # widths with loops of their o
 WIDTHS = (len(SHORT), len(STAR), len(WIDE))
 
 
+@fast_kernel
+def place(index: Unsigned, s: int) -> Any:
+    """The row of a state."""
+    return U(index[s]) if index.size > 0 else U(s)
+
+
+@fast_kernel
+def rows_of(kinds: Unsigned, policy: Ints, n_actions: int, index: Unsigned) -> None:
+    """The rows of a policy's actions among those of all kinds and actions."""
+    for s in range(index.size):
+        index[s] = U(kinds[s]) * U(n_actions) + U(policy[s])
+
+
 @kernel
-def pair(successors: Unsigned, strength: Rough, groups: Unsigned) -> int:
+def movers(successors: Unsigned, index: Unsigned, strength: Rough, groups: Unsigned) -> int:
+    """How many states move at all; `groups` is 0 for them, and `ALONE` for the others."""
+    n, b = successors.shape
+    count = 0
+    for s in range(n):
+        row, moves = place(index, s), False
+        for j in range(b):
+            moves |= successors[s, j] != s and strength[row, j] > 0
+        groups[s] = U(0) if moves else ALONE
+        count += moves
+    return count
+
+
+@kernel
+def join(groups: Unsigned, further: Unsigned) -> None:
+    """Groups of groups."""
+    for s in range(groups.size):
+        if groups[s] != ALONE:
+            groups[s] = further[groups[s]]
+
+
+@kernel
+def pair(successors: Unsigned, index: Unsigned, strength: Rough, groups: Unsigned) -> int:
     """Put each state together with its strongest neighbour that is free, or into the group of its strongest one.
 
-    `strength`[S, b] is how likely a state moves to each successor; both directions count.  States that are `ALONE` stay
-    so.  Returns the number of groups.
+    `strength`[rows, b] is how likely a state moves to each successor; both directions count.  States that are `ALONE`
+    stay so.  Returns the number of groups.
     """
     n, b = successors.shape
     free = np.ones(n, np.bool_)
@@ -45,10 +80,10 @@ def pair(successors: Unsigned, strength: Rough, groups: Unsigned) -> int:
             t = successors[s, j]
             if t == s or groups[t] == ALONE:
                 continue
-            weight = strength[s, j]
+            weight = strength[place(index, s), j]
             for k in range(b):
                 if successors[t, k] == s:
-                    weight += strength[t, k]
+                    weight += strength[place(index, t), k]
             if free[t] and weight > best:
                 best, mate = weight, t
             if not free[t] and weight > joined:
@@ -170,12 +205,6 @@ def stay(
                 stays += weights[row, a, j]
             best = max(best, r[s, a] / (1 - gamma * stays))
         out[s] = best
-
-
-@fast_kernel
-def place(index: Unsigned, s: int) -> Any:
-    """The row of a state."""
-    return U(index[s]) if index.size > 0 else U(s)
 
 
 @fast_kernel
