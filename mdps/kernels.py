@@ -40,7 +40,7 @@ class Greedy(NamedTuple):
     lead: Array  # [S], drift at which the state must be looked at again
     successors: Unsigned  # [S, width]
     weights: Array  # [S, width]; with width 0, rows are so long that they are read where they lie
-    reward: Array  # [S]
+    reward: Array  # [S], or empty with union rows, whose sweeps read those of all actions
     kinds: Unsigned  # [S], or empty: of union rows, whose weights[kinds * A, width] are those of every action
     n_actions: int
 
@@ -177,7 +177,7 @@ def improve_union(
             total, row = 0.0, row_of(greedy, s)
             for j in range(b):
                 total += greedy.weights[row, j] * x[j]
-            best = greedy.reward[s] + gamma * total
+            best = r[s, U(greedy.policy[s])] + gamma * total
         else:
             arg, best, second = 0, -np.inf, -np.inf
             for a in range(len(each) or r.shape[1]):
@@ -189,7 +189,7 @@ def improve_union(
                 arg = a if q > best else arg
                 best = max(best, q)
             changed += greedy.policy[s] != arg
-            greedy.policy[s], greedy.reward[s], greedy.lead[s] = arg, r[s, arg], best - second - margin + drift
+            greedy.policy[s], greedy.lead[s] = arg, best - second - margin + drift
         out[s] = best
         d = best - v[s]
         low, high = min(low, d), max(high, d)
@@ -256,7 +256,7 @@ def evaluate_short(
 
 @fast_kernel
 def evaluate_union(
-    greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, start: int, stop: int
+    r: Array, greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, start: int, stop: int
 ) -> tuple[float, float, int]:
     """:func:`evaluate_short` for union rows."""
     low, high = np.inf, -np.inf
@@ -264,7 +264,7 @@ def evaluate_union(
         total, row = 0.0, row_of(greedy, s)
         for j in range(len(width)):
             total += greedy.weights[row, j] * v[greedy.successors[s, j]]
-        out[s] = greedy.reward[s] + gamma * total
+        out[s] = r[s, U(greedy.policy[s])] + gamma * total
         d = out[s] - v[s]
         low, high = min(low, d), max(high, d)
     return low, high, 0

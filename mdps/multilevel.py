@@ -10,6 +10,8 @@ what it is worth is told by their residual, and it takes half of the memory.
 
 from __future__ import annotations
 
+from math import prod
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +27,7 @@ SHRINKS = 0.7  # of the states at most make up the next level
 VISITS = 2  # of a level for each of the finer one
 CYCLES = 12  # for a policy at most, since it will change
 LOOSE = 0.1  # of the residual may be left by them
+LARGE = 100_000  # bytes
 ROUNDS = 10  # of policy iteration at a coarser level
 ENOUGH = 0.03  # of its first residual may be left by them: values between the levels differ by more
 
@@ -73,10 +76,11 @@ class Multilevel:
             np.concatenate([np.empty(0, np.uint32)] + [g.successors.ravel() for g in parts]),
             np.empty(int((n * b).sum()), np.float32),
             np.concatenate([g.groups for g in parts] + [np.zeros(n[-1], np.uint32)]),
-            np.concatenate([np.ones(n[0], np.float32)] + [g.sizes for g in parts]),
+            np.concatenate([np.empty(0, np.float32)] + [g.sizes for g in parts]),
             np.empty(size, np.float32),
             np.empty(size, np.float32),
             np.empty(size, np.float32),
+            int(n[0]),
         )
         self.groupings = [self._shared(level, slots) for level, (_, slots, _, _) in enumerate(parts)]
 
@@ -86,7 +90,7 @@ class Multilevel:
         row, below, end = int(levels.rows[level]), int(levels.rows[level + 1]), int(levels.n[level + 1])
         entry, b = int(levels.entries[level + 1]), int(levels.b[level + 1])
         successors = levels.successors[entry : entry + end * b].reshape(end, b)
-        return Grouping(levels.groups[row:below], slots, levels.sizes[below : below + end], successors)
+        return Grouping(levels.groups[row:below], slots, levels.sizes[below - levels.first :][:end], successors)
 
     def follow(self, policy: Ints) -> None:
         """The rows of a policy, int[S], at every level."""
@@ -121,7 +125,7 @@ class Multilevel:
         part = levels._replace(
             n=levels.n[level:], b=levels.b[level:], rows=levels.rows[level:], entries=levels.entries[level:]
         )
-        largest = float(abs(d).max())
+        largest = float(max(-d.min(), d.max()))  # unlike abs, without a copy
         scale = largest if 0.0 < largest < np.inf else 1.0
         residual = levels.d[row : row + n]
         kernels.alone(*exact, gamma, levels.pivot[row : row + n], d, e)
@@ -138,7 +142,7 @@ class Multilevel:
         successors = self.successors
         for grouping in self.groupings:
             means, (groups, _, sizes, _) = np.empty((len(grouping.sizes), r.shape[1])), grouping
-            known = np.empty(len(groups))
+            known = np.empty(len(groups)) if ladder else out
             kernels.stay(kinds, weights, r, self.gamma, groups, none, known)
             kernels.rewards(successors, kinds, weights, r, self.gamma, groups, sizes, known, means)
             if not np.isfinite(means.max(axis=1)).all():
@@ -192,7 +196,7 @@ def _group(successors: Unsigned, index: Unsigned, strength: Rough) -> Grouping |
 def _connected(successors: Unsigned, groups: Unsigned, count: int) -> Grouping | None:
     slots, sizes = np.empty(successors.shape, np.uint8), np.empty(count, np.float32)
     for limit in (WIDEST // 4, WIDEST):  # few have more than the first
-        coarse = np.empty((count, limit), np.uint32)
+        coarse = _lent((count, limit), np.uint32)
         width = kernels.connect(successors, groups, count, coarse, slots, sizes)
         if width <= limit:
             width = next((w for w in kernels.WIDTHS if w >= width), width)
@@ -202,6 +206,12 @@ def _connected(successors: Unsigned, groups: Unsigned, count: int) -> Grouping |
 
 def _gathered(weights: Rough, kinds: Unsigned, grouping: Grouping) -> Rough:
     count, width = grouping.successors.shape
-    out = np.empty((count, weights.shape[1], width), np.float32)
+    out = _lent((count, weights.shape[1], width), np.float32)
     kernels.gather(weights, kinds, *grouping[:3], out)
     return out
+
+
+def _lent(shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array whose memory the system has back as soon as it is dropped; a heap would keep it in pieces."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    return np.ndarray(shape, dtype, mmap(-1, size)) if size >= LARGE else np.empty(shape, dtype)

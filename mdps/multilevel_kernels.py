@@ -389,10 +389,11 @@ class Levels(NamedTuple):
     successors: Unsigned  # [entries]
     weights: Rough  # [entries]
     groups: Unsigned  # [rows]
-    sizes: Rough  # [rows]
+    sizes: Rough  # [rows], of groups, so without those of the finest
     pivot: Rough  # [rows]
     d: Rough  # [rows]
     x: Rough  # [rows]
+    first: int  # rows of the finest level of all
 
 
 @fast_kernel
@@ -426,7 +427,7 @@ def cycle(
             coarse = levels.x[below : below + levels.n[level + 1]]
             if descending:
                 smooth(to, at, w, rate, pivot, d, x, False)
-                sizes = levels.sizes[below : below + coarse.size]
+                sizes = levels.sizes[below - levels.first :][: coarse.size]
                 restrict(to, at, w, rate, d, x, groups, sizes, levels.d[below : below + coarse.size])
                 coarse[:] = 0.0
                 done[level + 1] = 0

@@ -115,8 +115,9 @@ class Sweeps:
         """One sweep of the policy."""
         shared = (self.greedy, self.gamma, v, out)
         if self.fixed_width:
-            kernel = kernels.evaluate_union if self.union else kernels.evaluate_short
-            return self._spread(kernel, *shared, self.width)
+            if self.union:
+                return self._spread(kernels.evaluate_union, self.r, *shared, self.width)
+            return self._spread(kernels.evaluate_short, *shared, self.width)
         if self.mdp.is_sparse:
             rows = (*self._rows(), self.mdp.n_actions)
             return self._spread(kernels.evaluate_csr, *rows, *shared)
@@ -226,7 +227,7 @@ def _copied(mdp: FiniteMDP) -> int:
 
 def _nothing_chosen(mdp: FiniteMDP, width: int, union: Union | None) -> Greedy:
     S, A = mdp.r.shape
-    policy, lead, reward = np.full(S, -1, np.int32), np.zeros(S), np.zeros(S)
+    policy, lead = np.full(S, -1, np.int32), np.zeros(S)
     if union:
-        return Greedy(policy, lead, union.successors, union.weights.reshape(-1, width), reward, union.kinds, A)
-    return Greedy(policy, lead, np.zeros((S, width), np.uint32), np.zeros((S, width)), reward, kernels.EACH, A)
+        return Greedy(policy, lead, union.successors, union.weights.reshape(-1, width), np.empty(0), union.kinds, A)
+    return Greedy(policy, lead, np.zeros((S, width), np.uint32), np.zeros((S, width)), np.zeros(S), kernels.EACH, A)
