@@ -46,7 +46,7 @@ class Rows(NamedTuple):
 
     successors: Unsigned  # [S, b]
     index: Unsigned
-    weights: Array
+    weights: Rough  # the caller's own in float64
 
 
 class Multilevel:
@@ -116,7 +116,7 @@ class Multilevel:
         kernels.pivots(*rows, self.gamma, levels.pivot[int(levels.rows[-1]) :])
 
     def solve(self, d: Array, e: Array, tol: float) -> float:
-        """Fill `e` with about the solution of (I - gamma P) e = d for the policy of :meth:`follow`; what is left of d."""
+        """Fill `e` with about the solution of (I - gamma P) e = d for the policy of :meth:`follow`; what is left."""
         return self._solve(self.exact, self.rough, d, e, tol, 0)
 
     def _solve(self, exact: Rows, rough: Rows, d: Array, e: Array, tol: float, level: int) -> float:
@@ -134,12 +134,13 @@ class Multilevel:
         return kernels.residual(*exact, gamma, d, e, scale, residual)  # anew, since what is kept up to date drifts
 
     def start(self, r: Array, out: Array) -> bool:
-        """Fill `out` with values from the MDPs whose states are the groups, from the coarsest to the second finest level.
+        """Fill `out` with values from the MDPs whose states are the groups, the coarsest first.
 
         A group has the actions that all of its members have; False if one has none, or if there are no groups.
         """
-        kinds, weights, ladder, none = self.kinds, self.weights, [], np.empty(0)
-        successors = self.successors
+        successors, kinds, none = self.successors, self.kinds, np.empty(0)
+        weights: Rough = self.weights
+        ladder: list[tuple[Unsigned, Rough, Array, Unsigned]] = []
         for grouping in self.groupings:
             means, (groups, _, sizes, _) = np.empty((len(grouping.sizes), r.shape[1])), grouping
             known = np.empty(len(groups)) if ladder else out

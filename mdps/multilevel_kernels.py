@@ -28,7 +28,7 @@ WIDTHS = (len(SHORT), len(STAR), len(WIDE))
 
 
 @fast_kernel
-def place(index: Unsigned, s: int) -> Any:
+def place(index: Unsigned, s: Any) -> Any:
     """The row of a state."""
     return U(index[s]) if index.size > 0 else U(s)
 
@@ -190,10 +190,8 @@ def rewards(
 
 
 @fast_kernel
-def stay(
-    kinds: Unsigned, weights: Rough, r: Array, gamma: float, groups: Unsigned, coarse: Array, out: Array
-) -> None:
-    """The optimal values of states `ALONE`, which no action leaves, and those of its group, coarse[groups], for each other."""
+def stay(kinds: Unsigned, weights: Rough, r: Array, gamma: float, groups: Unsigned, coarse: Array, out: Array) -> None:
+    """The optimal value of each state `ALONE`, which no action leaves; else that of its group, coarse[groups], or 0."""
     for s in range(groups.size):
         if groups[s] != ALONE:
             out[s] = coarse[groups[s]] if coarse.size > 0 else 0.0

@@ -131,8 +131,11 @@ def _modify(
     max_sweeps: int,
     patience: float,
 ) -> tuple[Solution, bool]:
-    """Modified policy iteration; False with what there is once it would take more than `patience` sweeps yet."""
-    v, tv = sweeps.vector(start), sweeps.vector(start)
+    """Modified policy iteration; False with values, and no policy, once it would take more than `patience` sweeps yet.
+
+    `start` may be overwritten.
+    """
+    v, tv = sweeps.vector(start), sweeps.vector(np.empty_like(start))
     used, progress = 0, Progress(mdp, tol)
     enough = 0.7 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)  # a third of the span that certifies tol
     while True:
@@ -149,7 +152,7 @@ def _modify(
         if not hopeful:
             change = sweeps.improve(v, tv)
             low, high, _ = progress.bounds(change.low, change.high, sweeps.slack)
-            return middle(sweeps.host(tv), sweeps.policy, low, high, used + 1), False
+            return middle(sweeps.host(tv), np.empty(0, np.int64), low, high, used + 1), False
 
 
 def _evaluate(
@@ -302,10 +305,9 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, dev
     work = DeviceSweeps(mdp, mdp.gamma, there) if there else sweeps
     solution, arrived = _modify(mdp, work, v, tol, depth=DEPTH, max_sweeps=1_000_000, patience=PATIENCE)
     if not arrived:
-        v, used = solution.v, solution.iterations
-        del solution  # its policy is of no use any more, and holds memory
+        v = solution.v
         found = _accelerate(mdp, sweeps, v, tol, max_iterations=10_000)
-        solution = found._replace(iterations=used + found.iterations)
+        solution = found._replace(iterations=solution.iterations + found.iterations)
     return _within(tol, solution, "iterations")
 
 

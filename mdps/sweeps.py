@@ -76,8 +76,8 @@ class Sweeps:
         return self.greedy.policy.astype(np.int64)
 
     def vector(self, v: Array) -> Array:
-        """A copy of `v`, for :meth:`improve` and :meth:`evaluate`."""
-        return v.copy()
+        """`v` as :meth:`improve` and :meth:`evaluate` take it."""
+        return v
 
     def host(self, v: Array) -> Array:
         """The array behind such a vector."""
@@ -131,17 +131,18 @@ class Sweeps:
         if not self.mdp.is_sparse:
             return
         n, count = self.mdp.n_states, max(1, min(self.mdp.n_states // PART, PARTS))
+        kernel: Callable[..., None] = kernels.gauss_seidel_union if self.union else kernels.gauss_seidel_csr
         old = v.copy() if count > 1 else v
         shared = (self.r, self.gamma, v, old, backward)
         side = kernels.ABREAST if self.union else 1  # blocks that no threads part
 
         def work(first: int, last: int) -> None:
             if self.union:
-                part = side * first, min(side * last, count)
-                kernels.gauss_seidel_union(*self.union, *shared, self.width, self.each, count, *part)
+                blocks = count, side * first, min(side * last, count)
+                kernel(*self.union, *shared, self.width, self.each, *blocks)
                 return
             for part in range(first, last):
-                kernels.gauss_seidel_csr(*self._rows(), *shared, n * part // count, n * (part + 1) // count)
+                kernel(*self._rows(), *shared, n * part // count, n * (part + 1) // count)
 
         spread(work, -(-count // side), self.threads)
 

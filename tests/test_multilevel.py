@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,3 +94,22 @@ def test_a_grid_takes_few_iterations(gamma):
     residual = abs((mdp.r + gamma * mdp.expect(found.v))[mdp.actions.all(axis=1)].max(axis=1) - found.v[:-1]).max()
     assert found.iterations <= 14
     assert residual <= 2e-6
+
+
+MEMORY = """
+from claimlab.experiments.benchmarks.instances import frozen, nbytes, transitions
+from claimlab.experiments.benchmarks.solvers.protocol import Timed
+from claimlab.mdps import TabularMDP, solve
+
+instance = frozen(200, 0.08, seed=3)
+mdp = TabularMDP(transitions(instance), instance["r"], 0.99)
+Timed(solve, mdp, 1e-6).forget()  # compiles
+peak = Timed(solve, mdp, 1e-6).peak
+assert peak is None or peak <= nbytes(instance), peak / nbytes(instance)
+"""
+
+
+def test_a_grid_is_solved_in_twice_its_own_memory():
+    """The rise while solving, of a process of its own, whose heap nothing else has cut up; None where none is told."""
+    found = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
