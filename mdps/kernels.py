@@ -34,6 +34,8 @@ U = np.uint64  # arithmetic between signed and unsigned 64-bit numbers would be 
 LARGEST = float(np.finfo(np.float64).max)
 Width = tuple[int, ...]
 AHEAD = 512  # entries of rows that are on their way
+EACH = np.empty(0, np.uint32)  # kinds, where each state is one
+ABREAST = 2  # blocks of a Gauss-Seidel sweep that one thread takes at a time
 
 
 class Greedy(NamedTuple):
@@ -43,7 +45,15 @@ class Greedy(NamedTuple):
     lead: Array  # [S], drift at which the state must be looked at again; minus infinity before the first sweep
     successors: Unsigned  # [S, width]
     weights: Array  # [S, width]; with width 0, rows are so long that they are read where they lie
-    reward: Array  # [S]
+    reward: Array  # [S], or empty with union rows, whose sweeps read those of all actions
+    kinds: Unsigned  # [S], or empty: of union rows, whose weights[kinds * A, width] are those of every action
+    n_actions: int
+
+
+@fast_kernel
+def row_of(greedy: Greedy, s: int) -> Any:
+    """Where the greedy action of `s` has its weights."""
+    return U(greedy.kinds[s]) * U(greedy.n_actions) + U(greedy.policy[s]) if greedy.kinds.size > 0 else U(s)
 
 
 @fast_kernel
@@ -218,19 +228,23 @@ def improve_union(
     start: int,
     stop: int,
 ) -> tuple[float, float, int]:
-    """:func:`improve_csr` for successors int[S, width], kinds int[S] and weights float[kinds, A, width]."""
+    """:func:`improve_csr` for successors int[S, width], kinds int[S] and weights float[kinds, A, width].
+
+    Without branches but one: on a grid neither the greedy action nor whether it has changed can be foretold.
+    """
     b, x = len(width), np.empty(len(width))
     low, high, changed, finite = np.inf, -np.inf, 0, True
     for s in range(start, stop):
+        kind = kinds[s]
         for j in range(b):
             x[j] = v[successors[s, j]]
         if greedy.lead[s] > drift:
-            total = 0.0
+            total, row = 0.0, row_of(greedy, s)
             for j in range(b):
-                total += greedy.weights[s, j] * x[j]
-            best = greedy.reward[s] + gamma * total
+                total += greedy.weights[row, j] * x[j]
+            best = r[s, U(greedy.policy[s])] + gamma * total
         else:
-            arg, best, second, kind = 0, -np.inf, -np.inf, kinds[s]
+            arg, best, second = 0, -np.inf, -np.inf
             for a in range(len(each) or r.shape[1]):
                 total = 0.0
                 for j in range(b):
@@ -239,10 +253,8 @@ def improve_union(
                 second = max(second, min(q, best))
                 arg = a if q > best else arg
                 best = max(best, q)
-            if _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift):
-                changed += 1
-                for j in range(b):
-                    greedy.weights[s, j] = weights[kind, arg, j]
+            changed += greedy.policy[s] != arg
+            greedy.policy[s], greedy.lead[s] = arg, best - second - margin + drift
         out[s] = best
         d = best - v[s]
         low, high = min(low, d), max(high, d)
@@ -323,10 +335,26 @@ def _evaluate_row(
 @fast_kernel
 def _mean(greedy: Greedy, v: Array, width: Width, s: int) -> float:
     """Of `v` after a step of the policy from `s`."""
-    total = 0.0
+    total, row = 0.0, row_of(greedy, s)
     for j in range(len(width) or greedy.weights.shape[1]):
-        total += greedy.weights[s, j] * v[greedy.successors[s, j]]
+        total += greedy.weights[row, j] * v[greedy.successors[s, j]]
     return total
+
+
+@fast_kernel
+def evaluate_union(
+    r: Array, greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, start: int, stop: int
+) -> tuple[float, float, int]:
+    """:func:`evaluate_short` for union rows."""
+    low, high = np.inf, -np.inf
+    for s in range(start, stop):
+        total, row = 0.0, row_of(greedy, s)
+        for j in range(len(width)):
+            total += greedy.weights[row, j] * v[greedy.successors[s, j]]
+        out[s] = r[s, U(greedy.policy[s])] + gamma * total
+        d = out[s] - v[s]
+        low, high = min(low, d), max(high, d)
+    return low, high, 0
 
 
 @fast_kernel
@@ -427,23 +455,36 @@ def gauss_seidel_union(
     backward: bool,
     width: Width,
     each: Width,
-    start: int,
-    stop: int,
+    count: int,
+    first: int,
+    last: int,
 ) -> None:
-    """:func:`gauss_seidel_csr` for union rows."""
-    b, x, first, size = len(width), np.empty(len(width)), U(start), U(stop - start)
-    for i in range(stop - start):
-        s, best = (stop - 1 - i if backward else start + i), -np.inf
-        kind = kinds[s]
-        for j in range(b):
-            t = U(successors[s, j])
-            x[j] = v[t] if t - first < size else old[t]
-        for a in range(len(each) or r.shape[1]):
-            total = 0.0
-            for j in range(b):
-                total += weights[kind, a, j] * x[j]
-            best = max(best, r[s, a] + gamma * total)
-        v[s] = best
+    """:func:`gauss_seidel_csr` for union rows, on some of `count` blocks.
+
+    `ABREAST` blocks go side by side, since each state has to wait for the one before it.
+    """
+    n, b, x = r.shape[0], len(width), np.empty(len(width))
+    starts, sizes = np.empty(ABREAST, np.uint64), np.empty(ABREAST, np.uint64)
+    for part in range(first, last, ABREAST):
+        for block in range(ABREAST):
+            starts[block] = U(n * min(part + block, last) // count)
+            sizes[block] = U(n * min(part + block + 1, last) // count) - starts[block]
+        for i in range(sizes.max()):
+            for block in range(ABREAST):
+                start, size = starts[block], sizes[block]
+                if i >= size:
+                    continue
+                s, best = start + (size - U(1) - i if backward else i), -np.inf
+                kind = kinds[s]
+                for j in range(b):
+                    t = U(successors[s, j])
+                    x[j] = v[t] if t - start < size else old[t]
+                for a in range(len(each) or r.shape[1]):
+                    total = 0.0
+                    for j in range(b):
+                        total += weights[kind, a, j] * x[j]
+                    best = max(best, r[s, a] + gamma * total)
+                v[s] = best
 
 
 @fast_kernel
