@@ -327,15 +327,15 @@ def evaluate_short(
 def _evaluate_row(
     greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, s: int, low: float, high: float
 ) -> tuple[float, float]:
-    out[s] = greedy.reward[s] + gamma * _mean(greedy, v, width, s)
+    out[s] = greedy.reward[s] + gamma * _mean(greedy, v, width, s, s)
     d = out[s] - v[s]
     return min(low, d), max(high, d)
 
 
 @fast_kernel
-def _mean(greedy: Greedy, v: Array, width: Width, s: int) -> float:
-    """Of `v` after a step of the policy from `s`."""
-    total, row = 0.0, row_of(greedy, s)
+def _mean(greedy: Greedy, v: Array, width: Width, s: int, row: Any) -> float:
+    """Of `v` after a step of the policy from `s`, which has its weights in `row`."""
+    total = 0.0
     for j in range(len(width) or greedy.weights.shape[1]):
         total += greedy.weights[row, j] * v[greedy.successors[s, j]]
     return total
@@ -687,12 +687,12 @@ def product(
         if ahead > 0:
             for s in range(begin, end):
                 _ask_for(successors, weights, s * b + ahead, b)
-                out[s] = x[s] - gamma * _mean(greedy, x, width, s)
+                out[s] = x[s] - gamma * _mean(greedy, x, width, s, row_of(greedy, s))
                 along += out[s] * other[s]
                 square += out[s] * out[s]
         else:
             for s in range(begin, end):
-                out[s] = x[s] - gamma * _mean(greedy, x, width, s)
+                out[s] = x[s] - gamma * _mean(greedy, x, width, s, row_of(greedy, s))
                 along += out[s] * other[s]
                 square += out[s] * out[s]
         sums[block, 0], sums[block, 1] = along, square

@@ -120,7 +120,7 @@ class Sweeps:
         shared = (self.greedy, self.gamma, v, out)
         if self.fixed_width:
             if self.union:
-                return self._spread(kernels.evaluate_union, *shared, self.width)
+                return self._spread(kernels.evaluate_union, self.r, *shared, self.width)
             return self._spread(kernels.evaluate_short, *shared, self.width, self.ahead)
         if self.mdp.is_sparse:
             rows = (*self._rows(), self.mdp.n_actions)
@@ -232,7 +232,7 @@ def _copied(mdp: FiniteMDP) -> int:
 
 def _nothing_chosen(mdp: FiniteMDP, width: int, union: Union | None) -> Greedy:
     S, A = mdp.r.shape
-    policy, lead = np.full(S, -1, np.int32), np.zeros(S)
+    policy, lead = np.full(S, -1, np.int32), np.full(S, -np.inf)
     if union:
         return Greedy(policy, lead, union.successors, union.weights.reshape(-1, width), np.empty(0), union.kinds, A)
     return Greedy(policy, lead, np.zeros((S, width), np.uint32), np.zeros((S, width)), np.zeros(S), kernels.EACH, A)
