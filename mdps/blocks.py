@@ -119,7 +119,7 @@ def _transpose(typing: Any, x: Any, start: Any, step: Any, last: Any, out: Any, 
 
 
 def _prefetch(typing: Any, x: Any, at: Any) -> Any:
-    """Have the cache line of entry `at` of `x`, a contiguous float[n], in the cache of second level soon.
+    """Have the cache line of entry `at` of `x`, a contiguous array of one axis, in the cache of second level soon.
 
     Nothing happens beyond the end of `x`.
     """

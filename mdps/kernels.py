@@ -14,6 +14,9 @@ What makes a sweep cheap is the *lead* of the greedy action over the second best
 action values of a state change by the rows' means of x, so their differences change by at most the span of x (times
 gamma, see :meth:`claimlab.mdps.sweeps.Sweeps.improve`).  As long as the sum of these spans, the `drift`, has not used
 up the lead, the same action is greedy, for sure, and the sweep reads that action's row only.
+
+Rows that do not fit the cache are *asked for* some hundred entries before they are needed: waiting for the values of
+successors, which lie anywhere, keeps the processor from looking that far ahead by itself.
 """
 
 from __future__ import annotations
@@ -23,22 +26,34 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from claimlab.checks import Array, Ints
+from claimlab.mdps.blocks import prefetch
 from claimlab.native import fast_kernel, kernel
 
 Unsigned = Any  # uint32 or uint64 array
 U = np.uint64  # arithmetic between signed and unsigned 64-bit numbers would be in floating point
 LARGEST = float(np.finfo(np.float64).max)
 Width = tuple[int, ...]
+AHEAD = 512  # entries of rows that are on their way
+EACH = np.empty(0, np.uint32)  # kinds, where each state is one
+ABREAST = 2  # blocks of a Gauss-Seidel sweep that one thread takes at a time
 
 
 class Greedy(NamedTuple):
     """The greedy policy of a sweep and its rows, kept together for the sweeps that follow."""
 
     policy: Any  # int32[S]; -1 before the first sweep
-    lead: Array  # [S], drift at which the state must be looked at again
+    lead: Array  # [S], drift at which the state must be looked at again; minus infinity before the first sweep
     successors: Unsigned  # [S, width]
     weights: Array  # [S, width]; with width 0, rows are so long that they are read where they lie
-    reward: Array  # [S]
+    reward: Array  # [S], or empty with union rows, whose sweeps read those of all actions
+    kinds: Unsigned  # [S], or empty: of union rows, whose weights[kinds * A, width] are those of every action
+    n_actions: int
+
+
+@fast_kernel
+def row_of(greedy: Greedy, s: int) -> Any:
+    """Where the greedy action of `s` has its weights."""
+    return U(greedy.kinds[s]) * U(greedy.n_actions) + U(greedy.policy[s]) if greedy.kinds.size > 0 else U(s)
 
 
 @fast_kernel
@@ -53,23 +68,37 @@ def improve_csr(
     drift: float,
     margin: float,
     greedy: Greedy,
+    used: int,
     width: Width,
     each: Width,
     start: int,
     stop: int,
 ) -> tuple[float, float, int]:
-    """The optimality operator; its least and largest change of `v`, and the number of states whose action changed."""
+    """The optimality operator; its least and largest change of `v`, and the number of states whose action changed.
+
+    `used` is how many of all states must be looked at; if that is 0 or all of them, they come in order.
+    """
     n_actions, b = (len(each) or r.shape[1]), U(len(width))
     low, high, changed, finite = np.inf, -np.inf, 0, True
-    for s in range(start, stop):
-        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
+    in_order, looked, order = used % v.size == 0, (stop - start if used else 0), np.empty(0, np.uint32)
+    if not in_order:
+        order, looked = _looked_at_first(greedy.lead, drift, start, stop)
+    soon = 1 + AHEAD * (indptr.size - 1) // (n_actions * max(indices.size, 1))
+    for i in range(stop - start):
+        s: Any = start + i if in_order else np.int64(order[i])
+        if i >= looked:
             best = _chosen(indptr, indices, data, gamma, v, greedy, width, s, n_actions)
         else:
+            if not in_order:
+                _ask_for_rows(indptr, indices, data, np.int64(order[min(i + soon, looked - 1)]), n_actions)
             arg, best, second = 0, -np.inf, -np.inf
             first = s * n_actions
             k: Any = U(indptr[first])
-            if len(width) > 0 and U(indptr[first + n_actions]) - k == U(n_actions) * b:
-                for a in range(n_actions):  # all rows of the state are full
+            full = len(width) > 0 and U(indptr[first + n_actions]) - k == U(n_actions) * b
+            if full:
+                for a in range(n_actions):
+                    if in_order:
+                        _ask_for(indices, data, np.int64(k) + AHEAD, len(width))
                     total = 0.0
                     for j in range(b):
                         total += data[k + j] * v[indices[k + j]]
@@ -80,26 +109,72 @@ def improve_csr(
                     best = max(best, q)
             else:
                 for a in range(n_actions):
+                    k = U(indptr[first + a])
+                    end: Any = U(indptr[first + a + 1])
+                    if in_order:
+                        _ask_for(indices, data, np.int64(k) + AHEAD, np.int64(end - k))
                     total = 0.0
-                    for k in range(U(indptr[first + a]), U(indptr[first + a + 1])):
-                        total += data[k] * v[indices[k]]
+                    for j in range(k, end):
+                        total += data[j] * v[indices[j]]
                     q = r[s, a] + gamma * total
                     second = max(second, min(q, best))  # no branch: which action is best cannot be foretold
                     arg = a if q > best else arg
                     best = max(best, q)
             if _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift):
                 changed += 1
-                if greedy.weights.shape[1] > 0:
-                    k = U(indptr[first + arg])
+                k = U(indptr[first + arg])
+                if full:
+                    for j in range(b):
+                        greedy.successors[s, j], greedy.weights[s, j] = indices[k + j], data[k + j]
+                else:
                     length = U(indptr[first + arg + 1]) - k
                     for j in range(U(greedy.weights.shape[1])):
                         greedy.successors[s, j] = indices[k + j] if j < length else 0
                         greedy.weights[s, j] = data[k + j] if j < length else 0.0
         out[s] = best
-        d = best - v[s]
+        d: Any = best - v[s]
         low, high = min(low, d), max(high, d)
         finite &= abs(d) <= LARGEST
     return (low, high, changed) if finite else (np.nan, np.nan, changed)
+
+
+@fast_kernel
+def used_up(lead: Array, drift: float) -> int:
+    """How many states must be looked at."""
+    count = 0
+    for s in range(lead.size):
+        count += not lead[s] > drift
+    return count
+
+
+@fast_kernel
+def _looked_at_first(lead: Array, drift: float, start: int, stop: int) -> tuple[Any, int]:
+    """The states in an order in which those that must be looked at come first, and their number.
+
+    Sorted without a branch, since which leads are used up cannot be foretold.
+    """
+    order, front, back = np.empty(stop - start, np.uint32), 0, stop - start
+    for s in range(start, stop):
+        settled = lead[s] > drift
+        order[front] = order[back - 1] = s
+        front += not settled
+        back -= settled
+    return order, front
+
+
+@fast_kernel
+def _ask_for_rows(indptr: Unsigned, indices: Unsigned, data: Array, s: Any, n_actions: int) -> None:
+    """Ask for all rows of a state, which is not the next one in memory, or as much of them as is worth it."""
+    k: Any = np.int64(indptr[s * n_actions])
+    _ask_for(indices, data, k, min(np.int64(indptr[(s + 1) * n_actions]) - k, AHEAD))
+
+
+@fast_kernel
+def _ask_for(indices: Unsigned, data: Array, k: Any, count: Any) -> None:
+    for j in range(k, k + count, 8):  # a cache line
+        prefetch(data, j)
+    for j in range(k, k + count, 16):
+        prefetch(indices, j)
 
 
 @fast_kernel
@@ -153,19 +228,23 @@ def improve_union(
     start: int,
     stop: int,
 ) -> tuple[float, float, int]:
-    """:func:`improve_csr` for successors int[S, width], kinds int[S] and weights float[kinds, A, width]."""
+    """:func:`improve_csr` for successors int[S, width], kinds int[S] and weights float[kinds, A, width].
+
+    Without branches but one: on a grid neither the greedy action nor whether it has changed can be foretold.
+    """
     b, x = len(width), np.empty(len(width))
     low, high, changed, finite = np.inf, -np.inf, 0, True
     for s in range(start, stop):
+        kind = kinds[s]
         for j in range(b):
             x[j] = v[successors[s, j]]
-        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
-            total = 0.0
+        if greedy.lead[s] > drift:
+            total, row = 0.0, row_of(greedy, s)
             for j in range(b):
-                total += greedy.weights[s, j] * x[j]
-            best = greedy.reward[s] + gamma * total
+                total += greedy.weights[row, j] * x[j]
+            best = r[s, U(greedy.policy[s])] + gamma * total
         else:
-            arg, best, second, kind = 0, -np.inf, -np.inf, kinds[s]
+            arg, best, second = 0, -np.inf, -np.inf
             for a in range(len(each) or r.shape[1]):
                 total = 0.0
                 for j in range(b):
@@ -174,10 +253,8 @@ def improve_union(
                 second = max(second, min(q, best))
                 arg = a if q > best else arg
                 best = max(best, q)
-            if _chooses(greedy, s, arg, r[s, arg], best - second - margin + drift):
-                changed += 1
-                for j in range(b):
-                    greedy.weights[s, j] = weights[kind, arg, j]
+            changed += greedy.policy[s] != arg
+            greedy.policy[s], greedy.lead[s] = arg, best - second - margin + drift
         out[s] = best
         d = best - v[s]
         low, high = min(low, d), max(high, d)
@@ -201,7 +278,7 @@ def improve_dense(
     """:func:`improve_csr` for P float[S, A, S]."""
     low, high, changed, finite = np.inf, -np.inf, 0, True
     for s in range(start, stop):
-        if greedy.policy[s] >= 0 and greedy.lead[s] > drift:
+        if greedy.lead[s] > drift:
             best = greedy.reward[s] + gamma * dot(P[s, greedy.policy[s]], v)
         else:
             arg, best, second = 0, -np.inf, -np.inf
@@ -228,15 +305,53 @@ def dot(p: Array, v: Array) -> float:
 
 @fast_kernel
 def evaluate_short(
-    greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, start: int, stop: int
+    greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, ahead: int, start: int, stop: int
 ) -> tuple[float, float, int]:
-    """One evaluation sweep of the greedy policy, from its rows of one width; its extreme changes of `v`."""
+    """One evaluation sweep of the greedy policy, from its rows of one width; its extreme changes of `v`.
+
+    Entries are asked for `ahead` of their use, unless that is 0.
+    """
     low, high, b = np.inf, -np.inf, len(width) or greedy.weights.shape[1]
+    successors, weights = greedy.successors.ravel(), greedy.weights.ravel()
+    if ahead > 0:
+        for s in range(start, stop):
+            _ask_for(successors, weights, s * b + ahead, b)
+            low, high = _evaluate_row(greedy, gamma, v, out, width, s, low, high)
+    else:
+        for s in range(start, stop):
+            low, high = _evaluate_row(greedy, gamma, v, out, width, s, low, high)
+    return low, high, 0
+
+
+@fast_kernel
+def _evaluate_row(
+    greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, s: int, low: float, high: float
+) -> tuple[float, float]:
+    out[s] = greedy.reward[s] + gamma * _mean(greedy, v, width, s, s)
+    d = out[s] - v[s]
+    return min(low, d), max(high, d)
+
+
+@fast_kernel
+def _mean(greedy: Greedy, v: Array, width: Width, s: int, row: Any) -> float:
+    """Of `v` after a step of the policy from `s`, which has its weights in `row`."""
+    total = 0.0
+    for j in range(len(width) or greedy.weights.shape[1]):
+        total += greedy.weights[row, j] * v[greedy.successors[s, j]]
+    return total
+
+
+@fast_kernel
+def evaluate_union(
+    r: Array, greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, start: int, stop: int
+) -> tuple[float, float, int]:
+    """:func:`evaluate_short` for union rows."""
+    low, high = np.inf, -np.inf
     for s in range(start, stop):
-        total = 0.0
-        for j in range(b):
-            total += greedy.weights[s, j] * v[greedy.successors[s, j]]
-        out[s] = greedy.reward[s] + gamma * total
+        total, row = 0.0, row_of(greedy, s)
+        for j in range(len(width)):
+            total += greedy.weights[row, j] * v[greedy.successors[s, j]]
+        out[s] = r[s, U(greedy.policy[s])] + gamma * total
         d = out[s] - v[s]
         low, high = min(low, d), max(high, d)
     return low, high, 0
@@ -340,23 +455,36 @@ def gauss_seidel_union(
     backward: bool,
     width: Width,
     each: Width,
-    start: int,
-    stop: int,
+    count: int,
+    first: int,
+    last: int,
 ) -> None:
-    """:func:`gauss_seidel_csr` for union rows."""
-    b, x, first, size = len(width), np.empty(len(width)), U(start), U(stop - start)
-    for i in range(stop - start):
-        s, best = (stop - 1 - i if backward else start + i), -np.inf
-        kind = kinds[s]
-        for j in range(b):
-            t = U(successors[s, j])
-            x[j] = v[t] if t - first < size else old[t]
-        for a in range(len(each) or r.shape[1]):
-            total = 0.0
-            for j in range(b):
-                total += weights[kind, a, j] * x[j]
-            best = max(best, r[s, a] + gamma * total)
-        v[s] = best
+    """:func:`gauss_seidel_csr` for union rows, on some of `count` blocks.
+
+    `ABREAST` blocks go side by side, since each state has to wait for the one before it.
+    """
+    n, b, x = r.shape[0], len(width), np.empty(len(width))
+    starts, sizes = np.empty(ABREAST, np.uint64), np.empty(ABREAST, np.uint64)
+    for part in range(first, last, ABREAST):
+        for block in range(ABREAST):
+            starts[block] = U(n * min(part + block, last) // count)
+            sizes[block] = U(n * min(part + block + 1, last) // count) - starts[block]
+        for i in range(sizes.max()):
+            for block in range(ABREAST):
+                start, size = starts[block], sizes[block]
+                if i >= size:
+                    continue
+                s, best = start + (size - U(1) - i if backward else i), -np.inf
+                kind = kinds[s]
+                for j in range(b):
+                    t = U(successors[s, j])
+                    x[j] = v[t] if t - start < size else old[t]
+                for a in range(len(each) or r.shape[1]):
+                    total = 0.0
+                    for j in range(b):
+                        total += weights[kind, a, j] * x[j]
+                    best = max(best, r[s, a] + gamma * total)
+                v[s] = best
 
 
 @fast_kernel
@@ -514,13 +642,13 @@ def correct(
     e[:] = 0.0
     rho, products, largest, sums = dot(d, d), 0, np.inf, np.empty((1, 2))
     while products < limit:
-        product(greedy, gamma, p, d, v, width, sums, 0, 1)
+        product(greedy, gamma, p, d, v, width, 0, sums, 0, 1)
         against = sums[0, 0]
         if against == 0.0 or rho == 0.0:
             break
         alpha = rho / against
         subtract(alpha, v, raw, 0, n)
-        product(greedy, gamma, raw, raw, t, width, sums, 0, 1)
+        product(greedy, gamma, raw, raw, t, width, 0, sums, 0, 1)
         omega = sums[0, 0] / sums[0, 1] if sums[0, 1] > 0.0 else 0.0
         advance(alpha, p, omega, t, d, x, raw, sums, 0, 1)
         rho_next, largest = sums[0]
@@ -539,19 +667,34 @@ def correct(
 
 @fast_kernel
 def product(
-    greedy: Greedy, gamma: float, x: Array, other: Array, out: Array, width: Width, sums: Array, first: int, last: int
+    greedy: Greedy,
+    gamma: float,
+    x: Array,
+    other: Array,
+    out: Array,
+    width: Width,
+    ahead: int,
+    sums: Array,
+    first: int,
+    last: int,
 ) -> None:
     r"""out = (I - \gamma P_\pi) x in blocks of states; sums[blocks, 2], its products with `other` and with itself."""
     n, b = x.size, len(width) or greedy.weights.shape[1]
+    successors, weights = greedy.successors.ravel(), greedy.weights.ravel()
     for block in range(first, last):
         along, square = 0.0, 0.0
-        for s in range(n * block // len(sums), n * (block + 1) // len(sums)):
-            total = 0.0
-            for j in range(b):
-                total += greedy.weights[s, j] * x[greedy.successors[s, j]]
-            out[s] = x[s] - gamma * total
-            along += out[s] * other[s]
-            square += out[s] * out[s]
+        begin, end = n * block // len(sums), n * (block + 1) // len(sums)
+        if ahead > 0:
+            for s in range(begin, end):
+                _ask_for(successors, weights, s * b + ahead, b)
+                out[s] = x[s] - gamma * _mean(greedy, x, width, s, row_of(greedy, s))
+                along += out[s] * other[s]
+                square += out[s] * out[s]
+        else:
+            for s in range(begin, end):
+                out[s] = x[s] - gamma * _mean(greedy, x, width, s, row_of(greedy, s))
+                along += out[s] * other[s]
+                square += out[s] * out[s]
         sums[block, 0], sums[block, 1] = along, square
 
 

@@ -1,7 +1,8 @@
 r"""Compiled parts of :mod:`claimlab.mdps.multilevel`: grouping states, coarser transitions, and cycles over the levels.
 
 Rows are union rows (see :mod:`claimlab.mdps.kernels`): successors[S, b] and, for each of A actions, weights[S, A, b].
-Arrays of levels are float32, except where an equation of the caller's is read or solved.
+Arrays of levels are float32, except where an equation of the caller's is read or solved.  The rows of a policy are
+weights[rows, b] with an index[S] of each state's row; an empty one says that state `s` has row `s`.
 A level's `groups` give the coarser state of each state, or `ALONE`; its `slots`[S, b] tell where among the successors
 of that coarser state a successor counts, or `DROPPED`.
 """
@@ -13,21 +14,60 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from claimlab.checks import Array, Ints
-from claimlab.mdps.kernels import LARGEST, Unsigned
+from claimlab.mdps.kernels import LARGEST, U, Unsigned, Width
 from claimlab.native import fast_kernel, kernel
 
 Rough = Any  # float32 array
 ALONE = np.uint32(0xFFFFFFFF)
 DROPPED = 255
-KEPT = 4  # search directions that a new one is made orthogonal to
+KEPT = 4  # search directions, of which a new one is made orthogonal to the others
+ABREAST = 4  # blocks of a smoothing sweep that are taken side by side, since each state waits for the one before it
+SPLIT = 256  # states from which that is worth it
+SHORT, STAR, WIDE = (0,) * 4, (0,) * 5, (0,) * 9  # widths with loops of their own
+WIDTHS = (len(SHORT), len(STAR), len(WIDE))
+
+
+@fast_kernel
+def place(index: Unsigned, s: Any) -> Any:
+    """The row of a state."""
+    return U(index[s]) if index.size > 0 else U(s)
+
+
+@fast_kernel
+def rows_of(kinds: Unsigned, policy: Ints, n_actions: int, index: Unsigned) -> None:
+    """The rows of a policy's actions among those of all kinds and actions."""
+    for s in range(index.size):
+        index[s] = U(kinds[s]) * U(n_actions) + U(policy[s])
 
 
 @kernel
-def pair(successors: Unsigned, strength: Rough, groups: Unsigned) -> int:
+def movers(successors: Unsigned, index: Unsigned, strength: Rough, groups: Unsigned) -> int:
+    """How many states move at all; `groups` is 0 for them, and `ALONE` for the others."""
+    n, b = successors.shape
+    count = 0
+    for s in range(n):
+        row, moves = place(index, s), False
+        for j in range(b):
+            moves |= successors[s, j] != s and strength[row, j] > 0
+        groups[s] = U(0) if moves else ALONE
+        count += moves
+    return count
+
+
+@kernel
+def join(groups: Unsigned, further: Unsigned) -> None:
+    """Groups of groups."""
+    for s in range(groups.size):
+        if groups[s] != ALONE:
+            groups[s] = further[groups[s]]
+
+
+@kernel
+def pair(successors: Unsigned, index: Unsigned, strength: Rough, groups: Unsigned) -> int:
     """Put each state together with its strongest neighbour that is free, or into the group of its strongest one.
 
-    `strength`[S, b] is how likely a state moves to each successor; both directions count.  States that are `ALONE` stay
-    so.  Returns the number of groups.
+    `strength`[rows, b] is how likely a state moves to each successor; both directions count.  States that are `ALONE`
+    stay so.  Returns the number of groups.
     """
     n, b = successors.shape
     free = np.ones(n, np.bool_)
@@ -40,10 +80,10 @@ def pair(successors: Unsigned, strength: Rough, groups: Unsigned) -> int:
             t = successors[s, j]
             if t == s or groups[t] == ALONE:
                 continue
-            weight = strength[s, j]
+            weight = strength[place(index, s), j]
             for k in range(b):
                 if successors[t, k] == s:
-                    weight += strength[t, k]
+                    weight += strength[place(index, t), k]
             if free[t] and weight > best:
                 best, mate = weight, t
             if not free[t] and weight > joined:
@@ -101,7 +141,7 @@ def connect(successors: Unsigned, groups: Unsigned, count: int, coarse: Unsigned
             slots[s, j] = k
         width = max(width, int(degree[g]))
     for g in range(count):
-        for k in range(degree[g], width):
+        for k in range(degree[g], limit):
             coarse[g, k] = g  # of weight 0
     return width
 
@@ -150,32 +190,137 @@ def rewards(
 
 
 @fast_kernel
-def pivots(successors: Unsigned, weights: Rough, gamma: float, out: Rough) -> None:
+def stay(kinds: Unsigned, weights: Rough, r: Array, gamma: float, groups: Unsigned, coarse: Array, out: Array) -> None:
+    """The optimal value of each state `ALONE`, which no action leaves; else that of its group, coarse[groups], or 0."""
+    for s in range(groups.size):
+        if groups[s] != ALONE:
+            out[s] = coarse[groups[s]] if coarse.size > 0 else 0.0
+            continue
+        best, row = -np.inf, (kinds[s] if kinds.size > 0 else np.uint32(s))
+        for a in range(r.shape[1]):
+            stays = 0.0
+            for j in range(weights.shape[2]):
+                stays += weights[row, a, j]
+            best = max(best, r[s, a] / (1 - gamma * stays))
+        out[s] = best
+
+
+@fast_kernel
+def pivots(successors: Unsigned, index: Unsigned, weights: Rough, gamma: float, out: Rough) -> None:
     """The reciprocals of the diagonal of I - gamma P."""
     for s in range(out.size):
-        stays = 0.0
+        stays, row = 0.0, place(index, s)
         for j in range(weights.shape[1]):
-            stays += weights[s, j] if successors[s, j] == s else 0.0
+            stays += weights[row, j] if successors[s, j] == s else 0.0
         out[s] = 1 / (1 - gamma * stays)
 
 
 @fast_kernel
-def smooth(
-    successors: Unsigned, weights: Rough, gamma: float, pivot: Rough, d: Rough, x: Rough, backward: bool
+def coarsen(
+    successors: Unsigned,
+    index: Unsigned,
+    weights: Rough,
+    gamma: float,
+    groups: Unsigned,
+    slots: Any,
+    sizes: Rough,
+    pivot: Rough,
+    out: Rough,
 ) -> None:
-    """One Gauss-Seidel sweep for (I - gamma P) x = d."""
-    n, b = weights.shape
-    for i in range(n):
-        s = n - 1 - i if backward else i
-        total = np.float32(0.0)
+    """:func:`pivots`, and the mean transitions of each group, out[groups, width]."""
+    b = weights.shape[1]
+    out[:] = 0.0
+    if b == len(SHORT):
+        _add_rows(successors, index, weights, gamma, groups, slots, pivot, out, SHORT)
+    elif b == len(STAR):
+        _add_rows(successors, index, weights, gamma, groups, slots, pivot, out, STAR)
+    elif b == len(WIDE):
+        _add_rows(successors, index, weights, gamma, groups, slots, pivot, out, WIDE)
+    else:
+        _add_rows(successors, index, weights, gamma, groups, slots, pivot, out, ())
+    for g in range(sizes.size):
+        share = np.float32(1.0) / sizes[g]
+        for k in range(out.shape[1]):
+            out[g, k] *= share
+
+
+@fast_kernel
+def _add_rows(
+    successors: Unsigned,
+    index: Unsigned,
+    weights: Rough,
+    gamma: float,
+    groups: Unsigned,
+    slots: Any,
+    pivot: Rough,
+    out: Rough,
+    width: Width,
+) -> None:
+    b = len(width) or weights.shape[1]
+    for s in range(groups.size):
+        stays, row, g = np.float32(0.0), place(index, s), groups[s]
         for j in range(b):
-            total += weights[s, j] * x[successors[s, j]]
-        x[s] += (d[s] + gamma * total - x[s]) * pivot[s]
+            stays += weights[row, j] if successors[s, j] == s else np.float32(0.0)
+        pivot[s] = 1 / (1 - gamma * stays)
+        if g != ALONE:
+            for j in range(b):  # without branches, since what is dropped cannot be foretold
+                kept = slots[s, j] != DROPPED
+                out[g, slots[s, j] if kept else 0] += weights[row, j] if kept else np.float32(0.0)
+
+
+@fast_kernel
+def smooth(
+    successors: Unsigned,
+    index: Unsigned,
+    weights: Rough,
+    gamma: float,
+    pivot: Rough,
+    d: Rough,
+    x: Rough,
+    backward: bool,
+) -> None:
+    """One Gauss-Seidel sweep for (I - gamma P) x = d; over many states by `ABREAST` at a time, a block apart."""
+    b = weights.shape[1]
+    if b == len(SHORT):
+        _smooth(successors, index, weights, gamma, pivot, d, x, backward, SHORT)
+    elif b == len(STAR):
+        _smooth(successors, index, weights, gamma, pivot, d, x, backward, STAR)
+    elif b == len(WIDE):
+        _smooth(successors, index, weights, gamma, pivot, d, x, backward, WIDE)
+    else:
+        _smooth(successors, index, weights, gamma, pivot, d, x, backward, ())
+
+
+@fast_kernel
+def _smooth(
+    successors: Unsigned,
+    index: Unsigned,
+    weights: Rough,
+    gamma: float,
+    pivot: Rough,
+    d: Rough,
+    x: Rough,
+    backward: bool,
+    width: Width,
+) -> None:
+    n, b = U(x.size), len(width) or weights.shape[1]
+    block = (n + U(ABREAST - 1)) // U(ABREAST) if n >= U(SPLIT) else n
+    for i in range(block):
+        for part in range(ABREAST):
+            k = U(part) * block + i
+            if k >= n:
+                break
+            s = n - U(1) - k if backward else k
+            total, row = np.float32(0.0), place(index, s)
+            for j in range(b):
+                total += weights[row, j] * x[successors[s, j]]
+            x[s] = x[s] + pivot[s] * (d[s] - x[s]) + gamma * pivot[s] * total
 
 
 @fast_kernel
 def restrict(
     successors: Unsigned,
+    index: Unsigned,
     weights: Rough,
     gamma: float,
     d: Rough,
@@ -185,16 +330,40 @@ def restrict(
     out: Rough,
 ) -> None:
     """The mean residual of each group."""
+    b = weights.shape[1]
     out[:] = 0.0
+    if b == len(SHORT):
+        _add_residuals(successors, index, weights, gamma, d, x, groups, out, SHORT)
+    elif b == len(STAR):
+        _add_residuals(successors, index, weights, gamma, d, x, groups, out, STAR)
+    elif b == len(WIDE):
+        _add_residuals(successors, index, weights, gamma, d, x, groups, out, WIDE)
+    else:
+        _add_residuals(successors, index, weights, gamma, d, x, groups, out, ())
+    for g in range(out.size):
+        out[g] /= sizes[g]
+
+
+@fast_kernel
+def _add_residuals(
+    successors: Unsigned,
+    index: Unsigned,
+    weights: Rough,
+    gamma: float,
+    d: Rough,
+    x: Rough,
+    groups: Unsigned,
+    out: Rough,
+    width: Width,
+) -> None:
+    b = len(width) or weights.shape[1]
     for s in range(x.size):
         g = groups[s]
         if g != ALONE:
-            total = np.float32(0.0)
-            for j in range(weights.shape[1]):
-                total += weights[s, j] * x[successors[s, j]]
+            total, row = np.float32(0.0), place(index, s)
+            for j in range(b):
+                total += weights[row, j] * x[successors[s, j]]
             out[g] += d[s] + gamma * total - x[s]
-    for g in range(out.size):
-        out[g] /= sizes[g]
 
 
 @fast_kernel
@@ -218,18 +387,21 @@ class Levels(NamedTuple):
     successors: Unsigned  # [entries]
     weights: Rough  # [entries]
     groups: Unsigned  # [rows]
-    sizes: Rough  # [rows]
+    sizes: Rough  # [rows], of groups, so without those of the finest
     pivot: Rough  # [rows]
     d: Rough  # [rows]
     x: Rough  # [rows]
+    first: int  # rows of the finest level of all
 
 
 @fast_kernel
-def cycle(successors: Unsigned, weights: Rough, gamma: float, levels: Levels, visits: int) -> None:
+def cycle(
+    successors: Unsigned, index: Unsigned, weights: Rough, gamma: float, levels: Levels, each: Unsigned, visits: int
+) -> None:
     """One cycle over the levels for ``levels.x`` of the finest, from 0; each level is visited so often from above.
 
     Half of the coarsest system's residual is gone with each pair of sweeps, unless its states are on their own, when
-    nothing is left.
+    nothing is left.  `each` is empty.
     """
     last = levels.n.size - 1
     rate: Any = np.float32(gamma)
@@ -239,28 +411,28 @@ def cycle(successors: Unsigned, weights: Rough, gamma: float, levels: Levels, vi
     while True:
         n, b, row, entry = levels.n[level], levels.b[level], levels.rows[level], levels.entries[level]
         if level == 0:
-            to, w = successors, weights
+            to, at, w = successors, index, weights
         else:
-            to = levels.successors[entry : entry + n * b].reshape(n, b)
+            to, at = levels.successors[entry : entry + n * b].reshape(n, b), each
             w = levels.weights[entry : entry + n * b].reshape(n, b)
         d, x, pivot = levels.d[row : row + n], levels.x[row : row + n], levels.pivot[row : row + n]
         if level == last:
             for _ in range(4):
-                smooth(to, w, rate, pivot, d, x, False)
-                smooth(to, w, rate, pivot, d, x, True)
+                smooth(to, at, w, rate, pivot, d, x, False)
+                smooth(to, at, w, rate, pivot, d, x, True)
         else:
             groups, below = levels.groups[row : row + n], levels.rows[level + 1]
             coarse = levels.x[below : below + levels.n[level + 1]]
             if descending:
-                smooth(to, w, rate, pivot, d, x, False)
-                sizes = levels.sizes[below : below + coarse.size]
-                restrict(to, w, rate, d, x, groups, sizes, levels.d[below : below + coarse.size])
+                smooth(to, at, w, rate, pivot, d, x, False)
+                sizes = levels.sizes[below - levels.first :][: coarse.size]
+                restrict(to, at, w, rate, d, x, groups, sizes, levels.d[below : below + coarse.size])
                 coarse[:] = 0.0
                 done[level + 1] = 0
                 level += 1
                 continue
             prolong(groups, coarse, x)
-            smooth(to, w, rate, pivot, d, x, True)
+            smooth(to, at, w, rate, pivot, d, x, True)
         if level == 0:
             return
         done[level] += 1
@@ -270,54 +442,71 @@ def cycle(successors: Unsigned, weights: Rough, gamma: float, levels: Levels, vi
 
 
 @fast_kernel
+def alone(
+    successors: Unsigned, index: Unsigned, weights: Array, gamma: float, pivot: Rough, d: Array, e: Array
+) -> None:
+    """Solve for the states that the policy never leaves, whose values may be 1 / (1 - gamma) times as large; 0 else."""
+    for s in range(d.size):
+        e[s] = 0.0
+        if 2 * (1 - gamma) * pivot[s] < 1:  # most, at once: it is left at least every other time
+            continue
+        leaves, row = 0.0, place(index, s)
+        for j in range(weights.shape[1]):
+            leaves += weights[row, j] if successors[s, j] != s else 0.0
+        e[s] = d[s] * pivot[s] if leaves == 0.0 else 0.0
+
+
+@fast_kernel
+def residual(
+    successors: Unsigned, index: Unsigned, weights: Array, gamma: float, d: Array, e: Array, scale: float, out: Rough
+) -> float:
+    """out = (d - (I - gamma P) e) / scale; the largest entry before that, infinity if one is not finite."""
+    largest = 0.0
+    for s in range(d.size):
+        total, row = 0.0, place(index, s)
+        for j in range(weights.shape[1]):
+            total += weights[row, j] * e[successors[s, j]]
+        left = d[s] + gamma * total - e[s]
+        out[s] = left / scale
+        size = abs(left)
+        largest = max(largest, size if size <= LARGEST else np.inf)
+    return largest
+
+
+@fast_kernel
 def solve_by_cycles(
     successors: Unsigned,
-    weights: Array,
+    index: Unsigned,
+    weights: Rough,
     gamma: float,
     levels: Levels,
+    each: Unsigned,
     visits: int,
-    d: Array,
     e: Array,
+    scale: float,
     tol: float,
     limit: int,
-) -> float:
-    r"""Solve :math:`(I - \gamma P) e = d` to a residual of at most `tol`.
+) -> None:
+    r"""Add to `e` the solution of :math:`(I - \gamma P) x = r`, `scale` times, until a residual of about `tol` is left.
 
-    Orthomin (Vinsome 1976) with a cycle over the levels as preconditioner: the residual never grows in the Euclidean
-    norm once states that the policy never leaves are solved for, whose values may be 1 / (1 - gamma) times as large.
-    Returns its largest entry, infinity if one is not finite.
-
-    All but `e` is in float32, for a residual whose largest entry is about 1.
+    r is ``levels.d`` of the finest, with entries of about 1, and is left as the residual.  Orthomin (Vinsome 1976) with
+    a cycle over the levels as preconditioner: the residual never grows in the Euclidean norm.  All but `e` is in
+    float32.
     """
-    n, row = levels.n[0], levels.rows[0]
-    r, x = levels.d[row : row + n], levels.x[row : row + n]
+    n, first = levels.n[0], levels.rows[0]
+    r, x = levels.d[first : first + n], levels.x[first : first + n]
     directions, images = np.empty((KEPT, n), np.float32), np.empty((KEPT, n), np.float32)
-    rough, scale = weights.astype(np.float32), 0.0
     rate: Any = np.float32(gamma)
-    for s in range(n):
-        scale = max(scale, abs(d[s]))
-    scale = scale if 0.0 < scale <= LARGEST else 1.0
     squares = np.zeros(KEPT)
-    pivot = levels.pivot[row : row + n]
-    for s in range(n):
-        leaves = 0.0
-        for j in range(weights.shape[1]):
-            leaves += weights[s, j] if successors[s, j] != s else 0.0
-        e[s] = d[s] * pivot[s] if leaves == 0.0 else 0.0
-    for s in range(n):
-        total = 0.0
-        for j in range(weights.shape[1]):
-            total += weights[s, j] * e[successors[s, j]]
-        r[s] = (d[s] + gamma * total - e[s]) / scale
     for step in range(limit):
-        cycle(successors, rough, gamma, levels, visits)
+        cycle(successors, index, weights, gamma, levels, each, visits)
         new = step % KEPT
         z, q = directions[new], images[new]
         for s in range(n):
-            short: Any = np.float32(0.0)
+            total, row = np.float32(0.0), place(index, s)
             for j in range(weights.shape[1]):
-                short += rough[s, j] * x[successors[s, j]]
-            z[s], q[s] = x[s], x[s] - rate * short
+                total += weights[row, j] * x[successors[s, j]]
+            z[s], q[s] = x[s], x[s] - rate * total
         for k in range(min(step, KEPT)):
             if k == new or squares[k] == 0.0:
                 continue
@@ -343,14 +532,6 @@ def solve_by_cycles(
             largest = max(largest, abs(r[s]))
         if largest * scale <= tol:
             break
-    largest = 0.0  # anew, since what is kept up to date drifts
-    for s in range(n):
-        total = 0.0
-        for j in range(weights.shape[1]):
-            total += weights[s, j] * e[successors[s, j]]
-        size = abs(d[s] + gamma * total - e[s])
-        largest = max(largest, size if size <= LARGEST else np.inf)
-    return largest
 
 
 @fast_kernel
@@ -369,8 +550,8 @@ def sweep(successors: Unsigned, weights: Rough, r: Array, gamma: float, v: Array
 
 
 @fast_kernel
-def choose(successors: Unsigned, weights: Rough, r: Array, gamma: float, v: Array, chosen: Array, d: Array) -> float:
-    """Rows of the greedy policy, chosen[S, b], the residual d = Tv - v, and its largest entry."""
+def choose(successors: Unsigned, weights: Rough, r: Array, gamma: float, v: Array, index: Unsigned, d: Array) -> float:
+    """The greedy policy as an index of rows s * A + a, the residual d = Tv - v, and its largest entry."""
     n, n_actions, b = weights.shape
     largest = 0.0
     for s in range(n):
@@ -384,6 +565,5 @@ def choose(successors: Unsigned, weights: Rough, r: Array, gamma: float, v: Arra
             best = max(best, q)
         d[s] = best - v[s]
         largest = max(largest, abs(d[s]))
-        for j in range(b):
-            chosen[s, j] = weights[s, arg, j]
+        index[s] = s * n_actions + arg
     return largest

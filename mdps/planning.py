@@ -131,8 +131,11 @@ def _modify(
     max_sweeps: int,
     patience: float,
 ) -> tuple[Solution, bool]:
-    """Modified policy iteration; False with what there is once it would take more than `patience` sweeps yet."""
-    v, tv = sweeps.vector(start), sweeps.vector(start)
+    """Modified policy iteration; False with values, and no policy, once it would take more than `patience` sweeps yet.
+
+    `start` may be overwritten.
+    """
+    v, tv = sweeps.vector(start), sweeps.vector(np.empty_like(start))
     used, progress = 0, Progress(mdp, tol)
     enough = 0.7 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)  # a third of the span that certifies tol
     while True:
@@ -149,7 +152,7 @@ def _modify(
         if not hopeful:
             change = sweeps.improve(v, tv)
             low, high, _ = progress.bounds(change.low, change.high, sweeps.slack)
-            return middle(sweeps.host(tv), sweeps.policy, low, high, used + 1), False
+            return middle(sweeps.host(tv), np.empty(0, np.int64), low, high, used + 1), False
 
 
 def _evaluate(
@@ -177,7 +180,7 @@ def _evaluate(
 
 
 def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_iterations: int) -> Solution:
-    tv, progress = np.empty_like(v), Progress(mdp, tol)
+    tv, spare, progress = np.empty_like(v), np.empty_like(v), Progress(mdp, tol)
     direct = not sweeps.fixed_width or sweeps.bandwidth <= CHAIN
     least, fruitless = np.inf, 0
     enough = 0.3 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)
@@ -185,8 +188,8 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
     levels = None
     if sweeps.union and not direct:
         levels = Multilevel(*sweeps.union, mdp.gamma)
-        nested = levels.start(sweeps.r)
-        v = v if nested is None else nested
+        if levels.start(sweeps.r, spare):
+            v, spare = spare, v
     while True:
         for backward in (True, False, True, False):
             sweeps.gauss_seidel(v, backward=backward)
@@ -195,20 +198,20 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
         low, high, over = progress.bounds(change.low, change.high, sweeps.slack)
         if over or iteration >= max_iterations:
             return middle(tv, sweeps.policy, low, high, iteration)
-        d, size = tv - v, max(-change.low, change.high)
+        size = max(-change.low, change.high)
         fruitless = 0 if size < least else fruitless + 1
         least = min(least, size) if iteration > 1 else np.inf  # the first correction may carry values far
         direct = direct or fruitless > FRUITLESS
-        v, tv = tv, v
+        d = np.subtract(tv, v, out=v)
+        v, tv, spare = tv, spare, d
         if direct:
             v += solver(mdp, mdp.under(sweeps.greedy.policy)[0])(d) - d
             continue
         if levels:
-            levels.prepare(sweeps.greedy.successors, sweeps.greedy.weights)
-            e, left = levels.solve(sweeps.greedy.successors, sweeps.greedy.weights, d, max(0.1 * size, enough))
-            if left <= size / 2:
-                e -= d
-                v += e
+            levels.follow(sweeps.greedy.policy)
+            if levels.solve(d, tv, max(0.1 * size, enough)) <= size / 2:
+                tv -= d
+                v += tv
                 continue
             levels = None  # the policy parts what is grouped together
         v -= d
@@ -302,10 +305,9 @@ def solve(mdp: TabularMDP, tol: float = 1e-9, *, threads: int | None = None, dev
     work = DeviceSweeps(mdp, mdp.gamma, there) if there else sweeps
     solution, arrived = _modify(mdp, work, v, tol, depth=DEPTH, max_sweeps=1_000_000, patience=PATIENCE)
     if not arrived:
-        v, used = solution.v, solution.iterations
-        del solution  # its policy is of no use any more, and holds memory
+        v = solution.v
         found = _accelerate(mdp, sweeps, v, tol, max_iterations=10_000)
-        solution = found._replace(iterations=used + found.iterations)
+        solution = found._replace(iterations=solution.iterations + found.iterations)
     return _within(tol, solution, "iterations")
 
 

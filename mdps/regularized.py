@@ -300,6 +300,9 @@ class _Newton:
         self.best = min(self.best, width) if self.steps > 1 else np.inf  # the first step may carry values far
         if self.fruitless > FRUITLESS or not self.loose:
             return v + resolvent(self.mdp, self.mdp.under(pi)[0], d)
-        assert self.sweeps.union is not None
-        kernels.mixed_rows(pi, self.sweeps.union.kinds, self.sweeps.union.weights, self.sweeps.greedy.weights)
+        union, greedy = self.sweeps.union, self.sweeps.greedy
+        assert union is not None
+        mixed = np.empty(union.successors.shape) if greedy.kinds.size else greedy.weights
+        kernels.mixed_rows(pi, union.kinds, union.weights, mixed)
+        self.sweeps.greedy = greedy._replace(weights=mixed, kinds=kernels.EACH)
         return v + self.sweeps.correction(d, max(0.1 * float(abs(d).max()), self.enough), KRYLOV)

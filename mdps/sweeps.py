@@ -28,6 +28,8 @@ PART = 8_192  # states of a block in which sums are taken, or a Gauss-Seidel swe
 PARTS = 16  # of such a sweep at most: over more, news would take too long
 MANY = 300_000  # states from which threads pay in a correction
 BLOCK = 8_000  # entries of the greedy rows that are worth a thread
+NEAR = 2**23  # bytes of greedy rows that may stay in the cache from one sweep to the next
+FEW_LEFT = 5  # where more than a state in so many must be looked at, all are: in order, that takes no longer
 
 
 class Change(NamedTuple):
@@ -63,7 +65,8 @@ class Sweeps:
         width = self.union.successors.shape[1] if self.union else _copied(mdp)
         self.width = (0,) * (width if width <= SHORT else 0)
         self.each = (0,) * (mdp.n_actions if self.width and mdp.n_actions <= FEW else 0)
-        self.greedy = _nothing_chosen(mdp.n_states, width, self.union)
+        self.greedy = _nothing_chosen(mdp, width, self.union)
+        self.ahead = 0 if self.union or 12 * width * mdp.n_states <= NEAR else kernels.AHEAD
         self.drift, self.previous = 0.0, None
         self.slack = np.nan
 
@@ -76,8 +79,8 @@ class Sweeps:
         return self.greedy.policy.astype(np.int64)
 
     def vector(self, v: Array) -> Array:
-        """A copy of `v`, for :meth:`improve` and :meth:`evaluate`."""
-        return v.copy()
+        """`v` as :meth:`improve` and :meth:`evaluate` take it."""
+        return v
 
     def host(self, v: Array) -> Array:
         """The array behind such a vector."""
@@ -107,15 +110,18 @@ class Sweeps:
         if self.union:
             return self._spread(kernels.improve_union, *self.union, *shared, self.width, self.each)
         if self.mdp.is_sparse:
-            rows = self._rows()
-            return self._spread(kernels.improve_csr, *rows, *shared, self.width, self.each)
+            used = kernels.used_up(self.greedy.lead, self.drift)
+            used = len(v) if FEW_LEFT * used > len(v) else used
+            return self._spread(kernels.improve_csr, *self._rows(), *shared, used, self.width, self.each)
         return self._spread(kernels.improve_dense, self.mdp.P, *shared)
 
     def evaluate(self, v: Array, out: Array) -> Change:
         """One sweep of the policy."""
         shared = (self.greedy, self.gamma, v, out)
         if self.fixed_width:
-            return self._spread(kernels.evaluate_short, *shared, self.width)
+            if self.union:
+                return self._spread(kernels.evaluate_union, self.r, *shared, self.width)
+            return self._spread(kernels.evaluate_short, *shared, self.width, self.ahead)
         if self.mdp.is_sparse:
             rows = (*self._rows(), self.mdp.n_actions)
             return self._spread(kernels.evaluate_csr, *rows, *shared)
@@ -126,18 +132,23 @@ class Sweeps:
 
         Large MDPs are swept in blocks, as many whatever `threads` is, which see each other's values of the last sweep.
         """
+        if not self.mdp.is_sparse:
+            return
         n, count = self.mdp.n_states, max(1, min(self.mdp.n_states // PART, PARTS))
         kernel: Callable[..., None] = kernels.gauss_seidel_union if self.union else kernels.gauss_seidel_csr
-        old, constant = v.copy() if count > 1 else v, (self.width, self.each) if self.union else ()
+        old = v.copy() if count > 1 else v
+        shared = (self.r, self.gamma, v, old, backward)
+        side = kernels.ABREAST if self.union else 1  # blocks that no threads part
 
         def work(first: int, last: int) -> None:
-            rows = self.union or self._rows()
+            if self.union:
+                blocks = count, side * first, min(side * last, count)
+                kernel(*self.union, *shared, self.width, self.each, *blocks)
+                return
             for part in range(first, last):
-                block = n * part // count, n * (part + 1) // count
-                kernel(*rows, self.r, self.gamma, v, old, backward, *constant, *block)
+                kernel(*self._rows(), *shared, n * part // count, n * (part + 1) // count)
 
-        if self.mdp.is_sparse:
-            spread(work, count, self.threads)
+        spread(work, -(-count // side), self.threads)
 
     def correction(self, d: Array, tol: float, limit: int) -> Array:
         """About the solution of (I - gamma P_pi) e = d, to a residual of `tol` or as far as `limit` products lead."""
@@ -158,13 +169,13 @@ class Sweeps:
         e[:] = 0.0
         rho, products, largest = kernels.dot(d, d), 0, np.inf
         while products < limit:
-            spread(partial(kernels.product, *of, p, d, v, self.width, sums), len(sums), self.threads)
+            spread(partial(kernels.product, *of, p, d, v, self.width, self.ahead, sums), len(sums), self.threads)
             against = float(sums[:, 0].sum())
             if against == 0.0 or rho == 0.0:
                 break
             alpha = rho / against
             spread(partial(kernels.subtract, alpha, v, raw), n, self.threads)
-            spread(partial(kernels.product, *of, raw, raw, t, self.width, sums), len(sums), self.threads)
+            spread(partial(kernels.product, *of, raw, raw, t, self.width, self.ahead, sums), len(sums), self.threads)
             along, square = sums.sum(axis=0).tolist()
             omega = along / square if square > 0.0 else 0.0
             spread(partial(kernels.advance, alpha, p, omega, t, d, e, raw, sums), len(sums), self.threads)
@@ -219,7 +230,9 @@ def _copied(mdp: FiniteMDP) -> int:
     return width if width <= LONG and width * mdp.r.size <= max(2 * mdp.n_entries, LITTLE) else 0
 
 
-def _nothing_chosen(n_states: int, width: int, union: Union | None) -> Greedy:
-    successors = union.successors if union else np.zeros((n_states, width), np.uint32)
-    policy, lead, reward = np.full(n_states, -1, np.int32), np.zeros(n_states), np.zeros(n_states)
-    return Greedy(policy, lead, successors, np.zeros((n_states, width)), reward)
+def _nothing_chosen(mdp: FiniteMDP, width: int, union: Union | None) -> Greedy:
+    S, A = mdp.r.shape
+    policy, lead = np.full(S, -1, np.int32), np.full(S, -np.inf)
+    if union:
+        return Greedy(policy, lead, union.successors, union.weights.reshape(-1, width), np.empty(0), union.kinds, A)
+    return Greedy(policy, lead, np.zeros((S, width), np.uint32), np.zeros((S, width)), np.zeros(S), kernels.EACH, A)

@@ -19,7 +19,7 @@ from claimlab.experiments import benchmarks
 from claimlab.experiments.benchmarks import document, machine, race, render
 from claimlab.experiments.benchmarks import instances as make
 from claimlab.experiments.benchmarks.aggregate import entries, entry, figure, ours_failed, records, summary
-from claimlab.experiments.benchmarks.machine import read, triad
+from claimlab.experiments.benchmarks.machine import gather, read, triad
 from claimlab.experiments.benchmarks.mdps import MDPS
 from claimlab.experiments.benchmarks.planning import Case
 from claimlab.experiments.benchmarks.race import OURS, SCRIPTS, Probe, Race, Solver, Track
@@ -183,6 +183,14 @@ def test_sums_and_triads_of_the_machine():
     triad(a, x[:70_001], x[::-1][:70_001].copy(), 2)
     assert np.array_equal(a, x[:70_001] + 3 * x[::-1][:70_001])
     assert interpreted(machine._total)(x[2:5], 1) == 9
+
+
+def test_the_machine_gathers_as_a_sparse_product_does(monkeypatch):
+    monkeypatch.setattr(machine, "LEAST", 80)
+    rng, out = np.random.default_rng(0), np.empty(50)
+    indices, data, v = rng.integers(9, size=405).astype(np.uint32), rng.random(405), rng.random(9)
+    gather(indices, data, v, out, 2)
+    np.testing.assert_allclose(out, (data * v[indices])[:400].reshape(50, 8).sum(axis=1), rtol=1e-14)
 
 
 # The protocol: a process for each measurement.
@@ -461,6 +469,7 @@ def test_ratios_by_hand():
         cases=("c", "d"),
         machine=[
             {"what": "read", "instance": "c", "threads": 1, "bytes": 100, "seconds": 0.3},
+            {"what": "gather", "instance": "c", "threads": 1, "bytes": 90, "seconds": 0.36},
             {"what": "sweep", "instance": "c", "threads": 1, "bytes": 100, "seconds": 0.4},
             {"what": "read", "instance": "c", "threads": 2, "bytes": 100, "seconds": 9.0},
         ],
@@ -471,6 +480,14 @@ def test_ratios_by_hand():
     assert first["remarks"] == {"z": "error 3.0e+00"}
     assert (first["ratio_best"], first["ratio_median"]) == (3.0, 6.5)
     assert first["limit_share"] == pytest.approx(0.75)
+    assert first["gather_share"] == pytest.approx(0.9)
+    assert second["gather_share"] is None
+    doc |= {"records": [first, second]}
+    assert render.header(doc)[-2:] == ["share of the limit", "share of the gather limit"]
+    assert [row[-2:] for row in render.rows(doc, 1)] == [["75%", "90%"], ["", ""]]
+    doc |= {"records": [record | {"gather_share": None} for record in (first, second)]}  # an older one
+    assert render.header(doc)[-1] == "share of the limit"
+    assert [row[-1] for row in render.rows(doc, 1)] == ["75%", ""]
     assert second["peers"] == {"p": 30.0, "q": None, "z": None}
     assert (second["ratio_best"], second["ratio_median"], second["limit_share"]) == (30.0, 30.0, None)
     total = summary([first, second])
@@ -648,17 +665,18 @@ def test_the_machine_is_surveyed_for_each_instance_and_number_of_threads(track, 
     surveyed = list(machine.survey(MDPS, twice, Track(track.peers, track.instances, threads=(1, 2))))
     large, moved = machine.LARGE, make.sweep_bytes(small())
     once = [("read", None, large), ("triad", None, large), ("gemv", None, large)]
-    once += [("read", "tiny", moved), ("sweep", "tiny", moved)]
+    fetched = moved - 8 * len(small()["r"]) - small()["r"].nbytes - small()["indptr"].nbytes
+    once += [("read", "tiny", moved), ("gather", "tiny", fetched), ("sweep", "tiny", moved)]
     assert [(m["what"], m["instance"], m["bytes"], m["threads"]) for m in surveyed] == [
         (*what, threads) for threads in (1, 2) for what in once
     ]
-    assert [m["seconds"] for m in surveyed] == 5 * [2.0] + 5 * [4.0]
+    assert [m["seconds"] for m in surveyed] == 6 * [2.0] + 6 * [4.0]
 
 
 def test_the_machine_and_a_sweep_are_timed(track):
     folder = CACHE
     file = once(track.instances, "small", small, make.SOURCES)
-    for what, files in (("triad", ()), ("sweep", (file,))):
+    for what, files in (("triad", ()), ("gather", (file,)), ("sweep", (file,))):
         found = machine._survey(Probe(what, None, 2**20, files), 1, track, folder)
         assert found["seconds"] is not None
 

@@ -94,6 +94,16 @@ def test_lazy_improvements_are_improvements(layout, seed, steps):
         np.testing.assert_array_equal(sweeps.policy[ahead], policy[ahead])
 
 
+@given(st.lists(st.floats(allow_nan=False), max_size=50), st.floats(allow_nan=False), st.integers(0, 20))
+def test_states_to_be_looked_at_come_first(leads, drift, start):
+    start, lead = min(start, len(leads)), np.array(leads)
+    order, looked = kernels._looked_at_first(lead, drift, start, len(lead))
+    at = start + np.flatnonzero(lead[start:] <= drift)
+    np.testing.assert_array_equal(order[:looked], at)
+    np.testing.assert_array_equal(np.sort(order), np.arange(start, len(lead)))
+    assert kernels.used_up(lead[start:], drift) == len(at)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_settled_states_are_not_looked_at_again_and_moved_ones_are(layout):
     """A lead of 1 outlasts spans below 1 / gamma, and no longer; other rewards show which states are looked at."""
@@ -116,9 +126,10 @@ def test_settled_states_are_not_looked_at_again_and_moved_ones_are(layout):
 @pytest.mark.parametrize("many", [module.MANY, 0])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_evaluation_sweeps_and_corrections_are_those_of_the_policy(monkeypatch, layout, many):
-    """With many states corrections are made in blocks."""
+    """With many states corrections are made in blocks, and rows are asked for before they are needed."""
     monkeypatch.setattr(module, "MANY", many)
     monkeypatch.setattr(module, "PART", 40)
+    monkeypatch.setattr(module, "NEAR", many)
     mdp, rng = random_mdp(layout, 2), np.random.default_rng(0)
     sweeps, v, out = Sweeps(mdp, mdp.gamma), rng.random(mdp.n_states), np.empty(mdp.n_states)
     sweeps.improve(v, out)

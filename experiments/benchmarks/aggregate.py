@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any, NamedTuple
 
-from claimlab.experiments.benchmarks.race import MACHINE, OURS, Measurement, right
+from claimlab.experiments.benchmarks.race import GATHER, MACHINE, OURS, Measurement, right
 
 TARGET = 10.0  # how many times faster than the best other library ours means to be
 
@@ -103,6 +103,7 @@ def records(document: Document) -> list[dict[str, Any]]:
                     "ratio_best": min(ratios.values(), default=None),
                     "ratio_median": median(ratios.values()) if ratios else None,
                     "limit_share": limit_share(document, case, threads),
+                    "gather_share": gather_share(document, case, threads),
                     "environment": document["environment"],
                 }
             )
@@ -118,15 +119,31 @@ def limit_share(document: Document, case: Mapping[str, Any], threads: int) -> fl
 
     The least is the longest of the case's surveys; ours is a sweep, surveyed, or what was measured.
     """
-    times = {
-        m["what"]: m["seconds"]
-        for m in document[MACHINE]
-        if m["instance"] == case["instances"][0] and m["threads"] == threads
-    }
+    times = _surveys(document, case, threads)
+    times.pop(GATHER, None)
     ours = times.pop("sweep", None) if "sweep" in times else piece(entries(document, case["name"], threads)[OURS])
     if not times or None in times.values() or not ours:
         return None
     return float(max(times.values()) / ours)
+
+
+def gather_share(document: Document, case: Mapping[str, Any], threads: int) -> float | None:
+    """What fetching a value for every entry of a sparse matrix takes and nothing else, as a share of a sweep of ours.
+
+    None where that was not surveyed.
+    """
+    times = _surveys(document, case, threads)
+    least, ours = times.get(GATHER), times.get("sweep")
+    return least / ours if least and ours else None
+
+
+def _surveys(document: Document, case: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """Seconds of the case's surveys, None where one failed."""
+    return {
+        m["what"]: m["seconds"]
+        for m in document[MACHINE]
+        if m["instance"] == case["instances"][0] and m["threads"] == threads
+    }
 
 
 def piece(found: Entry) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 from claimlab.checks import Array
 from claimlab.experiments.benchmarks import race
 from claimlab.experiments.benchmarks.instances import SAMPLE, SOURCES, Reference, nbytes, sweep_bytes
-from claimlab.experiments.benchmarks.race import OURS, Probe, Solver
+from claimlab.experiments.benchmarks.race import GATHER, OURS, Probe, Solver
 from claimlab.experiments.benchmarks.stored import Instance, once, read
 
 
@@ -111,10 +111,16 @@ class Prepared(race.Prepared):
 
     @property
     def probes(self) -> tuple[Probe, ...]:
-        """Reading as many bytes as a sweep must, and a sweep of ours."""
+        """Reading as many bytes as a sweep must, of a sparse `P` also fetching its values, and a sweep of ours."""
         described = self.describe()
         moved, name = described["sweep_bytes"], described["instances"][0]
-        return (Probe("read", name, moved), Probe("sweep", name, moved, self.files)) if moved else ()
+        if not moved:
+            return ()
+        own, instance = Probe("sweep", name, moved, self.files), read(self.files[0])
+        if "P" in instance:
+            return Probe("read", name, moved), own
+        fetched = sum(instance[part].nbytes for part in ("indices", "data")) + 8 * len(instance["r"])
+        return Probe("read", name, moved), Probe(GATHER, name, fetched, self.files), own
 
 
 def facts(described: Mapping[str, Any]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from claimlab.experiments.errors import WrongUsage
 
 SCRIPTS = Path(__file__).parent / "solvers"
 OURS, MACHINE = "claimlab", "machine"
+GATHER = "gather"  # the survey that shows how fast single numbers come from anywhere
 OWN = (OURS, MACHINE)  # what runs in this environment
 BUDGET = 6.0  # seconds of repetitions after the first call
 PATIENCE = 2.0  # a method that takes so many times as long as the library's best so far is stopped

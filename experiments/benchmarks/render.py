@@ -58,7 +58,13 @@ def line(measurement: Measurement, words: Mapping[str, str]) -> str:
 
 def header(document: Document) -> list[str]:
     """The heads of :func:`rows`."""
-    return ["case", *document["solvers"], "best / ours", "median / ours", "share of the limit"]
+    head = ["case", *document["solvers"], "best / ours", "median / ours", "share of the limit"]
+    return [*head, "share of the gather limit"] if _gathers(document) else head
+
+
+def _gathers(document: Document) -> bool:
+    """Whether single numbers from anywhere were surveyed; older documents have none."""
+    return any(record["gather_share"] is not None for record in document["records"])
 
 
 def rows(document: Document, threads: int) -> list[list[str]]:
@@ -69,8 +75,9 @@ def rows(document: Document, threads: int) -> list[list[str]]:
             continue
         found = entries(document, record["case"], threads)
         cells = [_cell(other, found[OURS], document["words"]) for other in found.values()]
-        share = "" if record["limit_share"] is None else f"{record['limit_share']:.0%}"
-        out.append([record["case"], *cells, times(record["ratio_best"]), times(record["ratio_median"]), share])
+        shares = [record["limit_share"], *([record["gather_share"]] if _gathers(document) else [])]
+        told = ["" if share is None else f"{share:.0%}" for share in shares]
+        out.append([record["case"], *cells, times(record["ratio_best"]), times(record["ratio_median"]), *told])
     return out
 
 

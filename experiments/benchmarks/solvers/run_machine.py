@@ -9,13 +9,14 @@ import protocol
 from protocol import Instance, Task
 
 from claimlab.experiments.benchmarks.instances import transitions
-from claimlab.experiments.benchmarks.machine import chain, draws, read, triad
+from claimlab.experiments.benchmarks.machine import chain, draws, gather, read, triad
 from claimlab.mdps import TabularMDP
+from claimlab.mdps.blocks import BLOCK
 from claimlab.mdps.sweeps import Sweeps
 
 
 def instances(task: Task) -> list[Instance]:
-    return protocol.load(task) if task["method"] == "sweep" else [{}]
+    return protocol.load(task) if task["method"] in ("gather", "sweep") else [{}]
 
 
 def build(instance: Instance, task: Task) -> Any:
@@ -30,10 +31,14 @@ def build(instance: Instance, task: Task) -> Any:
         case "gemv":
             side = int(n**0.5)
             return np.ones((side, side)), np.ones(side)
+        case "gather":
+            indices, data = instance["indices"].view(np.uint32), instance["data"]
+            return indices, data, np.ones(len(instance["r"])), np.ones(len(data) // BLOCK)
     mdp = TabularMDP(transitions(instance), instance["r"], 0.99)
     rng, sweeps = np.random.default_rng(0), Sweeps(mdp, mdp.gamma, task["threads"])
-    before, v, out = rng.random(mdp.n_states), 100 * rng.random(mdp.n_states), np.empty(mdp.n_states)
-    sweeps.improve(before, out)  # so that the workspace is there; `v` is far enough that every action is looked at
+    v, out = rng.random(mdp.n_states), np.empty(mdp.n_states)
+    sweeps.improve(v, out)  # so that the workspace is there, and the policy
+    sweeps.greedy.lead.fill(-np.inf)  # every action is looked at again
     return sweeps, v, out
 
 
@@ -49,6 +54,8 @@ def run(model: Any, task: Task) -> Any:
             return triad(model[0], model[1], model[2], task["threads"])
         case "gemv":
             return model[0] @ model[1]
+        case "gather":
+            return gather(model[0], model[1], model[2], model[3], task["threads"])
     sweeps, v, out = model
     return sweeps.improve(v, out)
 
