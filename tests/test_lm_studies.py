@@ -83,7 +83,9 @@ def test_curves_are_means_with_intervals_of_t():
     assert row["seeds"] == 12
 
 
-@pytest.mark.parametrize("name", ["stale", "variants", "losses", "reward-ensembles", "pg-rank", "smollm2-smoke"])
+@pytest.mark.parametrize(
+    "name", ["stale", "variants", "losses", "reward-ensembles", "pg-rank", "smollm2", "smollm2-smoke"]
+)
 def test_a_packaged_record_holds_its_design(name):
     record = records.packaged(name)
     made = records.table_of(record)
