@@ -105,6 +105,7 @@ def test_curves_are_means_with_intervals_of_t():
         "epo",
         "nlpo",
         "smollm2-smoke",
+        "smollm2",
         "a-lol",
         "igpo",
         "spo",

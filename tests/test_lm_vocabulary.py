@@ -20,7 +20,8 @@ from claimlab.experiments.lm.tasks import lookup  # noqa: E402
 from claimlab.experiments.lm.train import _backward, imitate, reinforce  # noqa: E402
 from claimlab.experiments.lm.transformer import every_answer, stacked  # noqa: E402
 from claimlab.experiments.lm.vocabulary import Laws, Masked, OfLaws, TopP, constants, top_p  # noqa: E402
-from claimlab.experiments.papers import epo, nlpo, rover  # noqa: E402
+from claimlab.experiments.papers import epo, nlpo  # noqa: E402
+from claimlab.experiments.papers.rover import loss as rover  # noqa: E402
 
 from .test_lm import POLICIES, SEEDS, Tree, flat, transformer  # noqa: E402
 from .test_lm_seeds import SEEDS as RUNS  # noqa: E402

@@ -182,7 +182,7 @@ def test_a_block_sees_its_own_new_values_and_the_old_ones_of_all_others(layout, 
         seen[s] = max(mdp.r[s, a] + mdp.gamma * (mdp.row(s, a) @ seen) for a in range(mdp.n_actions))
     if sweeps.union:
         args = (*sweeps.union, mdp.r, mdp.gamma, v, old, backward, sweeps.width, sweeps.each)
-        kernels.gauss_seidel_union(*args, 50, 100)
+        kernels.gauss_seidel_union(*args, mdp.n_states // 50, 1, 2)
     else:
         kernels.gauss_seidel_csr(*sweeps._rows(), mdp.r, mdp.gamma, v, old, backward, 50, 100)
     np.testing.assert_allclose(v[block], seen[block], rtol=0, atol=mdp.n_states * rounding(mdp, v))
