@@ -88,7 +88,7 @@ class Settings:
             ("measured", 0),
         ):
             integer(name, getattr(self, name), least)
-        interval("rate", self.rate, 0, float("inf"), "()")
+        interval("rate", self.rate, 0, 1, "(]")  # a step moves a weight by some rates at most
         interval("clip_norm", self.clip_norm, 0, float("inf"), "(]")
         if self.precision not in PRECISIONS:
             hint = nearest(self.precision, list(PRECISIONS))
