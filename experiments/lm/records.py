@@ -63,12 +63,11 @@ def judged(_: Budget, study: str, data: str, better: str, worse: str) -> Compari
     return difference(table_of(record), data, better, worse, record["effect"])
 
 
-def premises(task: str, rates: str = "three") -> tuple[str, ...]:
-    """Of a claim on a study with the settings of `stale`; `task` says what the transformer does."""
+def premises(task: str, rates: str = "three", size: str = "16 prompts with 8 answers") -> tuple[str, ...]:
+    """Of a claim on a study with the settings of `stale`; `task` says what the transformer does, `size` how much."""
     return (
         f"recorded runs: a transformer of 8e4 parameters {task}",
-        "60 steps of 16 prompts with 8 answers, AdamW, "
-        f"each arm at the best of {rates} rates on another seed, 10 paired seeds",
+        f"60 steps of {size}, AdamW, each arm at the best of {rates} rates on another seed, 10 paired seeds",
         "metric: the mean score over the evaluations after the start; smallest effect 0.02",
     )
 
