@@ -107,6 +107,7 @@ def test_curves_are_means_with_intervals_of_t():
         "smollm2-smoke",
         "smollm2",
         "a-lol",
+        "sppo",
         "igpo",
         "spo",
         "treepo",

@@ -56,7 +56,7 @@ def extension(G: Array, least: float) -> Array:
 
 
 def _least(G: Array, start: Array, beta: Array) -> float:
-    return float(beta * (start @ G)[1])
+    return min(float(beta * (start @ G)[1]), float(G[:, 1].max()))  # rounding may not take it out of reach
 
 
 def _worst(G: Array, start: Array, beta: Array) -> Array:

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from claimlab.checks import Array
 from claimlab.experiments.figures import PaperFigure
 from claimlab.experiments.style import COLUMN
+from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Inequality, Outcome
 from claimlab.theory.falsify import Trial, Trials, attack
@@ -75,8 +76,10 @@ def _coverage(d: Array, nu: Array, x: Array, *, share: float) -> Trials:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(d > 0, d / nu, 0.0).max(axis=-1)
     holds = (seen > 1e-9) & np.isfinite(ratio)
-    value = np.maximum((d * x).sum(axis=-1), 0) ** 2 / np.where(holds, seen, 1)
-    return Trials(value, share * np.where(holds, ratio, 0), 1e-9, holds=holds)
+    seen, ratio = np.where(holds, seen, 1), np.where(holds, ratio, 0)
+    value = np.maximum((d * x).sum(axis=-1), 0) ** 2 / seen
+    rounding = 64 * EPS * ((d * abs(x)).sum(axis=-1) ** 2 / seen + ratio)  # of sums of five terms, which may cancel
+    return Trials(value, share * ratio, rounding, holds=holds)
 
 
 def _coverage_check(budget: Budget, share: float = 1.0) -> Inequality:
