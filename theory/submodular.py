@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from claimlab import checks
-from claimlab.checks import Array, Ints
+from claimlab.checks import Array, Bools, Ints
 
 MANY = 1_000_000  # paths at most: all of them are gone through
 
@@ -183,7 +183,7 @@ def least_visits(rho: Array, P: Array) -> float:
     return least
 
 
-def stationary(rho: Array, P: Array, policies: Array, paid: Array, slack: float) -> Array:
+def stationary(rho: Array, P: Array, policies: Array, paid: Array, slack: float) -> Bools:
     """Which policies [n, H, S, A] cannot gain more than `slack` in first order by moving at one time and state."""
     weights = np.broadcast_to(paid[:, None, None], (len(paid), len(P), P.shape[2]))
     g = entry_gradient(rho, P, policies, weights)

@@ -63,9 +63,10 @@ COVER = {"cover": Box("TSU", 0, 1, step=1)}  # T is 4: enough for each H
 GRADIENTS = Space(SIZES | {"T": (4, 4)}, PROCESS | COVER | {"theta": Box("HSA", -2, 2), "beta": Box("", -2, 2)})
 
 
-def _softmax(theta: Array) -> Array:
+def _softmax(theta: Any) -> Any:
+    """Of real or of complex logits."""
     weights = np.exp(theta)
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def exact_gradient(rho: Array, P: Array, theta: Array, paid: Array) -> Array:
