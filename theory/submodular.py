@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -47,10 +48,10 @@ class SubmodularMDP:
     1.125
     """
 
-    P: Array
-    cover: Array
-    w: Array
-    rho: Array
+    P: Any
+    cover: Any
+    w: Any
+    rho: Any
 
     def __post_init__(self) -> None:
         P, rho = checks.distributions("P", self.P, ndim=4), checks.distributions("rho", self.rho, ndim=1)
