@@ -120,7 +120,7 @@ def write(
 def _templates() -> Environment:
     environment = Environment(loader=PackageLoader("claimlab.experiments", "."), autoescape=True, trim_blocks=True)
     environment.undefined, environment.lstrip_blocks = StrictUndefined, True
-    environment.filters |= {"math": math, "pretty": _shown, "number": number, "recorded": recorded}
+    environment.filters |= {"math": math, "pretty": _shown, "brief": _brief, "number": number, "recorded": recorded}
     environment.filters["page"] = lambda row: f"{_page_of(row.paper)}#{row.name}"
     environment.tests["partly_vacuous"] = says_nothing_somewhere
     return environment
@@ -236,6 +236,19 @@ def pretty(value: Any) -> str:
     """JSON with short lists on one line each, cut where nobody would read on."""
     text = _lines(value, "")
     return text if len(text) <= READABLE else f"{text[:READABLE]}\n… cut; ledger.json holds all {len(text)} characters"
+
+
+def _brief(value: Any) -> Markup:
+    """The same with six digits of each number: nobody has to check these by hand, and the ledger has all."""
+    return _shown(_rounded(value))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _shown(value: Any) -> Markup:
