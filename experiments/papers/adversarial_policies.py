@@ -31,6 +31,7 @@ from claimlab.mdps.tabular import EPS
 from claimlab.theory.claims import Budget, Claim, Paper
 from claimlab.theory.evidence import Inequality
 from claimlab.theory.falsify import Trial, Trials, attack
+from claimlab.theory.group_relative import project
 from claimlab.theory.spaces import Box, Case, Simplex, Space
 
 PAPER = Paper(
@@ -156,13 +157,6 @@ MATRICES = Space({"A": (2, 3), "B": (2, 3)}, {"M": Box("AB", -1, 1)})
 PENNIES: Case = {"M": np.array([[1.0, -1.0], [-1.0, 1.0]])}
 
 
-def projected(x: Array) -> Array:
-    """The nearest probability vector."""
-    ordered = np.sort(x)[::-1]
-    excess = (np.cumsum(ordered) - 1) / np.arange(1, x.size + 1)
-    return np.maximum(x - excess[np.flatnonzero(ordered > excess)[-1]], 0)
-
-
 def train(M: Array, x: Array, y: Array, rounds: int, step: float, ratio: float) -> Array:
     """What the victim secures, min_b (M'x)_b, after each round of projected gradients; float[rounds + 1].
 
@@ -171,7 +165,7 @@ def train(M: Array, x: Array, y: Array, rounds: int, step: float, ratio: float) 
     secured = [float((M.T @ x).min())]
     for _ in range(rounds):
         against = np.eye(y.size)[(M.T @ x).argmin()] if np.isinf(ratio) else y
-        x, y = projected(x + step * (M @ against)), projected(y - step * min(ratio, 1e9) * (M.T @ x))
+        x, y = project(x + step * (M @ against)), project(y - step * min(ratio, 1e9) * (M.T @ x))
         secured.append(float((M.T @ x).min()))
     return np.array(secured)
 
