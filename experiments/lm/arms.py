@@ -195,10 +195,11 @@ def outcome_and_progress(alpha: float, *, to_go: bool = False) -> Surrogate:
     """
 
     def loss(logp: Tensor, batch: Batch) -> Tensor:
-        gained = signals.progress(batch)
         if to_go:
-            worth, of = signals.worth_of(signals.steps_of(batch)), signals.steps_of(batch).of
-            gained = batch.rewards[:, None] - worth.gather(1, of)
+            steps = signals.steps_of(batch)
+            gained = batch.rewards[:, None] - signals.worth_of(steps).gather(1, steps.of)
+        else:
+            gained = signals.progress(batch)
         return clipped.ppo(logp, batch, batch.advantages()[:, None] + alpha * gained, over="total")
 
     return loss
