@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from claimlab.checks import Array
-from claimlab.native import kernel
+from claimlab.native import kernel, part
 
 EPS = 2.0**-52
 
@@ -177,7 +177,7 @@ def _descend(gram: Array, radius: Array, theta: Array, gradient: Array) -> None:
                     gradient[i] += gram[i, j] * change
 
 
-@kernel
+@part
 def _newton(gram: Array, radius: Array, theta: Array, scratch: BoxScratch) -> None:
     """To the minimum over the coordinates inside their bounds, or as far as the box reaches on the way.
 

@@ -19,7 +19,7 @@ from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.average_learning import AverageLearner
 from claimlab.mdps.loop_linear import Regression, mixed_features, rank_one, regression
-from claimlab.native import kernel
+from claimlab.native import kernel, part
 
 SWEEPS, CLOSE = 20_000, 1e-4  # of value iteration: at most so many, or until no value moves by more
 
@@ -81,7 +81,7 @@ def estimate(fit: Regression, b: Array) -> Array:
     return w
 
 
-@kernel
+@part
 def clipped_maximum(state: DiscountedState, q: Array, width: float) -> float:
     """Set v to max_a q clipped to `width` above its minimum, and the greedy policy; how far v moved."""
     S, A = q.shape
@@ -198,13 +198,13 @@ def plan_mixture(state: DiscountedState, basis: Array, root: float, width: float
     mixed_features(basis, state.v, state.x)
 
 
-@kernel
+@part
 def begin_plan(state: DiscountedState) -> None:
     state.epoch[0] += 1
     state.log_det[1] = state.log_det[0]
 
 
-@kernel
+@part
 def subtract_minimum(v: Array) -> float:
     least = v.min()
     for s in range(v.size):

@@ -20,7 +20,7 @@ import numpy as np
 from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.tabular import EPS, SUBNORMAL
-from claimlab.native import Native, fast_kernel, kernel
+from claimlab.native import Native, fast_part, kernel, part
 
 FAR = 1e100  # a tilt beyond which values on [0, 1] gain nothing
 
@@ -223,7 +223,7 @@ def _tilt(p: Array, v: Array, order: Ints, radius: float, q: Array) -> float:
     return gap * span + 2 * unit * scale
 
 
-@kernel
+@part
 def _between(inside: float, above: float) -> float:
     """A point of the bracket, near its geometric mean while its ends are far apart; 1 is the scale of x."""
     if above == np.inf:
@@ -275,7 +275,7 @@ def _tilted(
     return -beta * average - log_z, max(second / weight - average * average, 0.0), weight
 
 
-@fast_kernel
+@fast_part
 def _mass(p: Array) -> tuple[float, int]:
     """The sum of a row and the size of its support."""
     total, count = 0.0, 0
@@ -285,7 +285,7 @@ def _mass(p: Array) -> tuple[float, int]:
     return total, count
 
 
-@kernel
+@part
 def _frame(p: Array, v: Array, order: Ints) -> tuple[int, int, float, float, float]:
     """Where in `order` the support begins and ends, the least value there, their range, and the largest modulus."""
     first, last = 0, order.size - 1
@@ -297,7 +297,7 @@ def _frame(p: Array, v: Array, order: Ints) -> tuple[int, int, float, float, flo
     return first, last, low, high - low, max(abs(high), abs(low))
 
 
-@kernel
+@part
 def _lowest_alone(p: Array, order: Ints, end: int, P: float, m: float, q: Array) -> None:
     """All mass m on the states after position `end`, in proportion to what they have, which is P together."""
     for position in range(order.size):

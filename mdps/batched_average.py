@@ -9,7 +9,7 @@ import numpy as np
 from claimlab.checks import Array, Bools, Ints
 from claimlab.mdps.batched_kernels import ahead, finite, largest_of, largest_reward, minus, rounding
 from claimlab.mdps.tabular import EPS
-from claimlab.native import fast_kernel, kernel
+from claimlab.native import fast_kernel, fast_part, kernel, part
 
 DAMPING = 0.75  # the share of a step that is taken; below 1, so that every chain becomes aperiodic
 FIRST_LOOK = 32  # sweeps before it is asked whether the gain varies; then after twice as many each time
@@ -23,7 +23,7 @@ class Step(NamedTuple):
     greedy: Ints  # [S]
 
 
-@fast_kernel
+@fast_part
 def average_sweep(P: Array, r: Array, actions: Bools, n: int, step: Step) -> tuple[float, float]:
     """Fill in the backup of ``step.v``; returns the extremes of ``tv - v``."""
     _, S, A = r.shape
@@ -41,7 +41,7 @@ def average_sweep(P: Array, r: Array, actions: Bools, n: int, step: Step) -> tup
     return low, high
 
 
-@kernel
+@part
 def censor(P: Array, r: Array, n: int, policy: Ints, order: Ints, W: Array, h: Array) -> int:
     """Relative values of `policy` that vanish in state ``order[-1]``, by eliminating all others in that `order`.
 
@@ -92,7 +92,7 @@ def relative_values(P: Array, r: Array, n: int, policy: Ints, order: Ints, W: Ar
     return stuck < 0 and finite(h)
 
 
-@kernel
+@part
 def gain_varies(P: Array, actions: Bools, n: int, step: Step, slack: float, upper: Array, lower: Array) -> bool:
     """Whether the bounds of two states on the optimal gain are disjoint (see :mod:`claimlab.mdps.average`)."""
     S, A = actions.shape[1:]

@@ -16,12 +16,12 @@ from claimlab.mdps.blocks import BLOCK, full, load, store
 from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.soft_maximum import log_sum_exp
 from claimlab.mdps.tabular import EPS, SUBNORMAL
-from claimlab.native import fast_kernel, kernel
+from claimlab.native import fast_kernel, fast_part, kernel, part
 
 IMPROVEMENTS = 10_000  # of one policy iteration at most; a handful is usual
 
 
-@fast_kernel
+@fast_part
 def row_sum(P: Array, n: int, s: int, a: int) -> tuple[float, bool]:
     """The sum of a row, and whether an entry is negative."""
     total, negative = 0.0, False
@@ -88,7 +88,7 @@ def eliminate(M: Array, columns: int) -> None:
                 M[i, c] -= M[i, k] * M[k, c]
 
 
-@fast_kernel
+@fast_part
 def _triangular(M: Array) -> None:
     """The forward half of :func:`eliminate`, two pivots at a time; what is left below the diagonal has no meaning."""
     S, step, flat = len(M), M.shape[1], M.reshape(M.size)
@@ -282,7 +282,7 @@ def mixed(P: Array, pi: Array, n: int, s: int, t: int) -> float:
     return total
 
 
-@kernel
+@part
 def row_excess(pi: Array, n: int) -> float:
     """Bound on how far a row of `pi` sums above 1."""
     excess = 0.0

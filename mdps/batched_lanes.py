@@ -26,7 +26,7 @@ from claimlab.mdps.blocks import (
 )
 from claimlab.mdps.kernels import LARGEST
 from claimlab.mdps.tabular import EPS, SUBNORMAL
-from claimlab.native import kernel
+from claimlab.native import kernel, part
 
 Block = Any  # of compiled code, see claimlab.mdps.blocks
 
@@ -53,12 +53,12 @@ def gather(x: Array, start: int, size: int, last: int, out: Array) -> None:
         transpose(x, (start + 1) * size - BLOCK, size, last, out, BLOCK * (size - BLOCK))
 
 
-@kernel
+@part
 def greatest(x: Block, y: Block) -> Block:
     return where_greater(x, y, x, y)
 
 
-@kernel
+@part
 def magnitude(x: Block) -> Block:
     return greatest(x, full(0.0) - x)
 
@@ -71,7 +71,7 @@ def largest_of(x: Array) -> Block:
     return largest
 
 
-@kernel
+@part
 def best_rewards(r: Array, S: int, A: int, x: Array, chosen: Array) -> None:
     """The largest reward of each state, and the first of its actions with that."""
     for s in range(S):
@@ -84,7 +84,7 @@ def best_rewards(r: Array, S: int, A: int, x: Array, chosen: Array) -> None:
         store(chosen, BLOCK * s, action)
 
 
-@kernel
+@part
 def equations(P: Array, r: Array, gamma: Block, chosen: Array, S: int, A: int, M: Array) -> None:
     """The systems of the chosen actions, ``M[s, :S] = I - gamma * P`` and ``M[s, S] = r``."""
     factor = full(0.0) - gamma

@@ -15,7 +15,7 @@ import numpy as np
 from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.mdps.confidence import Sets, sort_upwards
-from claimlab.native import kernel
+from claimlab.native import kernel, part
 
 
 class Visits(NamedTuple):
@@ -79,7 +79,7 @@ def new_beliefs(sets: Sets, H: int, S: int, A: int, data: Array) -> Beliefs:
     return b
 
 
-@kernel
+@part
 def _set_widths(sets: Sets, b: Beliefs, z: int, s: int, a: int) -> None:
     for which in range(2):
         b.widths[z, s, a, which] = sets.width(b.visits.n[z, s, a], b.visits.n.shape, which)

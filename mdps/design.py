@@ -43,7 +43,7 @@ from claimlab import checks
 from claimlab.checks import Array, Bools, Ints
 from claimlab.factor import cholesky, solve_factored
 from claimlab.mdps.staged import StagedMDP, staged_occupancy
-from claimlab.native import kernel
+from claimlab.native import kernel, part
 
 SPAN = 1e-10  # relative eigenvalues below which a direction counts as never seen
 
@@ -123,7 +123,7 @@ def price(goals: Goals, eta: float, at: Scratch) -> float:
     return value
 
 
-@kernel
+@part
 def _measure_tabular(goals: Goals, x: Array, at: Scratch) -> None:
     n_targets, d = goals.targets.shape
     A = x.shape[1]
@@ -137,7 +137,7 @@ def _measure_tabular(goals: Goals, x: Array, at: Scratch) -> None:
                 at.norms[n] += goals.targets[n, i] * goals.targets[n, i] * at.spread[i, 0]
 
 
-@kernel
+@part
 def _price_tabular(goals: Goals, at: Scratch) -> None:
     n_targets, d = goals.targets.shape
     S, A = at.prices.shape
@@ -151,7 +151,7 @@ def _price_tabular(goals: Goals, at: Scratch) -> None:
                     at.prices[i // A, i % A] += at.p[n] * (goals.targets[n, i] * at.spread[i, 0]) ** 2
 
 
-@kernel
+@part
 def _measure_linear(goals: Goals, x: Array, at: Scratch) -> None:
     n_targets, d = goals.targets.shape
     S, A = x.shape
@@ -172,7 +172,7 @@ def _measure_linear(goals: Goals, x: Array, at: Scratch) -> None:
             at.norms[n] += goals.targets[n, i] * at.z[i]
 
 
-@kernel
+@part
 def _price_linear(goals: Goals, at: Scratch) -> None:
     n_targets, d = goals.targets.shape
     S, A = at.prices.shape

@@ -16,8 +16,9 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from claimlab.checks import Array, Ints, Sparse
-from claimlab.mdps.sweeps import SHORT, Change
+from claimlab.mdps.sweeps import Change
 from claimlab.mdps.tabular import SUBNORMAL, FiniteMDP, rounding_at
+from claimlab.mdps.unions import SHORT
 
 ROUNDS = 500  # of BiCGSTAB
 Tensor = Any  # torch is optional

@@ -16,7 +16,7 @@ from claimlab import checks
 from claimlab.checks import Array, Ints
 from claimlab.lending import held, lent
 from claimlab.mdps.staged import StagedMDP, draw, evaluate_again, staged_optimum
-from claimlab.native import Native, inlined, interpreted, kernel
+from claimlab.native import Native, inlined, interpreted, kernel, part
 from claimlab.runs import each_run, log_times
 
 
@@ -68,7 +68,7 @@ class _Trace(NamedTuple):
     reward: Array
 
 
-@kernel
+@part
 def _changed(x: Array, y: Array) -> int:
     """How many leading entries of `x` must be read until nothing differs from `y` any more, float[any] both."""
     different = 0

@@ -27,7 +27,7 @@ from claimlab.mdps.fixed_point import Backup, fixed_point
 from claimlab.mdps.planning import finest, solve
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.tabular import EPS, TabularMDP, rounding
-from claimlab.native import kernel, spread, threads_or_default
+from claimlab.native import kernel, part, spread, threads_or_default
 
 LEAST = 64  # matrix games that are worth a thread
 PIVOT = 1e-11  # entries below are rounding, where those of the game are scaled to [1, 2]
@@ -288,7 +288,7 @@ def _play(M: Array, start: int, stop: int, value: Array, gap: Array, x: Array, y
         gap[s] = max(upper - lower, 0.0) / 2 + 2 * (max(A, B) + 4) * EPS * largest
 
 
-@kernel
+@part
 def _saddle(M: Array, x: Array, y: Array) -> bool:
     """Look for a saddle point in pure actions; if there is one, write it to `x` and `y`."""
     A, B = M.shape
@@ -307,7 +307,7 @@ def _saddle(M: Array, x: Array, y: Array) -> bool:
     return True
 
 
-@kernel
+@part
 def _simplex(M: Array, T: Array, rows: Ints, columns: Ints, x: Array, y: Array) -> None:
     r"""Maximise :math:`\sum_b w_b` subject to :math:`M' w \le 1, w \ge 0`, M' being M scaled to [1, 2] (Dantzig 1951).
 
@@ -346,7 +346,7 @@ def _simplex(M: Array, T: Array, rows: Ints, columns: Ints, x: Array, y: Array) 
     y /= y.sum()
 
 
-@kernel
+@part
 def _entering(T: Array, columns: Ints, bland: bool) -> int:
     """The column to enter: steepest, or of least index; -1 at the optimum."""
     A, B = T.shape[0] - 1, T.shape[1] - 1
@@ -370,7 +370,7 @@ def _leaving(T: Array, rows: Ints, enter: int) -> int:
     return leave
 
 
-@kernel
+@part
 def _pivot(T: Array, i: int, j: int) -> None:
     """Exchange the variables of row `i` and column `j`."""
     m, n = T.shape

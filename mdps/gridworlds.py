@@ -55,7 +55,7 @@ def gridworld(
     flat, S = cells.ravel(), cells.size
     stands = np.isin(flat, [".", "S"])
     start = (flat == "S") if (flat == "S").any() else stands
-    terminal, initial = ~stands, start / start.sum()
+    terminal, starts = ~stands, np.flatnonzero(start)
 
     s = np.flatnonzero(stands)
     to = np.stack(np.divmod(s, width), axis=1)[:, None, :] + MOVES  # [states, 4, 2]
@@ -72,10 +72,10 @@ def gridworld(
             r[s, a] += p * paid
             falls = flat[t] == "C"
             moves.append((s[~falls], a, t[~falls], p))
-            moves += [(s[falls], a, int(b), p * initial[b]) for b in np.flatnonzero(initial)]
+            moves.append((s[falls].repeat(len(starts)), a, np.tile(starts, falls.sum()), p / len(starts)))
     listed = [np.concatenate(part) for part in zip(*(np.broadcast_arrays(*move) for move in moves))]
     P = transitions(S, 4, *listed, sparse=sparse)
-    return TabularMDP(P, r, gamma, actions=ending_actions(terminal, 4), terminal=terminal, initial=initial)
+    return TabularMDP(P, r, gamma, actions=ending_actions(terminal, 4), terminal=terminal, initial=start / start.sum())
 
 
 def _cells(rows: Sequence[str]) -> NDArray[np.str_]:

@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from claimlab.checks import Array, Ints
+from claimlab.checks import Array
 from claimlab.mdps.blocks import prefetch
-from claimlab.native import fast_kernel, kernel
+from claimlab.native import fast_kernel, fast_part
 
 Unsigned = Any  # uint32 or uint64 array
 U = np.uint64  # arithmetic between signed and unsigned 64-bit numbers would be in floating point
@@ -50,7 +50,7 @@ class Greedy(NamedTuple):
     n_actions: int
 
 
-@fast_kernel
+@fast_part
 def row_of(greedy: Greedy, s: int) -> Any:
     """Where the greedy action of `s` has its weights."""
     return U(greedy.kinds[s]) * U(greedy.n_actions) + U(greedy.policy[s]) if greedy.kinds.size > 0 else U(s)
@@ -147,7 +147,7 @@ def used_up(lead: Array, drift: float) -> int:
     return count
 
 
-@fast_kernel
+@fast_part
 def _looked_at_first(lead: Array, drift: float, start: int, stop: int) -> tuple[Any, int]:
     """The states in an order in which those that must be looked at come first, and their number.
 
@@ -162,14 +162,14 @@ def _looked_at_first(lead: Array, drift: float, start: int, stop: int) -> tuple[
     return order, front
 
 
-@fast_kernel
+@fast_part
 def _ask_for_rows(indptr: Unsigned, indices: Unsigned, data: Array, s: Any, n_actions: int) -> None:
     """Ask for all rows of a state, which is not the next one in memory, or as much of them as is worth it."""
     k: Any = np.int64(indptr[s * n_actions])
     _ask_for(indices, data, k, min(np.int64(indptr[(s + 1) * n_actions]) - k, AHEAD))
 
 
-@fast_kernel
+@fast_part
 def _ask_for(indices: Unsigned, data: Array, k: Any, count: Any) -> None:
     for j in range(k, k + count, 8):  # a cache line
         prefetch(data, j)
@@ -177,7 +177,7 @@ def _ask_for(indices: Unsigned, data: Array, k: Any, count: Any) -> None:
         prefetch(indices, j)
 
 
-@fast_kernel
+@fast_part
 def _chooses(greedy: Greedy, s: int, action: int, reward: float, lead: float) -> bool:
     """Note the greedy action of `s` with its reward and lead; whether it is another than before."""
     greedy.lead[s] = lead
@@ -187,7 +187,7 @@ def _chooses(greedy: Greedy, s: int, action: int, reward: float, lead: float) ->
     return True
 
 
-@fast_kernel
+@fast_part
 def _chosen(
     indptr: Unsigned,
     indices: Unsigned,
@@ -323,7 +323,7 @@ def evaluate_short(
     return low, high, 0
 
 
-@fast_kernel
+@fast_part
 def _evaluate_row(
     greedy: Greedy, gamma: float, v: Array, out: Array, width: Width, s: int, low: float, high: float
 ) -> tuple[float, float]:
@@ -332,7 +332,7 @@ def _evaluate_row(
     return min(low, d), max(high, d)
 
 
-@fast_kernel
+@fast_part
 def _mean(greedy: Greedy, v: Array, width: Width, s: int, row: Any) -> float:
     """Of `v` after a step of the policy from `s`, which has its weights in `row`."""
     total = 0.0
@@ -469,7 +469,7 @@ def gauss_seidel_union(
         for block in range(ABREAST):
             starts[block] = U(n * min(part + block, last) // count)
             sizes[block] = U(n * min(part + block + 1, last) // count) - starts[block]
-        for i in range(sizes.max()):
+        for i in range(U(n // count + 1)):
             for block in range(ABREAST):
                 start, size = starts[block], sizes[block]
                 if i >= size:
@@ -507,111 +507,6 @@ def extremes(v: Array, previous: Array) -> tuple[float, float, float]:
         finite &= abs(x) <= LARGEST
         previous[s] = v[s]
     return (low, high, largest) if finite else (np.nan, np.nan, np.nan)
-
-
-@kernel
-def union_width(indptr: Unsigned, indices: Unsigned, n_states: int, n_actions: int, limit: int) -> int:
-    """The largest number of distinct successors of a state, or limit + 1 if that is less."""
-    width, found = 0, np.empty(limit + 1, indices.dtype)
-    for s in range(n_states):
-        count = 0
-        for k in range(U(indptr[s * n_actions]), U(indptr[(s + 1) * n_actions])):
-            j = 0
-            while j < count and found[j] != indices[k]:
-                j += 1
-            if j == count:
-                found[j] = indices[k]
-                count += 1
-            if count > limit:
-                return count
-        width = max(width, count)
-    return width
-
-
-@kernel
-def union_rows(
-    indptr: Unsigned, indices: Unsigned, data: Array, n_actions: int, width: int, limit: int
-) -> tuple[Unsigned, Unsigned, Array]:
-    """successors[S, width], kinds[S], weights[kinds, A, width]; if that made over `limit` kinds, one for each state."""
-    n_states = (indptr.size - 1) // n_actions
-    successors, kinds = np.empty((n_states, width), np.uint32), np.empty(n_states, np.uint32)
-    weights, table = np.empty((limit + 1, n_actions, width)), _table(limit)
-    count, s = 0, 0
-    while s < n_states:
-        if count == limit + 1 and table.size > 0:
-            weights, table = np.empty((n_states, n_actions, width)), np.empty(0, np.int64)
-            count, s = 0, 0
-        _union_row(indptr, indices, data, s, successors[s], weights[count])
-        if table.size == 0:
-            kinds[s] = count
-        elif s > 0 and _same(weights[kinds[s - 1]], weights[count]):  # as on most of a grid
-            kinds[s] = kinds[s - 1]
-        else:
-            kinds[s] = _find(weights, count, table)
-        count = max(count, int(kinds[s]) + 1)
-        s += 1
-    return successors, kinds, weights[:count].copy() if table.size > 0 else weights
-
-
-@kernel
-def _table(limit: int) -> Ints:
-    """A table of places that is never more than half full of `limit` kinds; -1 is a free place."""
-    size = 4
-    while size < 2 * (limit + 1):
-        size *= 2
-    return np.full(size, -1)
-
-
-@kernel
-def _find(weights: Array, new: int, table: Ints) -> int:
-    """The first kind with the weights of the `new` one, which enters the table if there is none before it."""
-    mark = U(14695981039346656037)  # the hash of Fowler, Noll & Vo
-    for bits in weights[new].view(np.uint64).flat:
-        mark = (mark ^ bits) * U(1099511628211)
-        mark ^= mark >> U(32)
-    place = np.int64(mark & U(table.size - 1))
-    while table[place] >= 0:
-        if _same(weights[table[place]], weights[new]):
-            return int(table[place])
-        place = (place + 1) % table.size
-    table[place] = new
-    return new
-
-
-@kernel
-def _same(a: Array, b: Array) -> bool:
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            if a[i, j] != b[i, j]:
-                return False
-    return True
-
-
-@kernel
-def _union_row(indptr: Unsigned, indices: Unsigned, data: Array, s: int, successors: Unsigned, weights: Array) -> None:
-    """The successors[width] of a state, filled up with itself, and what its actions make of them, weights[A, width]."""
-    n_actions, count = len(weights), 0
-    weights[:] = 0.0
-    for a in range(n_actions):
-        for k in range(U(indptr[s * n_actions + a]), U(indptr[s * n_actions + a + 1])):
-            j = 0
-            while j < count and successors[j] != indices[k]:
-                j += 1
-            if j == count:
-                successors[j] = indices[k]
-                count += 1
-            weights[a, j] += data[k]
-    successors[count:] = s
-
-
-@kernel
-def bandwidth(successors: Unsigned) -> int:
-    """How far successors[S, width] are from their states at most."""
-    furthest = 0
-    for s in range(len(successors)):
-        for t in successors[s]:
-            furthest = max(furthest, abs(int(t) - s))
-    return furthest
 
 
 @fast_kernel
@@ -736,7 +631,7 @@ def turn(beta: float, omega: float, v: Array, raw: Array, p: Array, start: int, 
         p[s] = raw[s] + beta * (p[s] - omega * v[s])
 
 
-@fast_kernel
+@fast_part
 def _smooth(x: Array, raw: Array, e: Array, smooth: Array) -> float:
     """Move `e` towards `x` to where the residual, which moves towards `raw`, is least; its largest entry there."""
     apart, distance, largest = 0.0, 0.0, 0.0

@@ -15,17 +15,19 @@ from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from claimlab.checks import Array, Ints
 from claimlab.mdps import multilevel_kernels as kernels
 from claimlab.mdps.kernels import EACH, Unsigned
-from claimlab.mdps.multilevel_kernels import Rough
+from claimlab.mdps.multilevel_kernels import ALONE, FREE, Rough
 from claimlab.mdps.tabular import EPS
 
 WIDEST = 48  # successors of a group at most
 SHRINKS = 0.7  # of the states at most make up the next level
 VISITS = 2  # of a level for each of the finer one
 CYCLES = 12  # for a policy at most, since it will change
+KEPT = 4  # search directions, of which a new one is made orthogonal to the others
 LOOSE = 0.1  # of the residual may be left by them
 LARGE = 100_000  # bytes
 ROUNDS = 10  # of policy iteration at a coarser level
@@ -54,9 +56,9 @@ class Multilevel:
 
     def __init__(self, successors: Unsigned, kinds: Unsigned, weights: Array, gamma: float) -> None:
         self.gamma, self.successors, self.kinds, self.weights = gamma, successors, kinds, weights
-        n_actions, width = weights.shape[1:]
-        few = len(weights) * n_actions <= len(kinds)
-        self.table: Rough | None = weights.reshape(-1, width).astype(np.float32) if few else None
+        self.width = (0,) * successors.shape[1]
+        few = len(weights) * weights.shape[1] <= len(kinds)
+        self.table: Rough | None = weights.astype(np.float32) if few else None
         parts: list[Grouping] = []
         strength: Rough = weights.sum(axis=1, dtype=np.float32)
         while (found := _group(successors, kinds, strength)) is not None:
@@ -75,7 +77,7 @@ class Multilevel:
             entries,
             np.concatenate([np.empty(0, np.uint32)] + [g.successors.ravel() for g in parts]),
             np.empty(int((n * b).sum()), np.float32),
-            np.concatenate([g.groups for g in parts] + [np.zeros(n[-1], np.uint32)]),
+            np.concatenate([g.groups for g in parts] + [np.full(n[-1], ALONE)]),
             np.concatenate([np.empty(0, np.float32)] + [g.sizes for g in parts]),
             np.empty(size, np.float32),
             np.empty(size, np.float32),
@@ -83,6 +85,10 @@ class Multilevel:
             int(n[0]),
         )
         self.groupings = [self._shared(level, slots) for level, (_, slots, _, _) in enumerate(parts)]
+        nothing = np.empty((0, 0), np.uint32)
+        self.coarsest = Grouping(
+            self.levels.groups[rows[-1] :], nothing.astype(np.uint8), np.empty(0, np.float32), nothing
+        )
 
     def _shared(self, level: int, slots: Any) -> Grouping:
         """A grouping that lies in the arrays of the levels."""
@@ -95,11 +101,10 @@ class Multilevel:
     def follow(self, policy: Ints) -> None:
         """The rows of a policy, int[S], at every level."""
         n_actions, width = self.weights.shape[1:]
-        index = np.empty(len(policy), np.uint32)
-        kernels.rows_of(self.kinds, policy, n_actions, index)
+        index = self.kinds * np.uint32(n_actions) + policy.astype(np.uint32)
         self.exact = Rows(self.successors, index, self.weights.reshape(-1, width))
         if self.table is not None:
-            self.rough = Rows(self.successors, index, self.table)
+            self.rough = Rows(self.successors, index, self.table.reshape(-1, width))
         else:
             self.rough = Rows(self.successors, EACH, self.exact.weights[index].astype(np.float32))
         self._descend(self.rough, 0)
@@ -107,44 +112,80 @@ class Multilevel:
     def _descend(self, rows: Rows, level: int) -> None:
         """The transitions at every level below that of `rows`."""
         levels = self.levels
-        for coarser, grouping in enumerate(self.groupings[level:], level + 1):
-            row, end = int(levels.rows[coarser - 1]), int(levels.rows[coarser])
-            n, b, entry = (int(x[coarser]) for x in (levels.n, levels.b, levels.entries))
-            out = levels.weights[entry : entry + n * b].reshape(n, b)
-            kernels.coarsen(*rows, self.gamma, *grouping[:3], levels.pivot[row:end], out)
+        for finer, grouping in enumerate([*self.groupings, self.coarsest][level:], level):
+            entry = int(levels.entries[finer + 1]) if finer < len(self.groupings) else 0
+            out = levels.weights[entry:][: grouping.successors.size].reshape(grouping.successors.shape)
+            kernels.coarsen(*rows, self.gamma, *grouping[:3], levels.pivot[self._rows_of(finer)], out)
             rows = Rows(grouping.successors, EACH, out)
-        kernels.pivots(*rows, self.gamma, levels.pivot[int(levels.rows[-1]) :])
 
     def solve(self, d: Array, e: Array, tol: float) -> float:
         """Fill `e` with about the solution of (I - gamma P) e = d for the policy of :meth:`follow`; what is left."""
-        return self._solve(self.exact, self.rough, d, e, tol, 0)
+        n = len(d)
+        largest = float(max(-d.min(), d.max()))  # unlike abs, without a copy
+        scale = largest if 0.0 < largest < np.inf else 1.0
+        self._settle_alone(d, e)
+        kernels.residual(*self.exact, self.gamma, d, e, scale, self.levels.d[:n])
+        self._cycles(self.rough, e, scale, tol, 0)
+        # anew, since what is kept up to date drifts
+        return kernels.residual(*self.exact, self.gamma, d, e, scale, self.levels.d[:n])
 
-    def _solve(self, exact: Rows, rough: Rows, d: Array, e: Array, tol: float, level: int) -> float:
-        levels, gamma = self.levels, self.gamma
-        n, row = int(levels.n[level]), int(levels.rows[level])
+    def _settle_alone(self, d: Array, e: Array) -> None:
+        """Solve for states that the policy never leaves, whose values may be 1 / (1 - gamma) times as large; 0 else."""
+        e[:] = 0.0
+        pivot, (successors, index, weights) = self.levels.pivot[: len(d)], self.exact
+        states = np.flatnonzero(2 * (1 - self.gamma) * pivot >= 1)  # the others leave at least every other time
+        leaves = np.where(successors[states] != states[:, None], weights[index[states]], 0.0).any(axis=1)
+        states = states[~leaves]
+        e[states] = d[states] * pivot[states]
+
+    @np.errstate(over="ignore", invalid="ignore")  # of squares, which breakdowns show in
+    def _cycles(self, rough: Rows, e: Array, scale: float, tol: float, level: int) -> None:
+        """Add `scale` times the solution x for the residual r in the arrays of a level, until about `tol` is left.
+
+        Entries of r are about 1.  Orthomin (Vinsome 1976) with a cycle over the levels as preconditioner: the residual
+        never grows in the Euclidean norm.  All but `e` is in float32.
+        """
+        levels, rows = self.levels, self._rows_of(level)
         part = levels._replace(
             n=levels.n[level:], b=levels.b[level:], rows=levels.rows[level:], entries=levels.entries[level:]
         )
-        largest = float(max(-d.min(), d.max()))  # unlike abs, without a copy
-        scale = largest if 0.0 < largest < np.inf else 1.0
-        residual = levels.d[row : row + n]
-        kernels.alone(*exact, gamma, levels.pivot[row : row + n], d, e)
-        kernels.residual(*exact, gamma, d, e, scale, residual)
-        kernels.solve_by_cycles(*rough, gamma, part, EACH, VISITS, e, scale, tol, CYCLES)
-        return kernels.residual(*exact, gamma, d, e, scale, residual)  # anew, since what is kept up to date drifts
+        r, x = levels.d[rows], levels.x[rows]
+        kept: list[tuple[Rough, Rough, float]] = []  # directions, their images, and the squared norms of these
+        for _ in range(CYCLES):
+            kernels.cycle(*rough, self.gamma, part, EACH, VISITS, self.width)
+            z, q = (np.empty_like(x), np.empty_like(x)) if len(kept) < KEPT else kept.pop(0)[:2]
+            z[:] = x
+            kernels.image(*rough, self.gamma, x, q)
+            for direction, other, square in kept:
+                along = np.dot(q, other) / square
+                q -= along * other
+                z -= along * direction
+            square = np.dot(q, q)
+            if not 0.0 < square < np.inf:
+                return
+            along = np.dot(q, r) / square
+            e += scale * along * z
+            r -= along * q
+            kept.append((z, q, square))
+            if max(-r.min(), r.max()) * scale <= tol:
+                return
+
+    def _rows_of(self, level: int) -> slice:
+        """Where a level lies in the arrays of the levels."""
+        return slice(int(self.levels.rows[level]), int(self.levels.rows[level] + self.levels.n[level]))
 
     def start(self, r: Array, out: Array) -> bool:
         """Fill `out` with values from the MDPs whose states are the groups, the coarsest first.
 
         A group has the actions that all of its members have; False if one has none, or if there are no groups.
         """
-        successors, kinds, none = self.successors, self.kinds, np.empty(0)
-        weights: Rough = self.weights
+        successors, kinds = self.successors, self.kinds
+        weights: Rough = self.weights if self.table is None else self.table
         ladder: list[tuple[Unsigned, Rough, Array, Unsigned]] = []
         for grouping in self.groupings:
             means, (groups, _, sizes, _) = np.empty((len(grouping.sizes), r.shape[1])), grouping
             known = np.empty(len(groups)) if ladder else out
-            kernels.stay(kinds, weights, r, self.gamma, groups, none, known)
+            self._stay(kinds, weights, r, groups, None, known)
             kernels.rewards(successors, kinds, weights, r, self.gamma, groups, sizes, known, means)
             if not np.isfinite(means.max(axis=1)).all():
                 return False
@@ -158,9 +199,16 @@ class Multilevel:
             self._settle(level, weights, r, v)
             kinds, weights, r, groups = ladder.pop()
             finer = np.empty(len(groups)) if level > 1 else out
-            kernels.stay(kinds, weights, r, self.gamma, groups, v, finer)
+            self._stay(kinds, weights, r, groups, v, finer)
             v = finer
         return True
+
+    def _stay(self, kinds: Unsigned, weights: Rough, r: Array, groups: Unsigned, v: Array | None, out: Array) -> None:
+        """The optimal value of each state `ALONE`, which no action leaves; else that of its group, v[groups], or 0."""
+        states = np.flatnonzero(groups == ALONE)
+        stays = weights[kinds[states] if len(kinds) else states].sum(axis=2, dtype=np.float64)
+        out[:] = 0.0 if v is None else v.take(groups, mode="clip")  # those `ALONE` follow
+        out[states] = (r[states] / (1 - self.gamma * stays)).max(axis=1)
 
     def _settle(self, level: int, weights: Rough, r: Array, v: Array) -> None:
         """Policy iteration at a coarser level, as far as its values are worth it at the finer one."""
@@ -168,39 +216,49 @@ class Multilevel:
         rows = Rows(successors, np.empty(len(v), np.uint32), weights.reshape(-1, weights.shape[2]))
         d, e = np.empty(len(v)), np.empty(len(v))
         for _ in range(ROUNDS):
-            for backward in (True, False, True, False):
-                kernels.sweep(successors, weights, r, self.gamma, v, backward)
-            size = kernels.choose(successors, weights, r, self.gamma, v, rows.index, d)
+            for order in (-1, 1, -1, 1, 0):
+                size = kernels.sweep(successors, weights, r, self.gamma, v, order, rows.index, d)
             first = size if first is None else first
             if size <= max(ENOUGH * first, EPS * float(abs(v).max())) or not np.isfinite(size):
                 return
             self._descend(rows, level)
-            self._solve(rows, rows, d, e, LOOSE * size, level)
+            np.divide(d, size, out=self.levels.d[self._rows_of(level)], casting="same_kind")
+            e[:] = 0.0
+            self._cycles(rows, e, size, LOOSE * size, level)
             v += e
 
 
 def _group(successors: Unsigned, index: Unsigned, strength: Rough) -> Grouping | None:
     """States by fours: pairs of pairs; None where they do not get much fewer."""
-    groups = np.empty(len(successors), np.uint32)
-    moving = kernels.movers(successors, index, strength, groups)
-    count = kernels.pair(successors, index, strength, groups)
-    pairs = _connected(successors, groups, count)
+    groups = _movers(successors, index, strength)
+    moving = np.count_nonzero(groups == FREE)
+    pairs = _connected(successors, groups, kernels.pair(successors, index, strength, groups))
     if pairs is None:
         return None
-    further = np.zeros(count, np.uint32)
+    further = np.full(len(pairs.sizes), FREE)
     fours = kernels.pair(pairs.successors, EACH, _gathered(strength[:, None], index, pairs)[:, 0], further)
-    kernels.join(groups, further)
-    del pairs, further  # memory that is worth having
+    mine = groups != ALONE
+    groups[mine] = further[groups[mine]]
+    del pairs, further, mine  # memory that is worth having
     return _connected(successors, groups, fours) if 0 < fours < SHRINKS * moving else None
 
 
+def _movers(successors: Unsigned, index: Unsigned, strength: Rough) -> Unsigned:
+    """`FREE` for the states that move at all, `ALONE` for the others."""
+    states, moves = np.arange(len(successors), dtype=np.uint32), np.zeros(len(successors), bool)
+    for to, likely in zip(successors.T, (strength > 0).T):
+        moves |= (to != states) & (likely[index] if len(index) else likely)
+    return np.where(moves, FREE, ALONE)
+
+
 def _connected(successors: Unsigned, groups: Unsigned, count: int) -> Grouping | None:
-    slots, sizes = np.empty(successors.shape, np.uint8), np.empty(count, np.float32)
+    mine = np.flatnonzero(groups != ALONE)
+    members = csr_array((np.ones(len(mine), bool), (groups[mine], mine)), shape=(count, len(groups)))
+    slots, sizes = np.empty(successors.shape, np.uint8), np.diff(members.indptr).astype(np.float32)
     for limit in (WIDEST // 4, WIDEST):  # few have more than the first
         coarse = _lent((count, limit), np.uint32)
-        width = kernels.connect(successors, groups, count, coarse, slots, sizes)
+        width = kernels.connect(successors, groups, members.indices, coarse, slots)
         if width <= limit:
-            width = next((w for w in kernels.WIDTHS if w >= width), width)
             return Grouping(groups, slots, sizes, np.ascontiguousarray(coarse[:, :width]))
     return None
 

@@ -24,23 +24,18 @@ from claimlab.mdps.certificates import (
     contraction,
     middle,
 )
+from claimlab.mdps.corrections import Corrections, Pace
 from claimlab.mdps.devices import DeviceSweeps, elsewhere, require_torch
 from claimlab.mdps.kernels import row_maxima
-from claimlab.mdps.multilevel import Multilevel
 from claimlab.mdps.resolvent import resolvent as resolvent
-from claimlab.mdps.resolvent import solver
 from claimlab.mdps.sweeps import Change, Sweeps
 from claimlab.mdps.tabular import EPS, FiniteMDP, TabularMDP, rounding
 from claimlab.native import threads_or_default
 
 TINY = 120  # states up to which elimination compiled for small matrices beats LAPACK and the calls around it
 SMALL = 300  # states up to which policy iteration with direct solves is the fastest
-FRUITLESS = 20  # loose corrections without a smaller residual, after which policies are evaluated directly
-CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
 SPARSE = 8  # times the longest row is at most the number of states where CSR rows beat dense ones
 DEPTH = 100  # evaluation sweeps between improvements
-KRYLOV = 1000  # products with the policy's matrix for one loose correction
-EARLY = 50  # for the first one, whose policy is little worth; more with the square of the iterations
 PATIENCE = 60  # evaluation sweeps still to come, as things go, at which sweeping is slow
 
 
@@ -103,7 +98,8 @@ def krylov_policy_iteration(
     :math:`(I - \gamma P_\pi)^{-1}(Tv - v)` then settles what remains within the policy.  It is solved by BiCGSTAB and
     loosely, since the policy will change, or by a direct method where that stalls or rows are long.  Where actions
     share their successors, as on grids, groups of states give the first values, and corrections on several scales for
-    as long as they work (:mod:`claimlab.mdps.multilevel`).
+    as long as they work (:mod:`claimlab.mdps.multilevel`).  Where residuals do not fall, sweeps go on without
+    corrections, and these become finer (:class:`claimlab.mdps.corrections.Pace`).
     """
     tol, sweeps, v = _begin(mdp, tol, start, threads)
     return _within(tol, _accelerate(mdp, sweeps, v, tol, max_iterations), "iterations")
@@ -181,16 +177,13 @@ def _evaluate(
 
 def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_iterations: int) -> Solution:
     tv, spare, progress = np.empty_like(v), np.empty_like(v), Progress(mdp, tol)
-    direct = not sweeps.fixed_width or sweeps.bandwidth <= CHAIN
-    least, fruitless = np.inf, 0
-    enough = 0.3 * tol * (1 - mdp.gamma) / max(mdp.gamma, EPS)
-    iteration = 0
-    levels = None
-    if sweeps.union and not direct:
-        levels = Multilevel(*sweeps.union, mdp.gamma)
-        if levels.start(sweeps.r, spare):
-            v, spare = spare, v
+    row_maxima(sweeps.r, tv)
+    least, largest = float(tv.min()) / (1 - mdp.gamma), float(tv.max()) / (1 - mdp.gamma)  # v* is in between
+    corrections, pace, iteration = Corrections(mdp, sweeps, tol), Pace(), 0
+    if corrections.start(spare):
+        v, spare = spare, v
     while True:
+        np.clip(v, least, largest, out=v)
         for backward in (True, False, True, False):
             sweeps.gauss_seidel(v, backward=backward)
         change = sweeps.improve(v, tv)
@@ -198,24 +191,10 @@ def _accelerate(mdp: TabularMDP, sweeps: Sweeps, v: Array, tol: float, max_itera
         low, high, over = progress.bounds(change.low, change.high, sweeps.slack)
         if over or iteration >= max_iterations:
             return middle(tv, sweeps.policy, low, high, iteration)
-        size = max(-change.low, change.high)
-        fruitless = 0 if size < least else fruitless + 1
-        least = min(least, size) if iteration > 1 else np.inf  # the first correction may carry values far
-        direct = direct or fruitless > FRUITLESS
-        d = np.subtract(tv, v, out=v)
-        v, tv, spare = tv, spare, d
-        if direct:
-            v += solver(mdp, mdp.under(sweeps.greedy.policy)[0])(d) - d
-            continue
-        if levels:
-            levels.follow(sweeps.greedy.policy)
-            if levels.solve(d, tv, max(0.1 * size, enough)) <= size / 2:
-                tv -= d
-                v += tv
-                continue
-            levels = None  # the policy parts what is grouped together
-        v -= d
-        v += sweeps.correction(d, max(0.1 * size, enough), min(EARLY * iteration**2, KRYLOV))
+        if pace.rests(max(-change.low, change.high), iteration == 1):
+            v, tv = tv, v
+        else:
+            v, tv, spare = corrections.add(v, tv, spare, pace, iteration)
 
 
 def _within(tol: float, solution: Solution, unit: str) -> Solution:

@@ -25,8 +25,9 @@ from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps import kernels
 from claimlab.mdps.certificates import NotConverged, contraction, series
+from claimlab.mdps.corrections import CHAIN, FRUITLESS, KRYLOV, LOOSE
 from claimlab.mdps.devices import DeviceSweeps, elsewhere
-from claimlab.mdps.planning import CHAIN, FRUITLESS, KRYLOV, SMALL
+from claimlab.mdps.planning import SMALL
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.soft_maximum import log_sum_exp
 from claimlab.mdps.sweeps import Sweeps
@@ -305,4 +306,4 @@ class _Newton:
         mixed = np.empty(union.successors.shape) if greedy.kinds.size else greedy.weights
         kernels.mixed_rows(pi, union.kinds, union.weights, mixed)
         self.sweeps.greedy = greedy._replace(weights=mixed, kinds=kernels.EACH)
-        return v + self.sweeps.correction(d, max(0.1 * float(abs(d).max()), self.enough), KRYLOV)
+        return v + self.sweeps.correction(d, max(LOOSE * float(abs(d).max()), self.enough), KRYLOV)

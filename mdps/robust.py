@@ -33,7 +33,7 @@ from claimlab.mdps.kernels import dot
 from claimlab.mdps.planning import policy_value
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.tabular import EPS, TabularMDP, rounding
-from claimlab.native import kernel, spread, threads_or_default
+from claimlab.native import kernel, part, spread, threads_or_default
 
 LEAST = 64  # rows that are worth a thread
 
@@ -264,7 +264,7 @@ def _sparse(
             out_indices[ends[i + 1] - 1] = lowest
 
 
-@kernel
+@part
 def _sort_downwards(x: Array, order: Ints) -> None:
     """Heapsort of indices (Williams 1964): no memory, no bad case, and short rows cost little."""
     n = x.size
@@ -277,7 +277,7 @@ def _sort_downwards(x: Array, order: Ints) -> None:
         _sift(x, order, 0, last)
 
 
-@kernel
+@part
 def _sift(x: Array, order: Ints, top: int, n: int) -> None:
     """Let the entry at `top` of a heap with the least value on top sink to its place."""
     entry = order[top]

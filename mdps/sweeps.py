@@ -15,15 +15,14 @@ import numpy as np
 
 from claimlab.checks import Array, Ints
 from claimlab.mdps import kernels
-from claimlab.mdps.kernels import Greedy, Unsigned
+from claimlab.mdps.kernels import Greedy
 from claimlab.mdps.tabular import EPS, FiniteMDP, rounding_at
+from claimlab.mdps.unions import SHORT, Union, united, unsigned
 from claimlab.native import spread
 
-SHORT = 16  # entries of a row up to which a loop of constant length pays
 LONG = 64  # entries from which a row is as fast to read among those of other actions
 FEW = 8  # actions up to which the same holds
 LITTLE = 100_000  # entries of which any number may be wasted
-MEMBERS = 16  # of a kind of state, on average, from which kinds are looked for
 PART = 8_192  # states of a block in which sums are taken, or a Gauss-Seidel sweep goes on its own
 PARTS = 16  # of such a sweep at most: over more, news would take too long
 MANY = 300_000  # states from which threads pay in a correction
@@ -40,17 +39,6 @@ class Change(NamedTuple):
     changed: int  # states with another greedy action
 
 
-class Union(NamedTuple):
-    """The successors of all actions of a state, once, and what each action makes of them.
-
-    On grids few states differ in the latter, so that the weights of each kind are kept once.
-    """
-
-    successors: Unsigned  # [S, width]
-    kinds: Unsigned  # [S]
-    weights: Array  # [kinds, A, width]
-
-
 class Sweeps:
     """Sweeps of the optimality operator, with discount `gamma`, and of the policy that was greedy in the last one.
 
@@ -61,7 +49,7 @@ class Sweeps:
         self.mdp, self.gamma, self.threads = mdp, gamma, threads
         self.r = mdp.r if mdp.actions.all() else np.where(mdp.actions, mdp.r, -np.inf)
         self.least = 1 + BLOCK // max(mdp.row_length, 1)
-        self.union = _union(mdp)
+        self.union = united(mdp)
         width = self.union.successors.shape[1] if self.union else _copied(mdp)
         self.width = (0,) * (width if width <= SHORT else 0)
         self.each = (0,) * (mdp.n_actions if self.width and mdp.n_actions <= FEW else 0)
@@ -192,11 +180,11 @@ class Sweeps:
     @property
     def bandwidth(self) -> int:
         """How far transitions lead at most, in the order of the states (of union rows; the number of states else)."""
-        return kernels.bandwidth(self.union.successors) if self.union else self.mdp.n_states
+        return self.union.bandwidth if self.union else self.mdp.n_states
 
     def _rows(self) -> tuple[Any, ...]:
         P = self.mdp.P
-        return _unsigned(P.indptr), _unsigned(P.indices), P.data
+        return unsigned(P.indptr), unsigned(P.indices), P.data
 
     def _spread(self, kernel: Callable[..., tuple[float, float, int]], *arguments: Any) -> Change:
         """Run `kernel` on blocks of states."""
@@ -205,23 +193,6 @@ class Sweeps:
             return Change(*found[0])
         lows, highs, changed = zip(*found)
         return Change(float(np.min(lows)), float(np.max(highs)), sum(changed))  # unlike min and max, these keep NaN
-
-
-def _unsigned(x: Ints) -> Unsigned:
-    return x.view(np.uint32 if x.itemsize == 4 else np.uint64)
-
-
-def _union(mdp: FiniteMDP) -> Union | None:
-    """Union rows of at most `SHORT` entries, if they take no more room than the CSR rows and a fifth."""
-    if not mdp.is_sparse or mdp.row_length > SHORT:
-        return None
-    S, A = mdp.r.shape
-    indptr, indices = _unsigned(mdp.P.indptr), _unsigned(mdp.P.indices)
-    affordable = min(int(1.2 * 12 * mdp.P.nnz / (S * (4 + 8 * A))), SHORT)
-    width = kernels.union_width(indptr, indices, S, A, affordable)
-    if width > affordable:
-        return None
-    return Union(*kernels.union_rows(indptr, indices, mdp.P.data, A, width, max(S // MEMBERS, 1)))
 
 
 def _copied(mdp: FiniteMDP) -> int:

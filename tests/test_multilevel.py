@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from claimlab.mdps import TabularMDP, gridworld, kernels, krylov_policy_iteration, modified_policy_iteration
+from claimlab.mdps import TabularMDP, gridworld, krylov_policy_iteration, modified_policy_iteration
+from claimlab.mdps.corrections import LOOSE, Pace
 from claimlab.mdps.multilevel import Multilevel
 from claimlab.mdps.multilevel_kernels import ALONE
 from claimlab.mdps.tabular import EPS
+from claimlab.mdps.unions import SHORT, union_rows, union_width, unsigned
 from claimlab.theory.strategies import seeds
 
 
@@ -35,10 +37,8 @@ def drawn(seed: int, gamma: float) -> TabularMDP:
 def prepared(mdp, gamma, rng, shared):
     """The levels of a random policy and its matrix; states of the same rows share a kind, or have one each."""
     S, A = mdp.r.shape
-    parts = mdp.P.indptr.astype(np.uint32), mdp.P.indices.astype(np.uint32)
-    width = kernels.union_width(*parts, S, A, 16)
-    union = kernels.union_rows(*parts, mdp.P.data, A, width, S if shared else 0)
-    policy, levels = rng.integers(A, size=S), Multilevel(*union, gamma)
+    width = union_width(unsigned(mdp.P.indptr), unsigned(mdp.P.indices), S, A, SHORT)
+    policy, levels = rng.integers(A, size=S), Multilevel(*union_rows(mdp.P, A, width, S if shared else 0), gamma)
     levels.follow(policy)
     return levels, mdp.under(policy)[0].toarray()
 
@@ -94,6 +94,32 @@ def test_a_grid_takes_few_iterations(gamma):
     residual = abs((mdp.r + gamma * mdp.expect(found.v))[mdp.actions.all(axis=1)].max(axis=1) - found.v[:-1]).max()
     assert found.iterations <= 14
     assert residual <= 2e-6
+
+
+@pytest.mark.parametrize("seed", [3, 6, 12, 14])
+def test_values_far_from_every_reward_take_few_corrections(seed):
+    """Corrections alone went on without end here, each with errors of its own in every loop of a policy among ties."""
+    cells = np.where(np.random.default_rng(seed).random((90, 90)) < 0.3, "#", ".")
+    cells[0, 0], cells[-1, -1] = "S", "G"
+    mdp = gridworld(["".join(row) for row in cells], 0.9999, slip=0.1, step=-1.0, goal=1.0, sparse=True)
+    found = krylov_policy_iteration(mdp, 1e-6, max_iterations=100)
+    q = np.where(mdp.actions, mdp.r + mdp.gamma * mdp.expect(found.v), -np.inf)
+    assert abs(q.max(axis=1) - found.v).max() <= 2e-10
+
+
+def test_sweeps_rest_from_corrections_that_do_not_help():
+    pace, falling = Pace(), [4.0, 2.0, 3.0, 1.0]
+    assert not any(pace.rests(size, first=i == 0) for i, size in enumerate(falling))
+    assert pace.loose == LOOSE
+    assert [pace.rests(size, first=False) for size in (1.0, 1.5, 1.2, 1.19, 5.0, 0.5)] == [
+        False,  # one may fail
+        True,
+        True,  # sweeps help
+        False,
+        True,  # again in vain
+        True,
+    ]
+    assert pace.loose == LOOSE / 100
 
 
 MEMORY = """

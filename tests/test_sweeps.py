@@ -23,6 +23,7 @@ from claimlab.mdps import sweeps as module
 from claimlab.mdps.planning import improve
 from claimlab.mdps.sweeps import Sweeps
 from claimlab.mdps.tabular import EpisodicMDP, rounding
+from claimlab.mdps.unions import union_rows
 
 from .oracles import CLOSE_TO_ONE, hard_mdps
 
@@ -65,14 +66,14 @@ def test_union_rows_are_those_of_the_mdp_and_their_kinds_differ(seed, several, l
     successors = (np.arange(S)[:, None] + rng.permuted(np.tile([-1, 0, 1], (S, 1)), axis=1)) % S
     columns = np.broadcast_to(successors[:, None], (S, A, b))
     P = csr_array((drawn[kinds].ravel(), columns.ravel(), b * np.arange(S * A + 1)), shape=(S * A, S))
-    parts = P.indptr.astype(np.uint32), P.indices.astype(np.uint32)
-    to, found, weights = kernels.union_rows(*parts, P.data, A, b, limit)
+    union = union_rows(P, A, b, limit)
+    to, found, weights = union
     dense = np.zeros((S, A, S))
     np.add.at(dense, (np.arange(S)[:, None, None], np.arange(A)[:, None], to[:, None].astype(int)), weights[found])
     np.testing.assert_array_equal(dense, P.toarray().reshape(S, A, S))
     count = len(np.unique(kinds))
     assert len(weights) == (count if count <= limit else S)
-    assert kernels.bandwidth(to) == S - 1
+    assert union.bandwidth == S - 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from claimlab.bandits.relaxation.matrices import Grid, SPDMatrix
 from claimlab.checks import Array
-from claimlab.native import kernel
+from claimlab.native import kernel, part
 
 
 class Stop(NamedTuple):
@@ -159,7 +159,7 @@ def _product(A: SPDMatrix, shift: float, p: Array, q: Array) -> float:
     return total
 
 
-@kernel
+@part
 def _precondition(A: SPDMatrix, shift: float, omega: float, r: Array, z: Array) -> float:
     """Solve with the preconditioner for `z`; the product of `r` and `z`."""
     n, total = r.size, 0.0
@@ -265,7 +265,7 @@ def red_black_sor(
     return Stop(count, sqrt(total), total <= limit)
 
 
-@kernel
+@part
 def _relax(
     A: Grid,
     mine: Array,

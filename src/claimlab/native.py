@@ -1,4 +1,4 @@
-"""What the library asks of numba: one compile decorator, and frozen dataclasses that compiled code can read.
+"""What the library asks of numba: decorators to compile, and frozen dataclasses that compiled code can read.
 
 A subclass of :class:`Native` is an ordinary frozen dataclass to Python.  Inside a :func:`kernel` its fields are read
 as struct members, and its methods (those that an abstract base class declares) are compiled on first use, once per
@@ -8,6 +8,7 @@ class.  Nothing is registered by hand, and ``kernel.py_func`` runs the very same
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import inspect
 import os
@@ -23,6 +24,7 @@ from typing import Any, TypeVar, cast
 import numba
 from numba import typeof, types
 from numba.core import config
+from numba.core import event as events
 from numba.core.cgutils import create_struct_proxy
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AttributeTemplate
@@ -33,6 +35,7 @@ from numba.extending import (
     lower_getattr_generic,
     models,
     overload_method,
+    register_jitable,
     register_model,
     typeof_impl,
     unbox,
@@ -73,7 +76,7 @@ def _compiled(function: F, **options: Any) -> F:
     settings = cast(Any, config)  # numba makes them at run time
     before, settings.CACHE_DIR = settings.CACHE_DIR, str(CACHE / source_hash())
     try:
-        return cast(F, numba.njit(cache=True, nogil=True, **options)(function))
+        return cast(F, cast(Any, numba).njit(cache=True, nogil=True, no_cfunc_wrapper=True, **options)(function))
     finally:
         settings.CACHE_DIR = before
 
@@ -83,13 +86,54 @@ def kernel(function: F) -> F:
     return _compiled(function)
 
 
+# Comparisons with NaN and infinities keep their meaning; `np.isfinite` does not, so compare with the largest number.
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+
 def fast_kernel(function: F) -> F:
     """A kernel whose sums may be taken in any order and with fused multiply-adds, so that they run in vector registers.
 
-    For kernels whose error bounds count roundings and hold for every order (Higham 2002, Section 3.1).  Comparisons
-    with NaN and infinities keep their meaning; ``np.isfinite`` does not, so compare with the largest number instead.
+    For kernels whose error bounds count roundings and hold for every order (Higham 2002, Section 3.1).
     """
-    return _compiled(function, fastmath={"contract", "reassoc", "nsz", "arcp"})
+    return _compiled(function, fastmath=FAST)
+
+
+def part(function: F) -> F:
+    """What kernels of one module call and Python does not: compiled into them, without an entry of its own.
+
+    Making the entries takes as long as compiling a short function.  To Python it stays the function that it is.
+    """
+    return cast(F, register_jitable(no_cfunc_wrapper=True)(function))
+
+
+def fast_part(function: F) -> F:
+    """A :func:`part` of a :func:`fast_kernel`."""
+    return cast(F, register_jitable(no_cfunc_wrapper=True, fastmath=FAST)(function))
+
+
+class _Uncollected(events.Listener):
+    """No garbage is collected while a kernel is compiled.
+
+    What numba builds for one lives until it is done, and looking through it again and again takes a seventh of the
+    time.  Kernels are compiled one after the other, so that the outermost of nested events restores what was.
+    """
+
+    def __init__(self) -> None:
+        self.depth, self.collected = 0, False
+
+    def on_start(self, event: Any) -> None:
+        if self.depth == 0:
+            self.collected = gc.isenabled()
+            gc.disable()
+        self.depth += 1
+
+    def on_end(self, event: Any) -> None:
+        self.depth -= 1
+        if self.depth == 0 and self.collected:
+            gc.enable()
+
+
+events.register("numba:compile", _Uncollected())
 
 
 def threads_or_default(threads: int | None) -> int:
@@ -244,5 +288,5 @@ def _publish(name: str, declaration: Any) -> None:
         return getattr(self.cls, name, None)
 
     resolve.__signature__ = inspect.signature(declaration)  # type: ignore[attr-defined]  # numba reads the arity here
-    options = {"forceinline": getattr(declaration, "inlined", False)}
+    options = {"forceinline": getattr(declaration, "inlined", False), "no_cfunc_wrapper": True}
     overload_method(NativeType, name, strict=False, jit_options=options)(resolve)  # pyright: ignore[reportCallIssue]

@@ -9,14 +9,14 @@ from numpy.random import Generator
 
 from claimlab.checks import Array
 from claimlab.experiments.papers.rover.common import claim
-from claimlab.native import kernel
+from claimlab.native import kernel, part
 from claimlab.theory.claims import Budget
 from claimlab.theory.evidence import Comparison, Outcome, Probability, comparison, probability
 
 ANSWERS, INNER, CLIP, STEP, UPDATES, SUCCESS = 8, 4, 0.2, 1.0, 4_000, 0.95
 
 
-@kernel
+@part
 def _log_law(logits: Array, out: Array) -> None:
     top = logits.max()
     out[:] = logits - top
