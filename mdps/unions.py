@@ -6,7 +6,7 @@ the weights of each *kind* of state are kept once.
 
 from __future__ import annotations
 
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,12 +44,12 @@ def united(mdp: FiniteMDP) -> Union | None:
         return None
     S, A = mdp.r.shape
     room = 1.2 * 12 * mdp.P.nnz / S  # bytes a state
-    affordable = min(int(room / 4), SHORT)
+    affordable = min(int(room / (4 + 8 * A / MEMBERS)), SHORT)  # if states are few kinds
     width = union_width(unsigned(mdp.P.indptr), unsigned(mdp.P.indices), S, A, affordable)
     if width > affordable:
         return None
-    limit = max(S // MEMBERS, 1)
-    return union_rows(mdp.P, A, width, limit, also=width * (4 + 8 * A) <= room)
+    rows = union_rows(mdp.P, A, width, max(S // MEMBERS, 1))
+    return union_rows(mdp.P, A, width, None) if rows is None and width * (4 + 8 * A) <= room else rows
 
 
 @kernel
@@ -71,28 +71,20 @@ def union_width(indptr: Unsigned, indices: Unsigned, n_states: int, n_actions: i
     return width
 
 
-@overload
-def union_rows(P: Sparse, n_actions: int, width: int, limit: int) -> Union: ...
-@overload
-def union_rows(P: Sparse, n_actions: int, width: int, limit: int, *, also: bool) -> Union | None: ...
-def union_rows(P: Sparse, n_actions: int, width: int, limit: int, *, also: bool = True) -> Union | None:
-    """Rows of `width` entries for those s * A + a of `P`.
+def union_rows(P: Sparse, n_actions: int, width: int, limit: int | None) -> Union | None:
+    """Rows of `width` entries for those s * A + a of `P`; None if there are over `limit` kinds.
 
-    If that made over `limit` kinds, each state is one; or None, unless such rows will `also` do.
+    Without a limit each state is a kind, and none is looked for.
     """
     S, A = P.shape[1], n_actions
-    rows = unsigned(P.indptr), unsigned(P.indices), P.data
     successors, kinds = np.empty((S, width), np.uint32), np.empty(S, np.uint32)
-    table: Ints = np.full(2 ** int(2 * limit + 1).bit_length(), -1)  # never more than half full
-    weights = np.empty((limit + 1, A, width))
-    count = _fill(*rows, successors, kinds, weights, weights.view(np.uint64), table)
-    if count <= limit:
-        return Union(successors, kinds, weights[:count].copy())
-    if not also:
+    weights = np.empty((S if limit is None else limit + 1, A, width))
+    places = 0 if limit is None else 2 ** int(2 * limit + 1).bit_length()  # so that they are never more than half full
+    parts = unsigned(P.indptr), unsigned(P.indices), P.data
+    count = _fill(*parts, successors, kinds, weights, weights.view(np.uint64), np.full(places, -1))
+    if limit is not None and count > limit:
         return None
-    weights = np.empty((S, A, width))
-    _fill(*rows, successors, kinds, weights, weights.view(np.uint64), np.empty(0, np.int64))
-    return Union(successors, kinds, weights)
+    return Union(successors, kinds, weights if count == len(weights) else weights[:count].copy())
 
 
 @kernel

@@ -38,7 +38,7 @@ def prepared(mdp, gamma, rng, shared):
     """The levels of a random policy and its matrix; states of the same rows share a kind, or have one each."""
     S, A = mdp.r.shape
     width = union_width(unsigned(mdp.P.indptr), unsigned(mdp.P.indices), S, A, SHORT)
-    policy, levels = rng.integers(A, size=S), Multilevel(*union_rows(mdp.P, A, width, S if shared else 0), gamma)
+    policy, levels = rng.integers(A, size=S), Multilevel(*union_rows(mdp.P, A, width, S if shared else None), gamma)
     levels.follow(policy)
     return levels, mdp.under(policy)[0].toarray()
 

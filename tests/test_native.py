@@ -1,5 +1,6 @@
 """Compiled code is never older than what it was compiled from."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -8,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numba
+import numba.extending
 import numpy as np
 import pytest
 from numba.core.runtime import _nrt_python, rtsys
 
 from claimlab.bandits import UCB1, Algorithm, Environment, play
 from claimlab.fingerprint import fingerprint
+from claimlab.native import part
 
 SRC = str(Path(__file__).parent.parent / "src")
 
@@ -278,3 +282,36 @@ def test_code_of_a_class_without_a_module_is_read_again(tmp_path):
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         assert float(done.stdout) == 9
+
+
+@pytest.mark.parametrize("collected", [True, False])
+def test_compiling_leaves_garbage_collection_as_it_was(collected):
+    """Also where it fails; meanwhile none is collected, and what is a part is the function itself to Python."""
+    during = []
+
+    def plus_one(x):
+        return x + 1
+
+    next_of = part(plus_one)
+    assert next_of is plus_one
+
+    def noted(x):
+        return x
+
+    @numba.extending.overload(noted)
+    def overload_noted(x):
+        during.append(gc.isenabled())
+        return lambda x: x
+
+    if not collected:
+        gc.disable()
+    try:
+        assert numba.njit(lambda x: next_of(noted(x)))(1) == 2  # kept nowhere, so compiled each time
+        assert during
+        assert not any(during)
+        assert gc.isenabled() == collected
+        with pytest.raises(numba.TypingError):
+            numba.njit(lambda x: x.no_such_attribute)(1)
+        assert gc.isenabled() == collected
+    finally:
+        gc.enable()
