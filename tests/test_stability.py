@@ -169,11 +169,11 @@ def walk(n, gamma):
 
 
 def test_equal_gaps_of_many_states():
-    mdp = walk(5_000, 0.99)
+    mdp = walk(5_000, 0.98)
     c = cliff_radius(mdp)
     distances = facet_distances(mdp, policy=c.policy)
     assert abs(distances.min() - c.radius) <= c.error
-    short = cliff_radius(walk(2_000, 0.99))  # by dense factors; the near end sees no difference
+    short = cliff_radius(walk(2_000, 0.98))  # by dense factors; 0.98^2000 is below the errors
     assert abs(short.radius - c.radius) <= short.error + c.error
 
 
