@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import multiprocessing
@@ -203,7 +202,6 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    gc.set_threshold(50_000, 20, 20)  # compiling makes many objects, and looking for garbage among them took its tenth
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     parent = multiprocessing.parent_process()
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from claimlab.checks import Array
-from claimlab.mdps.multilevel import Multilevel
+from claimlab.mdps.multilevel import LOOSE, Multilevel
 from claimlab.mdps.resolvent import solver
 from claimlab.mdps.sweeps import Sweeps
 from claimlab.mdps.tabular import EPS, TabularMDP
 
-LOOSE = 0.1  # of a residual may be left, since the policy will change
-FINE = 1e-6  # of it at least, where residuals do not fall: near gamma = 1 little is left of much
+FINE = 1e-6  # of a residual may be left at least, where residuals do not fall: near gamma = 1 little is left of much
 FRUITLESS = 20  # corrections without a smaller residual, after which policies are evaluated directly
 CHAIN = 8  # bandwidth up to which factors cost no more than a sweep or two
 KRYLOV = 1000  # products with the policy's matrix for one correction

@@ -108,7 +108,7 @@ def gather(weights: Rough, kinds: Unsigned, groups: Unsigned, slots: Any, sizes:
     for s in range(groups.size):
         g = groups[s]
         if g != ALONE:
-            share, row = 1 / sizes[g], (kinds[s] if kinds.size > 0 else np.uint32(s))
+            share, row = 1 / sizes[g], place(kinds, s)
             for j in range(b):
                 k = slots[s, j]
                 if k != DROPPED:
@@ -134,7 +134,7 @@ def rewards(
         g = groups[s]
         if g == ALONE:
             continue
-        row, share = (kinds[s] if kinds.size > 0 else np.uint32(s)), 1 / sizes[g]
+        row, share = place(kinds, s), 1 / sizes[g]
         for a in range(r.shape[1]):
             out[g, a] += share * r[s, a]
         for j in range(successors.shape[1]):

@@ -25,8 +25,9 @@ from claimlab import checks
 from claimlab.checks import Array
 from claimlab.mdps import kernels
 from claimlab.mdps.certificates import NotConverged, contraction, series
-from claimlab.mdps.corrections import CHAIN, FRUITLESS, KRYLOV, LOOSE
+from claimlab.mdps.corrections import CHAIN, FRUITLESS, KRYLOV
 from claimlab.mdps.devices import DeviceSweeps, elsewhere
+from claimlab.mdps.multilevel import LOOSE
 from claimlab.mdps.planning import SMALL
 from claimlab.mdps.resolvent import resolvent
 from claimlab.mdps.soft_maximum import log_sum_exp

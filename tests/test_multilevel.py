@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from claimlab.mdps import TabularMDP, gridworld, krylov_policy_iteration, modified_policy_iteration
-from claimlab.mdps.corrections import LOOSE, Pace
-from claimlab.mdps.multilevel import Multilevel
+from claimlab.mdps.corrections import Pace
+from claimlab.mdps.multilevel import LOOSE, Multilevel
 from claimlab.mdps.multilevel_kernels import ALONE
 from claimlab.mdps.tabular import EPS
 from claimlab.mdps.unions import SHORT, union_rows, union_width, unsigned
